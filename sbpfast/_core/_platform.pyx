@@ -1,0 +1,60 @@
+"""What the machine offers: instruction sets and threads.  Built for the baseline, imported first."""
+
+import math
+import os
+
+cdef extern from "openmp.h" nogil:
+    const int SBP_OPENMP
+    int omp_get_max_threads()
+    int omp_get_num_procs()
+
+cdef extern from "cpu.h" nogil:
+    int cpu_level()
+
+
+OPENMP = SBP_OPENMP
+"""The date of the OpenMP specification this build follows, as in 201511; 0 for a serial build."""
+
+
+def processor_isas():
+    """The instruction sets this processor and operating system can run, from the least to the best."""
+    return ("baseline", "avx2", "avx512")[: cpu_level() + 1]
+
+
+def _cpu_quota():
+    """Whole cores granted by the control group, or a large number where there is no quota."""
+    try:
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            quota, period = file.read().split()
+        return max(1, math.ceil(int(quota) / int(period)))
+    except (OSError, ValueError):  # no control groups, or "max": no quota
+        return 1 << 30
+
+
+cdef int _QUOTA = min(_cpu_quota(), 1 << 30)
+cdef bint _FORKED = False
+
+
+def _after_fork_in_child():
+    # libgomp's threads do not survive a fork and its next parallel region would wait for them for ever
+    global _FORKED
+    _FORKED = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def effective_threads(n_threads=None):
+    """The number of threads a call with this ``n_threads`` uses.
+
+    None means every usable core: OMP_NUM_THREADS, the affinity mask and the control group's quota, whichever is
+    least.  A forked child always gets 1.
+    """
+    if n_threads is None:
+        return 1 if _FORKED else min(omp_get_max_threads(), omp_get_num_procs(), _QUOTA)
+    if isinstance(n_threads, bool) or not hasattr(n_threads, "__index__"):
+        raise TypeError(f"n_threads must be None or an integer, got {type(n_threads).__name__}")
+    if n_threads < 1:
+        raise ValueError(f"n_threads must be at least 1, got {n_threads}")
+    return 1 if _FORKED or not SBP_OPENMP else min(int(n_threads), 1024)

@@ -1,0 +1,108 @@
+/* The functions phi(t; y) that ridge targets are made of: value, slope and curvature in t, together.
+ *
+ * Each is one branch-free scalar function; LINK_SWEEP makes a vectorised loop of it.  The order of the table in
+ * link_sweep() is the order of LINKS in sbpfast/targets.py.
+ */
+#pragma once
+#include <stddef.h>
+#include "vmath.h"
+
+typedef struct { double v, s, c; } derivatives; /* value, slope, curvature */
+
+/* log(1 + e^t) */
+VM_INLINE derivatives link_softplus(double t, double y, const double *p) {
+    (void)y, (void)p;
+    double e = vm_exp(-fabs(t)), big, l = vm_log1p_unit(e, &big), small = e * big;
+    derivatives d = {(t > 0.0 ? t : 0.0) + l, t > 0.0 ? big : small, big * small};
+    return d;
+}
+
+/* y t - log(1 + e^t): the Bernoulli log likelihood at logit t, 0 <= y <= 1 */
+VM_INLINE derivatives link_logistic(double t, double y, const double *p) {
+    (void)p;
+    double e = vm_exp(-fabs(t)), big, l = vm_log1p_unit(e, &big), small = e * big;
+    double sign = t > 0.0 ? 1.0 : 0.0, miss = sign - y; /* miss t = max(t, 0) - y t without cancellation */
+    derivatives d = {-(miss * t + l), -(miss + (t > 0.0 ? -small : small)), -big * small};
+    return d;
+}
+
+/* log Phi(t) for y = 1, log Phi(-t) for y = 0 */
+VM_INLINE derivatives link_probit(double t, double y, const double *p) {
+    (void)p;
+    double sign = 2.0 * y - 1.0, z = sign * t, a = fabs(z), h = (a - 4.0) / (a + 4.0), h2 = h * h;
+    double mills = MILLS_AT(h, h2) / (1.0 + a), q = PROBIT_AT(h, h2), density = vm_exp(-0.5 * a * a) * 0.3989422804014327;
+    /* left of 0 the Mills ratio is the whole answer; right of 0 Phi = 1 - density * mills */
+    double tail = density * mills, ratio = density / (1.0 - tail);
+    double left = vm_log(mills) - 0.5 * a * a - 0.9189385332046727, right = vm_log1p(-tail);
+    double lambda = z < 0.0 ? 1.0 / mills : ratio;
+    derivatives d = {z < 0.0 ? left : right, sign * lambda, z < 0.0 ? -q : -ratio * (a + ratio)};
+    return d;
+}
+
+/* e^t */
+VM_INLINE derivatives link_exp(double t, double y, const double *p) {
+    (void)y, (void)p;
+    double e = vm_exp(t);
+    derivatives d = {e, e, e};
+    return d;
+}
+
+/* y t - e^t: the Poisson log likelihood at log rate t, without its constant -log y! */
+VM_INLINE derivatives link_poisson(double t, double y, const double *p) {
+    (void)p;
+    double e = vm_exp(t);
+    derivatives d = {y * t - e, y - e, -e};
+    return d;
+}
+
+/* (t - y)^2 */
+VM_INLINE derivatives link_square(double t, double y, const double *p) {
+    (void)p;
+    double r = t - y;
+    derivatives d = {r * r, 2.0 * r, 2.0};
+    return d;
+}
+
+/* -(df + 1)/2 log(1 + u^2/df), u = (t - y)/scale: the Student-t log density without its constant; p = df, scale */
+VM_INLINE derivatives link_student_t(double t, double y, const double *p) {
+    double df = p[0], scale = p[1], u = (t - y) / scale, u2 = u * u, r = 1.0 / (df + u2);
+    derivatives d = {-0.5 * (df + 1.0) * vm_log1p(u2 / df), -(df + 1.0) * u * r / scale,
+                     -(df + 1.0) * (df - u2) * r * r / (scale * scale)};
+    return d;
+}
+
+/* log cosh t */
+VM_INLINE derivatives link_log_cosh(double t, double y, const double *p) {
+    (void)y, (void)p;
+    double a = fabs(t), e = vm_exp(-2.0 * a), m = -vm_expm1(-2.0 * a), r;
+    double far = a + vm_log1p_unit(e, &r) - 0.6931471805599453;
+    double near = 0.5 * vm_log1p(0.25 * m * m / (1.0 - m)); /* 1/2 log(1 + sinh^2 t) */
+    double tanh = m * r;
+    derivatives d = {a < 0.5 ? near : far, t < 0.0 ? -tanh : tanh, 4.0 * e * r * r};
+    return d;
+}
+
+#define LINK_SWEEP(name)                                                                                              \
+    static void sweep_##name(ptrdiff_t n, const double *restrict t, double shift, const double *restrict y,           \
+                             const double *p, double *restrict v, double *restrict s, double *restrict c) {           \
+        _Pragma("omp simd") for (ptrdiff_t i = 0; i < n; i++) {                                                       \
+            derivatives d = link_##name(t[i] + shift, y[i], p);                                                       \
+            v[i] = d.v, s[i] = d.s, c[i] = d.c;                                                                       \
+        }                                                                                                             \
+    }
+LINK_SWEEP(softplus)
+LINK_SWEEP(logistic)
+LINK_SWEEP(probit)
+LINK_SWEEP(exp)
+LINK_SWEEP(poisson)
+LINK_SWEEP(square)
+LINK_SWEEP(student_t)
+LINK_SWEEP(log_cosh)
+
+typedef void (*link_sweep_fn)(ptrdiff_t, const double *, double, const double *, const double *, double *, double *, double *);
+
+static link_sweep_fn link_sweep(int link) {
+    static const link_sweep_fn table[] = {sweep_softplus, sweep_logistic, sweep_probit, sweep_exp,
+                                          sweep_poisson, sweep_square, sweep_student_t, sweep_log_cosh};
+    return table[link];
+}

@@ -1,0 +1,64 @@
+"""Counter-based random numbers.
+
+A stream is a function of (key, stream number, block, row): every *row* of 64 numbers comes from 16 evaluations of
+Threefry-4x64-20, so blocks can be drawn in any order, by any thread, and a prefix never depends on what follows.
+Arrays are in the panel layout (blocks, rows, 64): the draws of a block are contiguous, a row is a coordinate.
+"""
+
+include "common.pxi"
+
+cdef extern from "threefry.h" nogil:
+    ctypedef struct threefry_key:
+        pass
+    threefry_key threefry_schedule(const uint64_t *key)
+    void threefry4x64(threefry_key key, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
+                      uint64_t *w0, uint64_t *w1, uint64_t *w2, uint64_t *w3)
+    void row_uniform(const uint64_t *key, uint64_t stream, uint64_t block, uint64_t row, double *out)
+    void row_normal(const uint64_t *key, uint64_t stream, uint64_t block, uint64_t row, double *out)
+
+
+def threefry(const uint64_t[::1] counter, const uint64_t[::1] key):
+    """The four words of Threefry-4x64-20, for the known-answer tests."""
+    cdef object words = np.empty(4, dtype=np.uint64)
+    cdef uint64_t[::1] w = words
+    threefry4x64(threefry_schedule(&key[0]), counter[0], counter[1], counter[2], counter[3], &w[0], &w[1], &w[2], &w[3])
+    return words
+
+
+def fill_uniform(const uint64_t[::1] key, uint64_t stream, uint64_t first_block, double[:, :, ::1] out, int n_threads):
+    """Uniforms on (0, 1): out[b, r] is row r of block first_block + b."""
+    cdef Py_ssize_t rows = out.shape[1], i, count = out.shape[0] * out.shape[1]
+    if count == 0:
+        return
+    for i in prange(count, nogil=True, num_threads=threads_for(200.0 * count, n_threads), schedule="static"):
+        row_uniform(&key[0], stream, first_block + <uint64_t> (i // rows), <uint64_t> (i % rows), &out[i // rows, i % rows, 0])
+
+
+def fill_normal(const uint64_t[::1] key, uint64_t stream, uint64_t first_block, double[:, :, ::1] out, int n_threads):
+    """Standard normals: out[b, r] is row r of block first_block + b."""
+    cdef Py_ssize_t rows = out.shape[1], i, count = out.shape[0] * out.shape[1]
+    if count == 0:
+        return
+    for i in prange(count, nogil=True, num_threads=threads_for(600.0 * count, n_threads), schedule="static"):
+        row_normal(&key[0], stream, first_block + <uint64_t> (i // rows), <uint64_t> (i % rows), &out[i // rows, i % rows, 0])
+
+
+def affine_panels(const double[:, ::1] factor, const double[::1] mean, const double[:, :, ::1] z, double[:, :, ::1] out,
+                  bint lower, int n_threads):
+    """out[b] = mean + factor z[b], the factor (d, k) shared; `lower` says that it is lower triangular."""
+    cdef Py_ssize_t b, blocks = z.shape[0], d = factor.shape[0], k = factor.shape[1]
+    if blocks == 0 or d == 0:
+        return
+    for b in prange(blocks, nogil=True, num_threads=threads_for(64.0 * d * k * blocks, n_threads), schedule="static"):
+        _affine_panel(d, k, &factor[0, 0], &mean[0], &z[b, 0, 0], &out[b, 0, 0], lower)
+
+
+cdef void _affine_panel(Py_ssize_t d, Py_ssize_t k, const double *factor, const double *mean, const double *z,
+                        double *out, bint lower) noexcept nogil:
+    cdef Py_ssize_t i, s, rows
+    for i in range(d):
+        for s in range(LANES):
+            out[i * LANES + s] = mean[i]
+    for i in range(0, d, 4):
+        rows = min(4, d - i)
+        panel_product(rows, LANES, min(i + rows, k) if lower else k, factor + i * k, k, 1, z, LANES, out + i * LANES, LANES, 1)

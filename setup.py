@@ -1,0 +1,126 @@
+"""The compiled core of sbpfast: one source a topic, built once for each instruction set.
+
+Metadata lives in pyproject.toml.  Switches for developers, all environment variables:
+
+    SBPFAST_DEBUG=1      bounds checks and assertions in every kernel, no optimisation
+    SBPFAST_COVERAGE=1   line tracing, for coverage.py with the plugin Cython.Coverage
+    SBPFAST_BUILD=avx2   build these instruction sets only (comma-separated; the baseline is always built)
+    SBPFAST_NO_OPENMP=1  a serial build
+"""
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+CORE = Path("sbpfast/_core")
+TOPICS = ("random", "contract", "ridge")  # sbpfast/_core/<topic>.pxi
+DEBUG = os.environ.get("SBPFAST_DEBUG") == "1"
+COVERAGE = os.environ.get("SBPFAST_COVERAGE") == "1"
+
+# -ffast-math, -Ofast and -march=native are never used: they change results, and with older GCCs the whole
+# process.  The instruction sets are named one by one because auditwheel refuses x86-64-v3 and -v4 binaries.
+COMPILE = ["-O0", "-g"] if DEBUG else ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd"]
+ISA_FLAGS = {
+    "baseline": [],
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": [
+        "-mavx2", "-mfma", "-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mprefer-vector-width=512"
+    ],
+}  # fmt: skip
+
+
+def instruction_sets():
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return ["baseline"]
+    wanted = os.environ.get("SBPFAST_BUILD")
+    names = list(ISA_FLAGS) if wanted is None else ["baseline", *wanted.split(",")]
+    unknown = set(names) - set(ISA_FLAGS)
+    if unknown:
+        sys.exit(f"SBPFAST_BUILD names {sorted(unknown)}; known are {list(ISA_FLAGS)}")
+    return list(dict.fromkeys(names))
+
+
+def isa_copy(topic, isa):
+    """The path of a module that holds nothing but the inclusion of its topic's source."""
+    path = CORE / f"{topic}_{isa}.pyx"
+    text = f'include "{topic}.pxi"\n'
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+    return str(path)
+
+
+def extension(name, source, flags):
+    headers = [str(p) for p in CORE.glob("*.h")]
+    macros = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")]
+    if COVERAGE:
+        macros += [("CYTHON_TRACE_NOGIL", "1"), ("CYTHON_USE_SYS_MONITORING", "0")]
+    return Extension(
+        f"sbpfast._core.{name}", [source], include_dirs=[str(CORE), np.get_include()], depends=headers,
+        extra_compile_args=COMPILE + flags, define_macros=macros,
+    )  # fmt: skip
+
+
+class BuildExt(build_ext):
+    """Adds the OpenMP flags that this compiler and linker are seen to take."""
+
+    PROBE = "#include <omp.h>\nint main(void) { int n = 0;\n#pragma omp parallel reduction(+:n)\nn += 1;\nreturn n < 1; }\n"
+
+    def build_extensions(self):
+        flags = self.openmp_flags()
+        for ext in self.extensions:
+            ext.extra_compile_args += flags
+            ext.extra_link_args += flags
+        super().build_extensions()
+
+    def openmp_flags(self):
+        if os.environ.get("SBPFAST_NO_OPENMP") == "1":
+            return []
+        for flags in (["-fopenmp"], ["-Xpreprocessor", "-fopenmp", "-lomp"]):
+            with tempfile.TemporaryDirectory() as folder:
+                source, program = Path(folder, "probe.c"), Path(folder, "probe")
+                source.write_text(self.PROBE)
+                command = [*self.compiler.compiler_so[:1], str(source), *flags, "-o", str(program)]
+                try:
+                    built = subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+                    if built and subprocess.run([str(program)], timeout=60).returncode == 0:
+                        return flags
+                except (OSError, subprocess.TimeoutExpired):
+                    continue
+        warnings.warn("sbpfast: no working OpenMP found, so this build uses one thread", stacklevel=2)
+        return []
+
+
+directives = {
+    "language_level": 3,
+    "boundscheck": DEBUG,
+    "wraparound": False,
+    "cdivision": True,
+    "initializedcheck": DEBUG,
+    "embedsignature": True,
+    "freethreading_compatible": True,
+    "linetrace": COVERAGE,
+}
+
+isas = instruction_sets()
+extensions = [extension("_platform", str(CORE / "_platform.pyx"), [])]
+extensions += [extension(f"{t}_{isa}", isa_copy(t, isa), ISA_FLAGS[isa]) for t in TOPICS for isa in isas]
+
+setup(
+    ext_modules=cythonize(
+        extensions,
+        compiler_directives=directives,
+        include_path=[str(CORE)],
+        nthreads=0,
+        show_all_warnings=DEBUG,
+    ),
+    cmdclass={"build_ext": BuildExt},
+)
