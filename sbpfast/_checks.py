@@ -1,0 +1,124 @@
+"""Validation of what users pass: every array argument of the package comes through here, before any work."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+import numpy as np
+
+
+def real_array(name, value, *, ndim=None, shape=None, dtypes=(np.float64,), finite=True) -> np.ndarray:
+    """`value` as a C-contiguous real array, never a copy where none is needed.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name, for the error text.
+    value : array_like
+        Booleans, integers and reals are taken; complex numbers, strings and objects are not.
+    ndim : int or tuple of int, optional
+        Allowed numbers of dimensions.
+    shape : tuple, optional
+        The wanted shape; None stands for any length.
+    dtypes : tuple of dtypes
+        Types kept as they are; anything else becomes the first.
+    finite : bool
+        Refuse infinities and NaN.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, what came and what is wanted.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} is not a rectangular array: {error}") from None
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    dtype = array.dtype if array.dtype in dtypes else dtypes[0]
+    if ndim is not None:
+        allowed = (ndim,) if isinstance(ndim, int) else ndim
+        if array.ndim not in allowed:
+            wanted = " or ".join(str(k) for k in allowed)
+            raise ValueError(f"{name} must have {wanted} dimension(s), got shape {array.shape}")
+    if shape is not None and (
+        array.ndim != len(shape) or any(want is not None and got != want for got, want in zip(array.shape, shape))
+    ):
+        wanted = "(" + ", ".join("n" if k is None else str(k) for k in shape) + ("," if len(shape) == 1 else "") + ")"
+        raise ValueError(f"{name} must have shape {wanted}, got {array.shape}")
+    array = np.ascontiguousarray(array, dtype=dtype).reshape(array.shape)
+    if finite and not np.isfinite(array).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise ValueError(f"{name} must be finite, got {array[where]} at index {where}")
+    return array
+
+
+def frozen(array) -> np.ndarray:
+    """A read-only copy, for a distribution or target to keep."""
+    copy = array.copy()
+    copy.setflags(write=False)
+    return copy
+
+
+def vector(name, value, length=None) -> np.ndarray:
+    """A finite float64 vector; a scalar fills one of known length."""
+    if length is not None and np.ndim(value) == 0:
+        return np.full(length, real_array(name, value, ndim=0)[()])
+    return real_array(name, value, shape=(length,))
+
+
+def points(name, x, dim) -> np.ndarray:
+    """Points are rows: (n, dim)."""
+    return real_array(name, x, shape=(None, dim))
+
+
+def positive(name, array) -> np.ndarray:
+    """The array, all of whose elements are above 0."""
+    if not (array > 0).all():
+        raise ValueError(f"{name} must be positive, got {array[~(array > 0)].flat[0]}")
+    return array
+
+
+def count(name, value, least=1) -> int:
+    """A whole number, at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+    return int(value)
+
+
+def scalar(name, value, *, above=-np.inf) -> float:
+    """A finite real number, larger than `above`."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
+    if not (np.isfinite(value) and value > above):
+        raise ValueError(f"{name} must be finite{f' and above {above:g}' if np.isfinite(above) else ''}, got {value}")
+    return float(value)
+
+
+def choice(name, value, allowed) -> str:
+    """One of a few names."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
+    return value
+
+
+def symmetric(name, matrix) -> np.ndarray:
+    """A square matrix that equals its transpose to 1e-8 of its scale, made exactly symmetric."""
+    if matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"{name} must be square, got shape {matrix.shape}")
+    gap = np.abs(matrix - matrix.T).max(initial=0.0)
+    if gap > 1e-8 * np.abs(matrix).max(initial=0.0):
+        raise ValueError(f"{name} must be symmetric, but differs from its transpose by up to {gap:.3g}")
+    return 0.5 * (matrix + matrix.T)
+
+
+def cholesky(name, matrix) -> np.ndarray:
+    """The lower Cholesky factor of a symmetric matrix, which must be positive definite."""
+    try:
+        return np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:
+        least = np.linalg.eigvalsh(matrix)[0]
+        raise ValueError(f"{name} must be positive definite, but has an eigenvalue {least:.3g}") from None
