@@ -48,6 +48,28 @@ cdef void _sum_piece(const floating *x, const double *w, Py_ssize_t n, Py_ssize_
                 out[i] += w[s] * x[s * m + i]
 
 
+def weighted_sum_of_squares(const double[:, ::1] x, const double[::1] weights, double[::1] out, int n_threads):
+    """out[i] = sum_s weights[s] x[s, i]^2."""
+    cdef Py_ssize_t n = x.shape[0], m = x.shape[1], piece = piece_size(n), pieces = ceil_div(n, piece), task, i
+    out[:] = 0.0
+    if n == 0 or m == 0:
+        return
+    cdef double[:, ::1] partial = np.zeros((pieces, m))
+    with nogil:
+        for task in prange(pieces, num_threads=threads_for(1.0 * n * m, n_threads), schedule="static"):
+            _squares_piece(&x[task * piece, 0], &weights[task * piece], min(piece, n - task * piece), m, &partial[task, 0])
+        for task in range(pieces):
+            for i in range(m):
+                out[i] += partial[task, i]
+
+
+cdef void _squares_piece(const double *x, const double *w, Py_ssize_t n, Py_ssize_t m, double *out) noexcept nogil:
+    cdef Py_ssize_t s, i
+    for s in range(n):
+        for i in range(m):
+            out[i] += w[s] * x[s * m + i] * x[s * m + i]
+
+
 def per_sample(const floating[:, ::1] x, const floating[:, :, ::1] jacobian, bint shared, double scale,
                double[:, ::1] out, int n_threads):
     """out[s] += scale x[s] . jacobian[s]: (n, m) with (n, m, p), or with one shared (1, m, p), to (n, p)."""
