@@ -22,7 +22,18 @@ KEPT = (np.float64, np.float32)
 
 
 def _array(name, value, ndim):
-    return _checks.real_array(name, value, ndim=ndim, dtypes=KEPT)
+    return _checks.real_array(name, value, ndim=ndim, dtypes=KEPT, finite=False)
+
+
+def _checked(result, **inputs):
+    """The result, once it is known that no input holds an infinity or a NaN.
+
+    Looking at the inputs would cost as much as the contraction; what is wrong with one of them shows in the result.
+    """
+    if not np.isfinite(result).all():
+        for name, array in inputs.items():
+            _checks.real_array(name, array, dtypes=KEPT)
+    return result
 
 
 def _same_dtype(*arrays):
@@ -69,8 +80,11 @@ def _jacobian(name, value, lead, n):
 
 def _products(x, jacobian, scale, out, n_threads):
     """out += scale x . jacobian, sample by sample: x (n, m), jacobian (1 or n, m, p)."""
-    x, jacobian = _same_dtype(x, jacobian)
-    _core.contract.per_sample(x, jacobian, len(jacobian) == 1, scale, out, n_threads)
+    if len(jacobian) == 1:
+        _core.contract.per_sample_shared(x, jacobian[0].astype(np.float64), scale, out, n_threads)
+    else:
+        x, jacobian = _same_dtype(x, jacobian)
+        _core.contract.per_sample(x, jacobian, scale, out, n_threads)
 
 
 def bonnet(g, jac_mean=None, weights=None, *, n_threads=None) -> np.ndarray:
@@ -95,13 +109,13 @@ def bonnet(g, jac_mean=None, weights=None, *, n_threads=None) -> np.ndarray:
     g = _require_samples("g", _array("g", g, 2))
     w = _weights(weights, len(g))
     if jac_mean is None:
-        return _mean(g, w, threads)
+        return _checked(_mean(g, w, threads), g=g)
     j = _jacobian("jac_mean", jac_mean, g.shape[1:], len(g))
     if len(j) == 1:
-        return _mean(g, w, threads) @ j[0].astype(np.float64)
+        return _checked(_mean(g, w, threads) @ j[0].astype(np.float64), g=g, jac_mean=j)
     out = np.zeros((len(g), j.shape[-1]))
     _products(g, j, 1.0, out, threads)
-    return _mean(out, w, threads)
+    return _checked(_mean(out, w, threads), g=g, jac_mean=j)
 
 
 def price(H, jac_cov=None, weights=None, *, n_threads=None) -> np.ndarray:
@@ -128,33 +142,35 @@ def price(H, jac_cov=None, weights=None, *, n_threads=None) -> np.ndarray:
     """
     threads = _core.effective_threads(n_threads)
     if isinstance(H, tuple):
-        mean, n, h = _factored_mean(H, weights, threads), len(H[1]), None
-    else:
-        h = _require_samples("H", _array("H", H, (2, 3)))
-        n = len(h)
-        if h.ndim == 3 and h.shape[1] != h.shape[2]:
-            raise ValueError(f"H must have shape (n, d, d) or (n, d), got {h.shape}")
-        mean = None
+        return _price_of_mean(_factored_mean(H, weights, threads), jac_cov)
+    h = _require_samples("H", _array("H", H, (2, 3)))
+    if h.ndim == 3 and h.shape[1] != h.shape[2]:
+        raise ValueError(f"H must have shape (n, d, d) or (n, d), got {h.shape}")
+    w = _weights(weights, len(h))
+    per_sample_jacobian = jac_cov is not None and np.ndim(jac_cov) == h.ndim + 1
+    if not per_sample_jacobian:
+        return _checked(_price_of_mean(_mean(h, w, threads), jac_cov), H=h)
+    j = _jacobian("jac_cov", jac_cov, h.shape[1:], len(h))
+    out = np.zeros((len(h), j.shape[-1]))
+    _products(h.reshape(len(h), -1), j, 0.5, out, threads)
+    return _checked(_mean(out, w, threads), H=h, jac_cov=j)
+
+
+def _price_of_mean(mean, jac_cov):
+    """1/2 the mean Hessian, or 1/2 tr(mean Hessian dcov/dtheta) with a shared Jacobian."""
     if jac_cov is None:
-        return 0.5 * (_mean(h, _weights(weights, n), threads) if mean is None else mean)
-    j = _jacobian("jac_cov", jac_cov, (mean.shape if h is None else h.shape[1:]), n)
-    if len(j) == 1:
-        mean = _mean(h, _weights(weights, n), threads) if mean is None else mean
-        return 0.5 * (mean.reshape(-1) @ j[0].astype(np.float64))
-    if h is None:
-        raise ValueError("factored Hessians take a shared jac_cov (d, d, p)")
-    out = np.zeros((n, j.shape[-1]))
-    _products(h.reshape(n, -1), j, 0.5, out, threads)
-    return _mean(out, _weights(weights, n), threads)
+        return 0.5 * mean
+    j = _checks.real_array("jac_cov", jac_cov, shape=(*mean.shape, None))
+    return 0.5 * (mean.reshape(-1) @ j.reshape(mean.size, -1))
 
 
 def _factored_mean(factors, weights, threads):
     """A^T diag(mean of w) A."""
     if len(factors) != 2:
         raise ValueError(f"factored Hessians are a pair (A, w), got {len(factors)} items")
-    a = _array("A", factors[0], 2)
+    a = _checks.real_array("A", factors[0], ndim=2)
     w = _require_samples("w", _checks.real_array("w", factors[1], shape=(None, len(a)), dtypes=KEPT))
-    a, curvature = a.astype(np.float64, copy=False), _mean(w, _weights(weights, len(w)), threads)
+    curvature = _mean(w, _weights(weights, len(w)), threads)
     out = np.empty((a.shape[1], a.shape[1]))
     _core.ridge.weighted_product(a, curvature, a, True, out, threads)
     return out
@@ -194,7 +210,7 @@ def gaussian(g, H, jac_mean, jac_cov, weights=None, per_sample=False, *, n_threa
     out = np.zeros((n, jm.shape[-1]))
     _products(g, jm, 1.0, out, threads)
     _products(h.reshape(n, -1), jc, 0.5, out, threads)
-    return _finish(out, weights, per_sample, threads)
+    return _checked(_finish(out, weights, per_sample, threads), g=g, H=h, jac_mean=jm, jac_cov=jc)
 
 
 def expfam(grad_f, B, weights=None, per_sample=False, *, n_threads=None) -> np.ndarray:
@@ -224,7 +240,7 @@ def expfam(grad_f, B, weights=None, per_sample=False, *, n_threads=None) -> np.n
     else:
         out = np.zeros((len(g), b.shape[-1]))
         _products(g, b, 1.0, out, threads)
-    return _finish(out, weights, per_sample, threads)
+    return _checked(_finish(out, weights, per_sample, threads), grad_f=g, B=b)
 
 
 def product(f, grad_f, Btilde, dBtilde, boundary=0.0, weights=None, per_sample=False, *, n_threads=None) -> np.ndarray:
@@ -249,7 +265,7 @@ def product(f, grad_f, Btilde, dBtilde, boundary=0.0, weights=None, per_sample=F
     numpy.ndarray (d,), or (n, d) per sample
     """
     threads = _core.effective_threads(n_threads)
-    g = _require_samples("grad_f", _array("grad_f", grad_f, 2)).astype(np.float64)
+    g = _require_samples("grad_f", _checks.real_array("grad_f", grad_f, ndim=2))
     f = _checks.real_array("f", f, shape=(len(g),))
     b = _checks.real_array("Btilde", Btilde, shape=g.shape)
     db = _checks.real_array("dBtilde", dBtilde, shape=g.shape)
