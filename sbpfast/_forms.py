@@ -19,9 +19,12 @@ class FullForm:
     """The whole matrix, (d, d)."""
 
     @staticmethod
-    def of_matrix(p, d):
-        """Of a constant matrix given as a scalar, a diagonal (d,) or in full."""
-        return np.diag(np.broadcast_to(p, d)) if np.ndim(p) < 2 else p
+    def subtract(form, p):
+        """Subtract, in place, a matrix given in full or by its diagonal."""
+        if p.ndim == 2:
+            form -= p
+        else:
+            form.reshape(-1)[:: len(p) + 1] -= p
 
     @staticmethod
     def of_hessians(h, m):
@@ -48,8 +51,8 @@ class DiagonalForm:
     """The diagonal, (d,)."""
 
     @staticmethod
-    def of_matrix(p, d):
-        return np.broadcast_to(p, d) if np.ndim(p) < 2 else np.diagonal(p)
+    def subtract(form, p):
+        form -= p if p.ndim == 1 else np.diagonal(p)
 
     @staticmethod
     def of_hessians(h, m):
@@ -70,9 +73,9 @@ class LowRankForm:
     def __init__(self, w):
         self.w = w
 
-    def of_matrix(self, p, d):
-        product = p @ self.w if np.ndim(p) == 2 else np.broadcast_to(p, d)[:, None] * self.w
-        return np.column_stack([DiagonalForm.of_matrix(p, d), product])
+    def subtract(self, form, p):
+        DiagonalForm.subtract(form[:, 0], p)
+        form[:, 1:] -= p @ self.w if p.ndim == 2 else p[:, None] * self.w
 
     def of_hessians(self, h, m):
         return _beside(DiagonalForm.of_hessians(h, m), group_mean(h @ self.w, m))

@@ -187,14 +187,14 @@ class Target:
 
 
 class _Quadratic(NamedTuple):
-    """constant - 1/2 (x - mean)^T P (x - mean); P a scalar, a diagonal (d,) or a matrix (d, d)."""
+    """constant - 1/2 (x - mean)^T P (x - mean); P a diagonal (d,) or a matrix (d, d)."""
 
     precision: np.ndarray
     mean: np.ndarray
     constant: float
 
     def apply(self, r):
-        """P r for rows r (n, d)."""
+        """P r for a vector or rows r."""
         return r @ self.precision if self.precision.ndim == 2 else r * self.precision
 
     def value(self, x):
@@ -204,11 +204,16 @@ class _Quadratic(NamedTuple):
     def grad(self, x):
         return -self.apply(x - self.mean)
 
-    def panel_values(self, panels):
-        """Values at the lanes of panels (blocks, d, 64), flattened."""
-        r = panels - self.mean[:, None]
-        pr = self.precision @ r if self.precision.ndim == 2 else r * np.broadcast_to(self.precision, self.mean.shape)[:, None]
-        return (self.constant - 0.5 * np.einsum("bds,bds->bs", r, pr)).reshape(-1)
+    def panel_values(self, panels, n, total_x, n_threads):
+        """Values at the lanes of panels (blocks, d, 64), flattened; adds the sum of the first n draws to total_x."""
+        values = np.empty(len(panels) * LANES)
+        if self.precision.ndim == 1:
+            _core.ridge.diagonal_quadratic(panels, n, self.precision, self.mean, self.constant, values, total_x, n_threads)
+        else:
+            x = to_rows(panels, len(values))
+            values[:] = self.value(x)
+            total_x += x[:n].sum(axis=0)
+        return values
 
     def expectation(self, q):
         """E f and E grad f under a Gaussian."""
@@ -283,7 +288,7 @@ class Ridge(Target):
         if self._sparse:
             return self._sparse_values(x, n_threads)
         panels = to_panels(x)
-        values = self._quad.panel_values(panels)
+        values = self._quad.panel_values(panels, len(x), np.zeros(self.dim), n_threads)
         grads = np.zeros_like(panels) if with_grad else None
         _core.ridge.ridge_values(
             self._a, self._offset, self._y, self._weights, self._link.code, self._parameters, panels, values, grads, n_threads
@@ -373,21 +378,17 @@ class Ridge(Target):
                 curvatures[rows] += c.sum(axis=0)
         else:
             panels = draws.panels
-            value = self._quad.panel_values(panels)
+            value = self._quad.panel_values(panels, n, total, n_threads)
             _core.ridge.ridge_moments(
                 self._a, self._offset, self._y, self._weights, self._link.code, self._parameters,
                 panels, n, value, slopes, curvatures, n_threads,
             )  # fmt: skip
             value = value[:n]
-            whole, rest = divmod(n, LANES)
-            total += panels[:whole].sum(axis=(0, 2))
-            if rest:
-                total += panels[whole, :, :rest].sum(axis=1)
         return value if np.isfinite(value).all() else _require_finite("f", value, draws.x)
 
     def _mean_derivatives(self, slope, curvature, mean_x, form, n_threads):
         """Mean gradient and mean Hessian from the mean slope and curvature of each term."""
-        grad = self._transposed_dot(slope, n_threads) - self._quad.apply((mean_x - self._quad.mean)[None])[0]
+        grad = self._transposed_dot(slope, n_threads) - self._quad.apply(mean_x - self._quad.mean)
         return grad, self._from_curvature(form, curvature, n_threads)
 
     def _transposed_dot(self, s, n_threads):
@@ -400,8 +401,9 @@ class Ridge(Target):
 
     def _from_curvature(self, form, curvature, n_threads):
         """A^T diag(curvature) A + Hess q in the given form."""
-        quad = form.of_matrix(-self._quad.precision, self.dim)
-        return quad + form.of_factored(self._a, curvature, n_threads)
+        hessian = form.of_factored(self._a, curvature, n_threads)
+        form.subtract(hessian, self._quad.precision)
+        return hessian
 
     # exact Gaussian expectations
 
@@ -454,7 +456,9 @@ def quadratic(precision, mean, constant=0.0) -> Ridge:
     precision = _checks.real_array("precision", precision, ndim=(0, 1, 2))
     if precision.ndim == 2:
         precision = _checks.symmetric("precision", precision)
-    if precision.ndim and precision.shape[0] != d:
+    if precision.ndim == 0:
+        precision = np.full(d, precision)
+    if precision.shape[0] != d:
         raise ValueError(f"precision must be a scalar or have shape ({d},) or ({d}, {d}), got {precision.shape}")
     quad = _Quadratic(_checks.frozen(precision), _checks.frozen(mean), _checks.scalar("constant", constant))
     return Ridge(np.zeros((0, d)), np.zeros(0), "square", (), np.zeros(0), np.zeros(0), quad)
@@ -501,7 +505,7 @@ def ridge(a, offset, link, weights=1.0, y=None, quadratic=None, **parameters) ->
     if link == "probit" and not np.isin(y, (0.0, 1.0)).all():
         raise ValueError("y must be 0 or 1 for the probit link")
     if quadratic is None:
-        quad = _Quadratic(np.zeros(()), np.zeros(d), 0.0)
+        quad = _Quadratic(np.zeros(d), np.zeros(d), 0.0)
     elif isinstance(quadratic, Ridge) and quadratic._a.shape[0] == 0:
         if quadratic.dim != d:
             raise ValueError(f"quadratic must have dimension {d}, got {quadratic.dim}")
