@@ -34,7 +34,7 @@ def _price_part(run, block):
     q, target = run.q, run.target
     form = q._form()
     if isinstance(target, Ridge):
-        g, hessian = target._group_derivatives(block.draws.x, block.m, form, run.n_threads)
+        g, hessian = target._group_derivatives(block.draws, block.m, form, run.n_threads)
     else:
         g, hessian = block.mean(block.grad), target._hess_means(block.draws.x, block.m, form)
     return _gradients(q, g, 0.5 * hessian)
@@ -147,13 +147,17 @@ def _price(run):
     target, q = run.target, run.q
     if not isinstance(target, Ridge):
         return _plain("price")(run)
-    form, sums = q._form(), target._no_sums()
+    slope, curvature, mean_x = np.zeros(target._rows), np.zeros(target._rows), np.zeros(target.dim)
 
     def rule(block):
-        return {"value": block.mean(target._add_link_sums(sums, block.draws, run.n_threads))}
+        slopes, curvatures, f, total_x = target._link_sums(block.draws, BLOCK, run.n_threads)
+        slope[:] += slopes[0] / run.n
+        curvature[:] += curvatures[0] / run.n
+        mean_x[:] += total_x / run.n
+        return {"value": block.mean(f)}
 
     statistics = run.collect(rule, target.dim)
-    g, hessian = target._mean_derivatives(*(total / run.n for total in sums), form, run.n_threads)
+    g, hessian = target._mean_derivatives(slope, curvature, mean_x, q._form(), run.n_threads)
     for name, mean in _gradients(q, g, 0.5 * hessian).items():
         statistics[name].mean = mean
 
