@@ -18,19 +18,19 @@ REPLICATES = 16  # independent scrambles of a Sobol sequence
 class Block:
     """A block of draws in groups of m, and the target's values and gradients there, evaluated when first needed."""
 
-    def __init__(self, draws, m, target):
-        self.draws, self.m, self._target = draws, m, target
+    def __init__(self, draws, m, target, n_threads):
+        self.draws, self.m, self._target, self._n_threads = draws, m, target, n_threads
 
     @cached_property
     def f(self) -> np.ndarray:
         """Values (n,); NaN where the target has none."""
         if "_both" in self.__dict__ or not self._target._has("value"):
             return self._both[0]
-        return self._target._value(self.draws.x)
+        return self._target._value(self.draws.x, self._n_threads)
 
     @cached_property
     def _both(self):
-        return self._target._value_and_grad(self.draws.x)
+        return self._target._value_and_grad(self.draws.x, self._n_threads)
 
     @property
     def grad(self) -> np.ndarray:
@@ -89,9 +89,9 @@ class Run:
         parts: list[tuple[int, dict]] = []
         for draws, whole in self.blocks(cost):
             if whole:
-                yield rule(Block(draws, self.m, self.target)), group_sizes(draws.n, self.m)
+                yield rule(Block(draws, self.m, self.target, self.n_threads)), group_sizes(draws.n, self.m)
                 continue
-            parts.append((draws.n, rule(Block(draws, draws.n, self.target))))
+            parts.append((draws.n, rule(Block(draws, draws.n, self.target, self.n_threads))))
             if sum(n for n, _ in parts) == self.m:
                 yield _joined(parts)
                 parts = []

@@ -67,6 +67,7 @@ class Draws:
 
     def __init__(self, q, noise, n, layout, n_threads):
         self.n = n
+        self.n_threads = n_threads
         self._q = q
         self._noise = noise
         self._layout = layout
@@ -85,7 +86,16 @@ class Draws:
     @cached_property
     def u(self) -> np.ndarray:
         """cov^-1 (x - mean), (n, d): the score with respect to the mean."""
-        return self._q._dual([self._rows(z) for z in self._noise], self.x)
+        return self._q._dual(self)
+
+    @property
+    def noise(self) -> np.ndarray:
+        """The first standard normals behind the points, (n, d)."""
+        return self._rows(self._noise[0])
+
+    def map_noise(self, panels_map, rows_map) -> np.ndarray:
+        """A map of the noise to rows (n, d), given for panels and for rows."""
+        return self._rows(panels_map(self._noise[0])) if self._layout is _Panels else rows_map(self._noise[0])
 
     def _rows(self, a):
         return to_rows(a, self.n) if self._layout is _Panels else a
@@ -214,8 +224,16 @@ class _DenseGaussian(GaussianBase):
     def _map(self, noise, layout, n_threads):
         return layout.apply(self._chol, noise[0], self.mean, True, n_threads)
 
-    def _dual(self, noise, x):  # noqa: ARG002
-        return scipy.linalg.solve_triangular(self._chol, noise[0].T, lower=True, trans="T", check_finite=False).T
+    def _dual(self, draws):
+        def of_panels(z):
+            out = np.empty_like(z)
+            _core.random.solve_transposed_panels(self._chol, z, out, draws.n_threads)
+            return out
+
+        def of_rows(z):
+            return scipy.linalg.solve_triangular(self._chol, z.T, lower=True, trans="T", check_finite=False).T
+
+        return draws.map_noise(of_panels, of_rows)
 
     @staticmethod
     def _form():
@@ -397,8 +415,8 @@ class DiagonalGaussian(GaussianBase):
     def _map(self, noise, layout, n_threads):  # noqa: ARG002
         return layout.column(self.mean) + layout.column(self.std) * noise[0]
 
-    def _dual(self, noise, x):  # noqa: ARG002
-        return noise[0] / self.std
+    def _dual(self, draws):
+        return draws.noise / self.std
 
     def _chain(self, g, big_g):
         return {"mean": g, "std": 2.0 * self.std * big_g}
@@ -538,8 +556,8 @@ class LowRankGaussian(_LowRankBase):
         low_rank = layout.apply(self.factor, noise[1], self.mean, False, n_threads)
         return low_rank + layout.column(np.sqrt(self.diag)) * noise[0]
 
-    def _dual(self, noise, x):  # noqa: ARG002
-        return self._inverse_dot((x - self.mean).T).T
+    def _dual(self, draws):
+        return self._inverse_dot((draws.x - self.mean).T).T
 
     def _chain(self, g, big_g):
         return {"mean": g, "diag": big_g[..., 0], "factor": 2.0 * big_g[..., 1:]}
@@ -602,8 +620,8 @@ class LowRankPrecisionGaussian(_LowRankBase):
         correction = layout.apply(self._root, inner, zero, False, n_threads)
         return layout.column(self.mean) + (noise[0] - correction) / layout.column(np.sqrt(self.diag))
 
-    def _dual(self, noise, x):  # noqa: ARG002
-        return self._sum_dot((x - self.mean).T).T
+    def _dual(self, draws):
+        return self._sum_dot((draws.x - self.mean).T).T
 
     def _chain(self, g, big_g):
         diagonal, gw = big_g[..., 0], big_g[..., 1:]

@@ -160,13 +160,13 @@ class Target:
         what = {"value": "f", "grad": "the gradient of f"}.get(name, "the Hessian of f")
         return _require_finite(what, np.ascontiguousarray(result, dtype=np.float64), x)
 
-    def _value(self, x):
+    def _value(self, x, n_threads=None):  # noqa: ARG002
         return self._call("value", (len(x),), x)
 
     def _grad(self, x):
         return self._call("grad", x.shape, x)
 
-    def _value_and_grad(self, x):
+    def _value_and_grad(self, x, n_threads=None):  # noqa: ARG002
         value = self._value(x) if self._has("value") else np.full(len(x), math.nan)
         return value, self._grad(x)
 
@@ -272,14 +272,14 @@ class Ridge(Target):
 
     # at given points
 
-    def _value(self, x):
-        return self._values(x, with_grad=False)[0]
+    def _value(self, x, n_threads=None):
+        return self._values(x, False, n_threads)[0]
 
     def _grad(self, x):
-        return self._values(x, with_grad=True)[1]
+        return self._values(x, True)[1]
 
-    def _value_and_grad(self, x):
-        return self._values(x, with_grad=True)
+    def _value_and_grad(self, x, n_threads=None):
+        return self._values(x, True, n_threads)
 
     def _values(self, x, with_grad, n_threads=None):
         n_threads = _core.effective_threads(n_threads)
