@@ -111,7 +111,7 @@ directives = {
 }
 
 isas = instruction_sets()
-extensions = [extension("_platform", str(CORE / "_platform.pyx"), [])]
+extensions = [extension(name, str(CORE / f"{name}.pyx"), []) for name in ("_platform", "_cfunc")]
 extensions += [extension(f"{t}_{isa}", isa_copy(t, isa), ISA_FLAGS[isa]) for t in TOPICS for isa in isas]
 
 setup(
