@@ -1,0 +1,116 @@
+"""Adaptive Gauss-Legendre quadrature of vector functions, and panels that cover a unimodal density.
+
+Every call of the integrand gets the nodes of all panels that are still being refined, so a vectorised target pays for a
+handful of calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
+_LEVELS = 40
+_DROP = 45.0  # fall of the log density at which a tail may end, if the integrand is negligible there too
+_GROWTH = 1.5
+
+
+class Integral:
+    """A running integral of a vector function, and the integral of its absolute value."""
+
+    def __init__(self, function: Callable, rtol=1e-13):
+        self.function, self.rtol = function, rtol
+        self.value: np.ndarray | float = 0.0
+        self.scale: np.ndarray | float = 0.0
+
+    def add(self, edges) -> np.ndarray:
+        """Add consecutive panels, and return the share they added to the integral of the absolute value, the largest of all.
+
+        A panel is accepted when its 16-point rule agrees with the two rules on its halves to rtol of the integral of
+        the absolute value, and is halved otherwise.
+        """
+        a, b = edges[:-1], edges[1:]
+        coarse, size = self._rules(a, b)
+        added = size.sum(axis=0)
+        self.scale = self.scale + added
+        for _ in range(_LEVELS):
+            middle = 0.5 * (a + b)
+            halves_a, halves_b = np.concatenate([a, middle]), np.concatenate([middle, b])
+            halves, _ = self._rules(halves_a, halves_b)
+            fine = halves[: len(a)] + halves[len(a) :]
+            done = (np.abs(fine - coarse) <= self.rtol * self.scale).all(axis=1)
+            self.value = self.value + fine[done].sum(axis=0)
+            left = ~np.concatenate([done, done])
+            if not left.any():
+                break
+            a, b, coarse = halves_a[left], halves_b[left], halves[left]
+        else:
+            self.value = self.value + coarse.sum(axis=0)
+        return float(np.max(added / np.maximum(self.scale, 1e-300)))
+
+    def _rules(self, a, b):
+        half = 0.5 * (b - a)
+        t = (0.5 * (a + b))[:, None] + half[:, None] * _NODES
+        values = self.function(t.reshape(-1)).reshape(len(a), len(_NODES), -1)
+        weights = half[:, None, None] * _WEIGHTS[:, None]
+        return (weights * values).sum(axis=1), (weights * np.abs(values)).sum(axis=1)
+
+
+def integrate_line(function: Callable, log_density: Callable, low, high, breaks=()) -> np.ndarray:
+    """Integral over [low, high] of function(t (m,)) -> (m, q), which has the shape of a unimodal density times something.
+
+    Panels start at the peak, with the width over which the log density falls by 1, and grow outwards until the density
+    and the integrand are both negligible.
+
+    Parameters
+    ----------
+    function, log_density : callable
+        Of t (m,).
+    low, high : float
+        Finite ends.
+    breaks : sequence of float
+        Points where the integrand may jump.
+    """
+    peak = _peak(log_density, low, high)
+    top = float(log_density(np.array([peak]))[0])
+    integral = Integral(function)
+    sides = []
+    for sign, length in ((1.0, high - peak), (-1.0, peak - low)):
+        distances = _distances(lambda v, sign=sign: top - log_density(peak + sign * v), length)
+        inner = [sign * (b - peak) for b in breaks if 0.0 < sign * (b - peak) < length]
+        distances = np.unique(np.concatenate([distances, inner]))
+        with np.errstate(invalid="ignore"):
+            falls = top - log_density(peak + sign * distances)
+        core = int(np.argmax(falls >= _DROP)) + 1 if (falls >= _DROP).any() else len(distances)
+        sides.append((sign, distances, core))
+    edges = [peak + sign * distances[:core] for sign, distances, core in sides]
+    integral.add(np.concatenate([edges[1][::-1], [peak], edges[0]]))
+    for sign, distances, core in sides:
+        _extend(integral, peak + sign * distances[max(core - 1, 0) :])
+    return np.asarray(integral.value)
+
+
+def _extend(integral, edges):
+    """Add panels outwards until one adds next to nothing."""
+    for a, b in zip(edges[:-1], edges[1:]):
+        if integral.add(np.array([min(a, b), max(a, b)])) < 1e-15:
+            return
+
+
+def _peak(log_density, low, high):
+    while high - low > 1e-6 * (1.0 + abs(low) + abs(high)):
+        grid = np.linspace(low, high, 65)
+        values = log_density(grid)
+        i = int(np.argmax(np.where(np.isnan(values), -np.inf, values)))
+        low, high = grid[max(i - 1, 0)], grid[min(i + 1, 64)]
+    return 0.5 * (low + high)
+
+
+def _distances(drop, length):
+    """Ends of panels from the peak to the end of the line."""
+    if length <= 0.0:
+        return np.empty(0)
+    steps = np.minimum(length, 1e-8 * 2.0 ** np.arange(60))
+    width = steps[int(np.argmax((drop(steps) >= 1.0) | (steps == length)))]
+    return np.unique(np.minimum(length, width * (_GROWTH ** np.arange(1, 80) - 1.0) / (_GROWTH - 1.0)))

@@ -1,0 +1,51 @@
+"""Transport weights with special functions: arrays of any shape for the compiled, elementwise kernels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sbpfast import _core
+
+
+def _call(kernel, arguments, n_out, n_threads) -> list[np.ndarray]:
+    """Broadcast the arguments, flatten them, and run a kernel that fills n_out arrays of the same length."""
+    arrays = np.broadcast_arrays(*arguments)
+    flat = [np.ascontiguousarray(a, dtype=np.float64).reshape(-1) for a in arrays]
+    out = [np.empty(flat[0].size) for _ in range(n_out)]
+    kernel(*flat, *out, n_threads)
+    return [a.reshape(arrays[0].shape) for a in out]
+
+
+def gamma_weight(shape, x, log_x, n_threads) -> np.ndarray:
+    """dx/dshape at fixed F, x ~ Gamma(shape, 1)."""
+    return _call(_core.weights.gamma_weight, (shape, x, log_x), 1, n_threads)[0]
+
+
+def beta_weight(a, b, x, y, log_x, log_y, n_threads) -> list[np.ndarray]:
+    """dx/da and dx/db at fixed F, x ~ Beta(a, b), y = 1 - x."""
+    return _call(_core.weights.beta_weight, (a, b, x, y, log_x, log_y), 2, n_threads)
+
+
+def student_t_weight(df, t, n_threads) -> np.ndarray:
+    """dt/ddf at fixed F, standard Student t."""
+    return _call(_core.weights.student_t_weight, (df, t), 1, n_threads)[0]
+
+
+def von_mises_weight(kappa, x, n_threads) -> np.ndarray:
+    """dx/dkappa at fixed F, von Mises with mean 0, x in [-pi, pi]."""
+    return _call(_core.weights.von_mises_weight, (kappa, x), 1, n_threads)[0]
+
+
+def inverse_gaussian_weight(mean, concentration, x, n_threads) -> list[np.ndarray]:
+    """dx/dmean and dx/dconcentration at fixed F."""
+    return _call(_core.weights.inverse_gaussian_weight, (mean, concentration, x), 2, n_threads)
+
+
+def truncated_normal_weight(z, low, high, n_threads) -> list[np.ndarray]:
+    """dz by loc, scale, low and high at fixed F, a standard normal truncated to [low, high]."""
+    return _call(_core.weights.truncated_normal_weight, (z, low, high), 4, n_threads)
+
+
+def continuous_bernoulli_weight(eta, x, n_threads) -> np.ndarray:
+    """dx/deta at fixed F, density proportional to e^(eta x) on (0, 1)."""
+    return _call(_core.weights.continuous_bernoulli_weight, (eta, x), 1, n_threads)[0]
