@@ -88,6 +88,39 @@ cdef void _moments_task(const double[:, ::1] a, const double[::1] offset, const 
 
 # -- one result a draw ------------------------------------------------------------------------------------------------
 
+def diagonal_quadratic(const double[:, :, ::1] x, Py_ssize_t n, const double[::1] precision, const double[::1] mean,
+                       double constant, double[::1] values, double[::1] total_x, int n_threads):
+    """values[s] = constant - 1/2 sum_i precision_i (x_is - mean_i)^2 and total_x += the sum of the first n draws."""
+    cdef Py_ssize_t panels = x.shape[0], d = x.shape[1], p, i
+    cdef int threads = threads_for(3.0 * LANES * d * panels, n_threads)
+    if panels == 0 or d == 0:
+        return
+    cdef double[:, ::1] partial = np.empty((panels, d))
+    with nogil:
+        for p in prange(panels, num_threads=threads, schedule="static"):
+            _quadratic_panel(&x[p, 0, 0], d, min(LANES, n - p * LANES), &precision[0], &mean[0], constant,
+                             &values[p * LANES], &partial[p, 0])
+        for p in range(panels):
+            for i in range(d):
+                total_x[i] += partial[p, i]
+
+
+cdef void _quadratic_panel(const double *x, Py_ssize_t d, Py_ssize_t lanes, const double *precision, const double *mean,
+                           double constant, double *values, double *total_x) noexcept nogil:
+    cdef Py_ssize_t i, s
+    cdef double[LANES] v
+    cdef double r
+    for s in range(LANES):
+        v[s] = constant
+    for i in range(d):
+        for s in range(LANES):
+            r = x[i * LANES + s] - mean[i]
+            v[s] -= 0.5 * precision[i] * r * r
+        total_x[i] = total(lanes, x + i * LANES)
+    for s in range(LANES):
+        values[s] = v[s]
+
+
 def ridge_values(const double[:, ::1] a, const double[::1] offset, const double[::1] y, const double[::1] weights,
                  int link, const double[::1] params, const double[:, :, ::1] x, double[::1] values,
                  double[:, :, ::1] grads, int n_threads):
