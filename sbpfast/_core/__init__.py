@@ -11,7 +11,7 @@ from importlib.util import find_spec
 
 from sbpfast._core._platform import OPENMP, effective_threads, processor_isas
 
-__all__ = ["AVAILABLE_ISAS", "ISA", "OPENMP", "contract", "draws", "effective_threads", "random", "ridge"]
+__all__ = ["AVAILABLE_ISAS", "ISA", "OPENMP", "contract", "draws", "effective_threads", "random", "ridge", "weights"]
 
 
 def _available():
@@ -39,4 +39,5 @@ def load(topic, isa=ISA):
 random = load("random")
 contract = load("contract")
 ridge = load("ridge")
+weights = load("weights")
 draws = load("draws")
