@@ -560,11 +560,17 @@ class Continuous(Independent):
                 weight = np.exp(self._log_prob(points, p)[:, 0] + log_slope)
                 return np.where(weight[:, None] > 0.0, weight[:, None] * function(points), 0.0)
 
-        return quadrature.integrate_line(integrand, log_density, *self._line_limits(p))
+        integral = quadrature.integrate_line(integrand, log_density, *self._line_limits(p), self._line_breaks(p))
+        return np.asarray(integral.value)
 
     @classmethod
     def _line_limits(cls, p):
         return cls._LIMITS[cls._line]
+
+    @classmethod
+    def _line_breaks(cls, p) -> list:
+        """Where on the line an integrand jumps."""
+        return []
 
 
 class Discrete(Independent):

@@ -99,7 +99,7 @@ class Gamma(ExponentialFamily, Continuous):
     @staticmethod
     def _transport(t, p):
         w = weights.gamma_weight(p.shape, p.rate * t.x, np.log(p.rate) + t.log_x, t.n_threads)
-        return {"shape": w / p.rate, "rate": -t.x / p.rate}
+        return {"shape": t.x * w, "rate": -t.x / p.rate}
 
     @classmethod
     def _product_rule(cls, p):
@@ -204,7 +204,7 @@ class InverseGamma(ExponentialFamily, Continuous):
     def _transport(cls, t, p):
         g, log_g = cls._gamma(t, p)
         w = weights.gamma_weight(p.shape, g, log_g, t.n_threads)
-        return {"shape": -t.x * (w / g), "scale": t.x / p.scale}
+        return {"shape": -t.x * w, "scale": t.x / p.scale}
 
     @classmethod
     def _product_rule(cls, p):
@@ -299,7 +299,8 @@ class ChiSquare(ExponentialFamily, Continuous):
 
     @staticmethod
     def _transport(t, p):
-        return {"df": weights.gamma_weight(0.5 * p.df, 0.5 * t.x, t.log_x - np.log(2.0), t.n_threads)}
+        w = weights.gamma_weight(0.5 * p.df, 0.5 * t.x, t.log_x - np.log(2.0), t.n_threads)
+        return {"df": 0.5 * t.x * w}
 
     @classmethod
     def _product_rule(cls, p):
@@ -423,7 +424,8 @@ class Beta(ExponentialFamily, Continuous):
     @staticmethod
     def _transport(t, p):
         a, b = weights.beta_weight(p.a, p.b, t.x, t.y, t.log_x, t.log_y, t.n_threads)
-        return {"a": a, "b": b}
+        spread = t.x * t.y
+        return {"a": spread * a, "b": -spread * b}
 
     @classmethod
     def _product_rule(cls, p):

@@ -173,7 +173,7 @@ def _chunk(family, rows, w, c, constants, scalar):
     weight = w.sum()
 
     def mean(a):
-        return w @ np.broadcast_to(a, rows.shape) / weight
+        return w @ a / weight
 
     p = _Constants(c)
     if family._gap is None:
@@ -185,7 +185,7 @@ def _chunk(family, rows, w, c, constants, scalar):
         divergences = family._gap.divergence(y, centre)
         summary = [centre, mean(divergences)]
     base = family._log_base(t, p)
-    log_base = np.full(rows.shape[1], base) if np.ndim(base) == 0 else mean(base)
+    log_base = np.full(rows.shape[1], base) if np.ndim(base) == 0 else mean(np.broadcast_to(base, rows.shape))
     return Statistics(family, constants, scalar, weight, summary, rows.min(axis=0), rows.max(axis=0), log_base)
 
 

@@ -23,6 +23,7 @@ class Integral:
         self.function, self.rtol = function, rtol
         self.value: np.ndarray | float = 0.0
         self.scale: np.ndarray | float = 0.0
+        self.panels: list[np.ndarray] = []  # those accepted, as (m, 2)
 
     def add(self, edges) -> np.ndarray:
         """Add consecutive panels, and return the share they added to the integral of the absolute value, the largest of all.
@@ -42,6 +43,7 @@ class Integral:
             done = (np.abs(fine - coarse) <= self.rtol * self.scale).all(axis=1)
             self.value = self.value + fine[done].sum(axis=0)
             left = ~np.concatenate([done, done])
+            self.panels.append(np.stack([halves_a[~left], halves_b[~left]], axis=1))
             if not left.any():
                 break
             a, b, coarse = halves_a[left], halves_b[left], halves[left]
@@ -57,7 +59,7 @@ class Integral:
         return (weights * values).sum(axis=1), (weights * np.abs(values)).sum(axis=1)
 
 
-def integrate_line(function: Callable, log_density: Callable, low, high, breaks=()) -> np.ndarray:
+def integrate_line(function: Callable, log_density: Callable, low, high, breaks=(), fall=_DROP) -> Integral:
     """Integral over [low, high] of function(t (m,)) -> (m, q), which has the shape of a unimodal density times something.
 
     Panels start at the peak, with the width over which the log density falls by 1, and grow outwards until the density
@@ -71,6 +73,8 @@ def integrate_line(function: Callable, log_density: Callable, low, high, breaks=
         Finite ends.
     breaks : sequence of float
         Points where the integrand may jump.
+    fall : float
+        The fall of the log density down to which panels are laid whatever the integrand is.
     """
     peak = _peak(log_density, low, high)
     top = float(log_density(np.array([peak]))[0])
@@ -82,13 +86,13 @@ def integrate_line(function: Callable, log_density: Callable, low, high, breaks=
         distances = np.unique(np.concatenate([distances, inner]))
         with np.errstate(invalid="ignore"):
             falls = top - log_density(peak + sign * distances)
-        core = int(np.argmax(falls >= _DROP)) + 1 if (falls >= _DROP).any() else len(distances)
+        core = int(np.argmax(falls >= fall)) + 1 if (falls >= fall).any() else len(distances)
         sides.append((sign, distances, core))
     edges = [peak + sign * distances[:core] for sign, distances, core in sides]
     integral.add(np.concatenate([edges[1][::-1], [peak], edges[0]]))
     for sign, distances, core in sides:
         _extend(integral, peak + sign * distances[max(core - 1, 0) :])
-    return np.asarray(integral.value)
+    return integral
 
 
 def _extend(integral, edges):

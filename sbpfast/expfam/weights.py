@@ -17,12 +17,12 @@ def _call(kernel, arguments, n_out, n_threads) -> list[np.ndarray]:
 
 
 def gamma_weight(shape, x, log_x, n_threads) -> np.ndarray:
-    """dx/dshape at fixed F, x ~ Gamma(shape, 1)."""
+    """w, the velocity of log x under the shape: dx/dshape = x w at fixed F, x ~ Gamma(shape, 1)."""
     return _call(_core.weights.gamma_weight, (shape, x, log_x), 1, n_threads)[0]
 
 
 def beta_weight(a, b, x, y, log_x, log_y, n_threads) -> list[np.ndarray]:
-    """dx/da and dx/db at fixed F, x ~ Beta(a, b), y = 1 - x."""
+    """w_a and w_b, velocities of logit x: dx/da = x y w_a, dx/db = -x y w_b at fixed F, x ~ Beta(a, b), y = 1 - x."""
     return _call(_core.weights.beta_weight, (a, b, x, y, log_x, log_y), 2, n_threads)
 
 
@@ -41,9 +41,9 @@ def inverse_gaussian_weight(mean, concentration, x, n_threads) -> list[np.ndarra
     return _call(_core.weights.inverse_gaussian_weight, (mean, concentration, x), 2, n_threads)
 
 
-def truncated_normal_weight(z, low, high, n_threads) -> list[np.ndarray]:
-    """dz by loc, scale, low and high at fixed F, a standard normal truncated to [low, high]."""
-    return _call(_core.weights.truncated_normal_weight, (z, low, high), 4, n_threads)
+def truncated_normal_weight(z, low, high, above, below, n_threads) -> list[np.ndarray]:
+    """dz by loc, scale, low and high at fixed F, a standard normal truncated to [low, high]; above = z - low, below = high - z."""
+    return _call(_core.weights.truncated_normal_weight, (z, low, high, above, below), 4, n_threads)
 
 
 def continuous_bernoulli_weight(eta, x, n_threads) -> np.ndarray:
