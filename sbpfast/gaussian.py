@@ -18,7 +18,6 @@ import scipy
 
 from sbpfast import _checks, _core
 from sbpfast._forms import DiagonalForm, FullForm, LowRankForm
-from sbpfast._means import group_mean
 from sbpfast._streams import FACTOR_NOISE, LANES, LONG, NOISE, normal_panels, normal_rows, stream_key, to_panels, to_rows
 
 __all__ = [
@@ -68,6 +67,7 @@ class Draws:
 
     def __init__(self, q, noise, n, layout, n_threads):
         self.n = n
+        self.n_threads = n_threads
         self._q = q
         self._noise = noise
         self._layout = layout
@@ -86,7 +86,16 @@ class Draws:
     @cached_property
     def u(self) -> np.ndarray:
         """cov^-1 (x - mean), (n, d): the score with respect to the mean."""
-        return self._q._dual([self._rows(z) for z in self._noise], self.x)
+        return self._q._dual(self)
+
+    @property
+    def noise(self) -> np.ndarray:
+        """The first standard normals behind the points, (n, d)."""
+        return self._rows(self._noise[0])
+
+    def map_noise(self, panels_map, rows_map) -> np.ndarray:
+        """A map of the noise to rows (n, d), given for panels and for rows."""
+        return self._rows(panels_map(self._noise[0])) if self._layout is _Panels else rows_map(self._noise[0])
 
     def _rows(self, a):
         return to_rows(a, self.n) if self._layout is _Panels else a
@@ -105,14 +114,15 @@ def _norms(rows):
 # -- the structures ---------------------------------------------------------------------------------------------------
 
 
-class _GaussianBase:
+class GaussianBase:
     """What all covariance structures share.
 
     A structure supplies its parameters, a square root of its covariance (`_map`, and `_dual`, its inverse transpose),
     products with the covariance, a form and the chain rule from (g, G) in that form.
     """
 
-    _estimators = ("price", "pathwise", "score", "exact", "auto")
+    _estimators = ("price", "pathwise", "stein", "score", "exact", "combined", "auto")
+    _refused: tuple[str, ...] = ()  # estimators that this very distribution cannot serve
     _names: tuple[str, ...]
 
     mean: np.ndarray
@@ -143,8 +153,9 @@ class _GaussianBase:
         return (self.dim,)
 
     def _draw(self, key, start, stop, antithetic, n_threads) -> Draws:
-        """Draws start..stop-1 of the stream; start a multiple of 64 where draws are stored in panels."""
-        layout, normals = (_Panels, normal_panels) if self.dim < LONG else (_Rows, normal_rows)
+        """Draws start..stop-1 of the stream."""
+        panels = self.dim < LONG and start % LANES == 0
+        layout, normals = (_Panels, normal_panels) if panels else (_Rows, normal_rows)
         noise = [
             normals(key, stream, start, stop, d, antithetic, n_threads)
             for stream, d in zip((NOISE, FACTOR_NOISE), self._noise_dims())
@@ -180,23 +191,12 @@ class _GaussianBase:
 
     def kl(self, other) -> float:
         """Kullback-Leibler divergence KL(self || other) to another Gaussian of the same dimension, in nats."""
-        if not isinstance(other, _GaussianBase):
+        if not isinstance(other, GaussianBase):
             raise TypeError(f"other must be a Gaussian, got {type(other).__name__}")
         if other.dim != self.dim:
             raise ValueError(f"other must have dimension {self.dim}, got {other.dim}")
         distance = other._mahalanobis((self.mean - other.mean)[None])[0]
         return 0.5 * float(other._precision_trace(self) + distance - self.dim + other._log_det() - self._log_det())
-
-    # estimates of (g, G) from one block, as group means in this structure's form
-
-    def _pathwise_moments(self, draws, grad, m):
-        """First order (Stein): E[grad] and G = 1/2 sym E[cov^-1 (x - mean) grad^T]."""
-        return group_mean(grad, m), 0.5 * self._form().of_outer(draws.u, grad, m)
-
-    def _score_moments(self, draws, centred, m):
-        """Score function; `centred` is f less a baseline with zero sum over a group, which cancels constant scores."""
-        weighted = draws.u * centred[:, None]
-        return group_mean(weighted, m), 0.5 * self._form().of_outer(weighted, draws.u, m)
 
     # other representations
 
@@ -216,7 +216,7 @@ class _GaussianBase:
         return NaturalGaussian(precision @ self.mean, -0.5 * precision)
 
 
-class _DenseGaussian(_GaussianBase):
+class _DenseGaussian(GaussianBase):
     """Structures that hold the lower Cholesky factor of a full covariance."""
 
     _chol: np.ndarray
@@ -224,8 +224,16 @@ class _DenseGaussian(_GaussianBase):
     def _map(self, noise, layout, n_threads):
         return layout.apply(self._chol, noise[0], self.mean, True, n_threads)
 
-    def _dual(self, noise, x):  # noqa: ARG002
-        return scipy.linalg.solve_triangular(self._chol, noise[0].T, lower=True, trans="T", check_finite=False).T
+    def _dual(self, draws):
+        def of_panels(z):
+            out = np.empty_like(z)
+            _core.random.solve_transposed_panels(self._chol, z, out, draws.n_threads)
+            return out
+
+        def of_rows(z):
+            return scipy.linalg.solve_triangular(self._chol, z.T, lower=True, trans="T", check_finite=False).T
+
+        return draws.map_noise(of_panels, of_rows)
 
     @staticmethod
     def _form():
@@ -375,7 +383,7 @@ class NaturalGaussian(_DenseGaussian):
         return {"eta1": g - 2.0 * big_g @ self.mean, "eta2": big_g}
 
 
-class DiagonalGaussian(_GaussianBase):
+class DiagonalGaussian(GaussianBase):
     """Gaussian with independent coordinates.
 
     Parameters
@@ -407,8 +415,8 @@ class DiagonalGaussian(_GaussianBase):
     def _map(self, noise, layout, n_threads):  # noqa: ARG002
         return layout.column(self.mean) + layout.column(self.std) * noise[0]
 
-    def _dual(self, noise, x):  # noqa: ARG002
-        return noise[0] / self.std
+    def _dual(self, draws):
+        return draws.noise / self.std
 
     def _chain(self, g, big_g):
         return {"mean": g, "std": 2.0 * self.std * big_g}
@@ -438,7 +446,7 @@ class DiagonalGaussian(_GaussianBase):
         return CholeskyGaussian(self.mean, np.diag(self.std))
 
 
-class _LowRankBase(_GaussianBase):
+class _LowRankBase(GaussianBase):
     """Structures of a diagonal and a factor (d, k); nothing here is larger than (d, k)."""
 
     _names = ("mean", "diag", "factor")
@@ -548,8 +556,8 @@ class LowRankGaussian(_LowRankBase):
         low_rank = layout.apply(self.factor, noise[1], self.mean, False, n_threads)
         return low_rank + layout.column(np.sqrt(self.diag)) * noise[0]
 
-    def _dual(self, noise, x):  # noqa: ARG002
-        return self._inverse_dot((x - self.mean).T).T
+    def _dual(self, draws):
+        return self._inverse_dot((draws.x - self.mean).T).T
 
     def _chain(self, g, big_g):
         return {"mean": g, "diag": big_g[..., 0], "factor": 2.0 * big_g[..., 1:]}
@@ -612,8 +620,8 @@ class LowRankPrecisionGaussian(_LowRankBase):
         correction = layout.apply(self._root, inner, zero, False, n_threads)
         return layout.column(self.mean) + (noise[0] - correction) / layout.column(np.sqrt(self.diag))
 
-    def _dual(self, noise, x):  # noqa: ARG002
-        return self._sum_dot((x - self.mean).T).T
+    def _dual(self, draws):
+        return self._sum_dot((draws.x - self.mean).T).T
 
     def _chain(self, g, big_g):
         diagonal, gw = big_g[..., 0], big_g[..., 1:]
