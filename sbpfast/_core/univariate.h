@@ -47,10 +47,10 @@ VM_INLINE vec student_series(vec df, vec t, int steps) {
 }
 
 #define REGION2(name, p, q, expression)                                                                               \
-    static void name(ptrdiff_t n, const double *const *in, double *out) {                                             \
+    static void name(ptrdiff_t n, const double *const *in, double *const *out) {                                      \
         for (ptrdiff_t i = 0; i < n; i += VEC) {                                                                    \
             vec p = vec_load(in[0] + i), q = vec_load(in[1] + i);                                                     \
-            vec_store(out + i, expression);                                                                           \
+            vec_store(out[0] + i, expression);                                                                        \
         }                                                                                                             \
     }
 REGION2(student_region_0, df, t, student_uniform(df, t, 10))
@@ -73,7 +73,7 @@ static void student_t_weight_block(ptrdiff_t n, const double *df, const double *
     const double *in[] = {df, t};
     double region[BLOCK];
     _Pragma("omp simd") for (ptrdiff_t i = 0; i < n; i++) region[i] = student_region(df[i], t[i]);
-    evaluate_by_region(n, 2, in, region, STUDENT_REGIONS, out);
+    evaluate_by_region(n, 2, in, region, STUDENT_REGIONS, 1, &out);
 }
 
 /* -- von Mises ---------------------------------------------------------------------------------------------------- */
@@ -129,7 +129,7 @@ static void von_mises_weight_block(ptrdiff_t n, const double *kappa, const doubl
         double c = cos(0.5 * x[i]), valid = (kappa[i] >= 0.0) & (kappa[i] < INFINITY) & (fabs(x[i]) <= 3.1415926535897936);
         region[i] = valid < 0.5 ? 2.0 : kappa[i] * c * c >= 30.0 ? 0.0 : 1.0;
     }
-    evaluate_by_region(n, 2, in, region, VONMISES_REGIONS, out);
+    evaluate_by_region(n, 2, in, region, VONMISES_REGIONS, 1, &out);
 }
 
 /* -- inverse Gaussian --------------------------------------------------------------------------------------------- */

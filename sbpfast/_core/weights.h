@@ -174,30 +174,32 @@ VM_INLINE vec beta_fraction(vec a, vec b, vec x, vec y, vec lx, int steps) {
 
 /* -- a block of elements, sorted by region ------------------------------------------------------------------------ */
 
-enum { BLOCK = 1024, MAX_INPUTS = 6, MAX_REGIONS = 16 };
+enum { BLOCK = 1024, MAX_INPUTS = 5, MAX_OUTPUTS = 3, MAX_REGIONS = 16 };
 
-typedef void (*region_fn)(ptrdiff_t n, const double *const *in, double *out); /* n is a multiple of VEC */
+typedef void (*region_fn)(ptrdiff_t n, const double *const *in, double *const *out); /* n is a multiple of VEC */
 
 /* A vec function of inputs 0, 1, ... of the block, `expression` in their names, as a region_fn. */
 #define REGION3(name, p, q, r, expression)                                                                            \
-    static void name(ptrdiff_t n, const double *const *in, double *out) {                                             \
+    static void name(ptrdiff_t n, const double *const *in, double *const *out) {                                      \
         for (ptrdiff_t i = 0; i < n; i += VEC) {                                                                    \
             vec p = vec_load(in[0] + i), q = vec_load(in[1] + i), r = vec_load(in[2] + i);                            \
             (void)p, (void)q, (void)r;                                                                                \
-            vec_store(out + i, expression);                                                                           \
+            vec_store(out[0] + i, expression);                                                                        \
         }                                                                                                             \
     }
 
-/* out[i] = table[region[i]](in[0][i], in[1][i], ...) for n <= BLOCK elements: gather, evaluate, scatter by region. */
+/* out[.][i] = table[region[i]](in[0][i], in[1][i], ...) for n <= BLOCK elements: gather, evaluate, scatter by region. */
 static void evaluate_by_region(ptrdiff_t n, int inputs, const double *const *in, const double *region,
-                               const region_fn *table, double *out) {
-    double gathered[MAX_INPUTS][BLOCK + VEC], result[BLOCK + VEC];
+                               const region_fn *table, int outputs, double *const *out) {
+    double gathered[MAX_INPUTS][BLOCK + VEC], computed[MAX_OUTPUTS][BLOCK + VEC];
     const double *columns[MAX_INPUTS];
+    double *results[MAX_OUTPUTS];
     int start[MAX_REGIONS + 1] = {0}, next[MAX_REGIONS], order[BLOCK];
     for (ptrdiff_t i = 0; i < n; i++) start[(int)region[i] + 1]++;
     for (int r = 0; r < MAX_REGIONS; r++) next[r] = start[r], start[r + 1] += start[r];
     for (ptrdiff_t i = 0; i < n; i++) order[next[(int)region[i]]++] = (int)i;
     for (int c = 0; c < inputs; c++) columns[c] = gathered[c];
+    for (int c = 0; c < outputs; c++) results[c] = computed[c];
     for (int r = 0; r < MAX_REGIONS; r++) {
         const int *members = order + start[r];
         ptrdiff_t count = start[r + 1] - start[r], padded = (count + VEC - 1) / VEC * VEC;
@@ -206,14 +208,15 @@ static void evaluate_by_region(ptrdiff_t n, int inputs, const double *const *in,
             for (ptrdiff_t i = 0; i < count; i++) gathered[c][i] = in[c][members[i]];
             for (ptrdiff_t i = count; i < padded; i++) gathered[c][i] = gathered[c][0];
         }
-        table[r](padded, columns, result);
-        for (ptrdiff_t i = 0; i < count; i++) out[members[i]] = result[i];
+        table[r](padded, columns, results);
+        for (int c = 0; c < outputs; c++)
+            for (ptrdiff_t i = 0; i < count; i++) out[c][members[i]] = computed[c][i];
     }
 }
 
-static void region_invalid(ptrdiff_t n, const double *const *in, double *out) {
+static void region_invalid(ptrdiff_t n, const double *const *in, double *const *out) {
     (void)in;
-    for (ptrdiff_t i = 0; i < n; i++) out[i] = NAN;
+    for (ptrdiff_t i = 0; i < n; i++) out[0][i] = NAN;
 }
 
 /* -- gamma by region: the thresholds come from a comparison with 34-digit values, see tests/test_weights.py --------- */
@@ -251,18 +254,18 @@ static void gamma_weight_block(ptrdiff_t n, const double *shape, const double *x
     const double *in[] = {shape, x, log_x};
     double region[BLOCK];
     _Pragma("omp simd") for (ptrdiff_t i = 0; i < n; i++) region[i] = gamma_region(shape[i], x[i], log_x[i]);
-    evaluate_by_region(n, 3, in, region, GAMMA_REGIONS, out);
+    evaluate_by_region(n, 3, in, region, GAMMA_REGIONS, 1, &out);
 }
 
 /* -- beta by region ----------------------------------------------------------------------------------------------- */
 
 #define REGION5(name, expression)                                                                                     \
-    static void name(ptrdiff_t n, const double *const *in, double *out) {                                             \
+    static void name(ptrdiff_t n, const double *const *in, double *const *out) {                                      \
         for (ptrdiff_t i = 0; i < n; i += VEC) {                                                                    \
             vec a = vec_load(in[0] + i), b = vec_load(in[1] + i), x = vec_load(in[2] + i), y = vec_load(in[3] + i);   \
             vec lx = vec_load(in[4] + i);                                                                             \
             (void)x, (void)y;                                                                                         \
-            vec_store(out + i, expression);                                                                           \
+            vec_store(out[0] + i, expression);                                                                        \
         }                                                                                                             \
     }
 REGION5(beta_region_0, beta_uniform(a, b, lx, 10))
@@ -275,7 +278,7 @@ REGION5(beta_region_6, beta_series(a, b, x, lx, 16))
 REGION5(beta_region_7, beta_series(a, b, x, lx, 36))
 REGION5(beta_region_8, beta_fraction(a, b, x, y, lx, 24))
 REGION5(beta_region_9, beta_mirror(a, b, y, lx, 16))
-REGION5(beta_region_10, beta_mirror(a, b, y, lx, 48))
+REGION5(beta_region_10, beta_mirror(a, b, y, lx, 56))
 REGION5(beta_region_11, beta_descent(a, b, x, lx, 16))
 REGION5(beta_region_12, beta_descent(a, b, x, lx, 12))
 static const region_fn BETA_REGIONS[] = {
@@ -301,7 +304,7 @@ static void beta_one_weight(ptrdiff_t n, const double *a, const double *b, const
     const double *in[] = {a, b, x, y, log_x};
     double region[BLOCK];
     _Pragma("omp simd") for (ptrdiff_t i = 0; i < n; i++) region[i] = beta_region(a[i], b[i], x[i], y[i], log_x[i]);
-    evaluate_by_region(n, 5, in, region, BETA_REGIONS, out);
+    evaluate_by_region(n, 5, in, region, BETA_REGIONS, 1, &out);
 }
 
 /* w_a and w_b with B_a = x y w_a, B_b = -x y w_b; n <= BLOCK */

@@ -7,6 +7,13 @@ An argument outside its domain gives NaN.  Where a log is an argument too, x its
 
 include "common.pxi"
 
+cdef extern from "weight_derivatives.h" nogil:
+    void gamma_weight_derivatives_block(Py_ssize_t n, const double *shape, const double *x, const double *log_x,
+                                        double *out_x, double *out_shape)
+    void beta_weight_derivatives_block(Py_ssize_t n, const double *a, const double *b, const double *x,
+                                       const double *y, const double *log_x, double *out_x, double *out_a,
+                                       double *out_b)
+
 cdef extern from "univariate.h" nogil:
     enum: BLOCK
     void gamma_weight_block(Py_ssize_t n, const double *shape, const double *x, const double *log_x, double *out)
@@ -39,6 +46,30 @@ def beta_weight(const double[::1] a, const double[::1] b, const double[::1] x, c
     for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads_for(200.0 * n, n_threads), schedule="static"):
         i = task * BLOCK
         beta_weight_block(min(BLOCK, n - i), &a[i], &b[i], &x[i], &y[i], &log_x[i], &log_y[i], &out_a[i], &out_b[i])
+
+
+def gamma_weight_derivatives(const double[::1] shape, const double[::1] x, const double[::1] log_x, double[::1] out_x,
+                             double[::1] out_shape, int n_threads):
+    """dB/dx and dw/dshape of the gamma weight B = x w (dB/dshape = x dw/dshape)."""
+    cdef Py_ssize_t n = out_x.shape[0], i, task
+    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads_for(300.0 * n, n_threads), schedule="static"):
+        i = task * BLOCK
+        gamma_weight_derivatives_block(min(BLOCK, n - i), &shape[i], &x[i], &log_x[i], &out_x[i], &out_shape[i])
+
+
+def beta_weight_derivatives(const double[::1] a, const double[::1] b, const double[::1] x, const double[::1] y,
+                            const double[::1] log_x, double[::1] out_x, double[::1] out_a, double[::1] out_b,
+                            int n_threads):
+    """dB_a/dx, dw/da and dw/db of the beta weight B_a = x y w (dB_a/da = x y dw/da, dB_a/db = x y dw/db).
+
+    For B_b swap a with b, x with y and log x with log y: dB_b/dx is the first result as it stands, and the other two,
+    times -x y, are dB_b/db and dB_b/da.
+    """
+    cdef Py_ssize_t n = out_x.shape[0], i, task
+    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads_for(900.0 * n, n_threads), schedule="static"):
+        i = task * BLOCK
+        beta_weight_derivatives_block(min(BLOCK, n - i), &a[i], &b[i], &x[i], &y[i], &log_x[i], &out_x[i], &out_a[i],
+                                      &out_b[i])
 
 
 def student_t_weight(const double[::1] df, const double[::1] t, double[::1] out, int n_threads):
