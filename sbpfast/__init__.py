@@ -7,10 +7,11 @@
 1.612118
 """
 
-from sbpfast import contract, targets
+from sbpfast import contract, expfam, targets
 from sbpfast._config import show_config
 from sbpfast._streams import standard_normal
 from sbpfast.estimate import Estimate, expectation_grad
+from sbpfast.expfam import MLEDoesNotExist
 from sbpfast.gaussian import (
     CholeskyGaussian,
     DiagonalGaussian,
@@ -30,11 +31,13 @@ __all__ = [
     "Gaussian",
     "LowRankGaussian",
     "LowRankPrecisionGaussian",
+    "MLEDoesNotExist",
     "NaturalGaussian",
     "NonFiniteTarget",
     "Target",
     "contract",
     "expectation_grad",
+    "expfam",
     "show_config",
     "standard_normal",
     "targets",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, ClassVar, NamedTuple
 
@@ -306,6 +307,15 @@ class Independent(Distribution):
 
     # estimation: contributions of single draws, whose mean is the gradient
 
+    @cached_property
+    def _refused(self) -> tuple[str, ...]:
+        """Estimators that this very distribution cannot serve for all its parameters."""
+        return ("score",) if self._moving_ends(self._p) else ()
+
+    def _integrates(self, target) -> bool:
+        """Whether `_exact` serves this target."""
+        return self.dim == 1 and target._has("value")
+
     def _chosen(self, names):
         return self._names if names is None else tuple(names)
 
@@ -340,6 +350,8 @@ class Independent(Distribution):
     def _exact(self, target, names=None) -> tuple[float, dict]:
         """E[f] and its gradient by deterministic quadrature or summation, for one component."""
         self._require_scalar("estimator 'exact'")
+        if not target._has("value"):
+            raise ValueError("estimator 'exact' needs the target's value, which it does not have")
         wanted = self._chosen(names)
         p, ends = self._p, self._moving_ends(self._p)
 
@@ -523,6 +535,11 @@ class Continuous(Independent):
         return {
             k: self._shaped(k, V[k] * grad + (score[k] + V[k] * slope + dV[k]) * f[:, None]) for k in self._chosen(V)
         }
+
+    @cached_property
+    def _refused(self):
+        valid = all(np.all(rule.valid) for rule in self._product_rule(self._p).values())
+        return super()._refused + (() if valid else ("product",))
 
     # quadrature: x = x(t), t on the real line, where log densities fall at least linearly at both ends
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from scipy import special
 
@@ -45,7 +47,7 @@ class VonMises(ExponentialFamily, Continuous):
         eta="(kappa cos mu, kappa sin mu)", u="(cos x, sin x)", h="1 / (2 pi)", A="log I0(kappa)",
         product="valid for mean; never for concentration (poles at the mode, x = mean, and opposite)",
     )  # fmt: skip
-    example = {"mean": 0.6, "concentration": 2.1}
+    example: ClassVar = {"mean": 0.6, "concentration": 2.1}
     _k = 2
     _locations = ("mean",)
 
@@ -178,7 +180,7 @@ class TruncatedNormal(ExponentialFamily, Continuous):
         A="mu^2 / (2 sigma^2) + log sigma + log(Phi(beta) - Phi(alpha)), alpha and beta the standardised bounds",
         product="for loc and scale where loc lies outside [low, high], with boundary terms; never elsewhere (pole at x = loc), nor for the bounds",
     )  # fmt: skip
-    example = {"loc": 0.3, "scale": 1.2, "low": -0.5, "high": 2.5}
+    example: ClassVar = {"loc": 0.3, "scale": 1.2, "low": -0.5, "high": 2.5}
     _k = 2
     _line = "real"
     _gap = Normal._gap
@@ -361,7 +363,7 @@ class ContinuousBernoulli(ExponentialFamily, Continuous):
         eta="logit", u="x", h="1", A="log((exp(eta) - 1) / eta)",
         product="valid for eta != 0, with boundary terms at 0 and 1; undefined at eta = 0, where Btilde has a pole everywhere",
     )  # fmt: skip
-    example = {"logit": 0.8}
+    example: ClassVar = {"logit": 0.8}
     _line = "unit"
 
     @staticmethod

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from scipy import special
 
@@ -48,7 +50,7 @@ class Bernoulli(_Counts):
         support="x = 0 or 1", density="p^x (1 - p)^(1 - x)",
         eta="logit", u="x", h="1", A="log(1 + exp(eta))", product=_NOT_DEFINED,
     )  # fmt: skip
-    example = {"logit": 0.4}
+    example: ClassVar = {"logit": 0.4}
 
     @staticmethod
     def _support(p):
@@ -123,7 +125,7 @@ class Binomial(_Counts):
         support="x = 0, 1, ..., n", density="C(n, x) p^x (1 - p)^(n - x)",
         eta="logit", u="x", h="C(n, x)", A="n log(1 + exp(eta))", product=_NOT_DEFINED,
     )  # fmt: skip
-    example = {"logit": 0.4, "n": 9}
+    example: ClassVar = {"logit": 0.4, "n": 9}
 
     @staticmethod
     def _support(p):
@@ -191,7 +193,7 @@ class Poisson(_Counts):
         support="x = 0, 1, 2, ...", density="lam^x exp(-lam) / x!",
         eta="log lam", u="x", h="1 / x!", A="exp(eta)", product=_NOT_DEFINED,
     )  # fmt: skip
-    example = {"rate": 3.3}
+    example: ClassVar = {"rate": 3.3}
 
     @staticmethod
     def _support(p):
@@ -256,7 +258,7 @@ class Geometric(_Counts):
         support="x = 0, 1, 2, ...", density="p (1 - p)^x",
         eta="log(1 - p)", u="x", h="1", A="-log(1 - exp(eta))", product=_NOT_DEFINED,
     )  # fmt: skip
-    example = {"prob": 0.3}
+    example: ClassVar = {"prob": 0.3}
 
     @staticmethod
     def _support(p):
@@ -317,7 +319,7 @@ class NegativeBinomial(_Counts):
         support="x = 0, 1, 2, ...", density="Gamma(x + r) / (Gamma(r) x!) p^r (1 - p)^x",
         eta="log(1 - p)", u="x", h="Gamma(x + r) / (Gamma(r) x!)", A="-r log(1 - exp(eta))", product=_NOT_DEFINED,
     )  # fmt: skip
-    example = {"logit": 0.4, "r": 2.7}
+    example: ClassVar = {"logit": 0.4, "r": 2.7}
 
     @staticmethod
     def _support(p):

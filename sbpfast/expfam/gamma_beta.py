@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from scipy import special
 
@@ -42,7 +44,7 @@ class Gamma(ExponentialFamily, Continuous):
         eta="(a - 1, -b)", u="(log x, x)", h="1", A="log Gamma(a) - a log b",
         product="valid for a < 1; at a = 1 for rate with the boundary term f(0) / b, never for shape; never for a > 1 (pole at the mode, (a - 1) / b)",
     )  # fmt: skip
-    example = {"shape": 2.3, "rate": 1.7}
+    example: ClassVar = {"shape": 2.3, "rate": 1.7}
     _k = 2
     _gap = Gap(
         lambda t: t.x, mle.log_divergence,
@@ -141,7 +143,7 @@ class InverseGamma(ExponentialFamily, Continuous):
         eta="(-a - 1, -b)", u="(log x, 1/x)", h="1", A="log Gamma(a) - a log b",
         product="never (pole at the mode, b / (a + 1))",
     )  # fmt: skip
-    example = {"shape": 3.2, "scale": 1.4}
+    example: ClassVar = {"shape": 3.2, "scale": 1.4}
     _k = 2
     _gap = Gap(
         lambda t: 1.0 / t.x, mle.log_divergence,
@@ -245,7 +247,7 @@ class ChiSquare(ExponentialFamily, Continuous):
         eta="k/2 - 1", u="log x", h="exp(-x/2)", A="log Gamma(k/2) + (k/2) log 2",
         product="valid for k < 2; never otherwise (pole at the mode, k - 2; at k = 2 the boundary term diverges)",
     )  # fmt: skip
-    example = {"df": 3.7}
+    example: ClassVar = {"df": 3.7}
 
     @staticmethod
     def _support(p):
@@ -366,7 +368,7 @@ class Beta(ExponentialFamily, Continuous):
             "never otherwise (pole at the mode or antimode, (a - 1) / (a + b - 2))"
         ),
     )  # fmt: skip
-    example = {"a": 1.4, "b": 3.1}
+    example: ClassVar = {"a": 1.4, "b": 3.1}
     _k = 2
     _line = "unit"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from scipy import special
 
@@ -50,7 +52,7 @@ class StudentT(_LocationScale):
         density="Gamma((nu + 1)/2) / (Gamma(nu/2) sqrt(nu pi) s) (1 + z^2/nu)^(-(nu + 1)/2), z = (x - loc)/s",
         product="valid for loc; never for df and scale (pole at the mode, x = loc)",
     )
-    example = {"df": 4.5, "loc": 0.3, "scale": 1.2}
+    example: ClassVar = {"df": 4.5, "loc": 0.3, "scale": 1.2}
 
     @classmethod
     def _log_prob(cls, t, p):
@@ -123,7 +125,7 @@ class Logistic(_LocationScale):
         support="the real line", density="exp(-z) / (s (1 + exp(-z))^2), z = (x - loc)/s",
         product="valid for loc; never for scale (pole at the mode, x = loc)",
     )  # fmt: skip
-    example = {"loc": 0.3, "scale": 1.2}
+    example: ClassVar = {"loc": 0.3, "scale": 1.2}
 
     @classmethod
     def _log_prob(cls, t, p):
@@ -165,7 +167,7 @@ class Gumbel(_LocationScale):
         support="the real line", density="exp(-z - exp(-z)) / s, z = (x - loc)/s",
         product="valid for loc; never for scale (pole at the mode, x = loc)",
     )  # fmt: skip
-    example = {"loc": 0.3, "scale": 1.2}
+    example: ClassVar = {"loc": 0.3, "scale": 1.2}
 
     @classmethod
     def _log_prob(cls, t, p):

@@ -99,6 +99,12 @@ class MultivariateFamily(Distribution):
     def _noise_dims(self):
         return (self.dim,)
 
+    _refused: tuple[str, ...] = ()
+
+    def _integrates(self, target) -> bool:
+        """Whether `_exact` serves this target."""
+        return "exact" in self._estimators and target._has("value")
+
     def _score_terms(self, draws, names=None) -> dict:
         """name -> (n, ...) d log p / d parameter."""
         score = self._score(draws)
@@ -174,7 +180,7 @@ class Dirichlet(MultivariateFamily):
         eta="alpha - 1", u="log x", h="1", A="sum log Gamma(alpha_i) - log Gamma(sum alpha)",
         product="not defined in more than one dimension",
     )  # fmt: skip
-    example = {"concentration": [0.8, 2.1, 3.3]}
+    example: ClassVar = {"concentration": [0.8, 2.1, 3.3]}
     _estimators = ("pathwise", "score", "auto")
 
     concentration: np.ndarray
@@ -337,7 +343,7 @@ class Wishart(MultivariateFamily):
         A="(nu/2) log|V| + log Gamma_d(nu/2) + (nu d/2) log 2",
         product="not defined in more than one dimension",
     )  # fmt: skip
-    example = {"df": 4.5, "scale": [[0.6, 0.2], [0.2, 0.4]]}
+    example: ClassVar = {"df": 4.5, "scale": [[0.6, 0.2], [0.2, 0.4]]}
     _estimators = ("pathwise", "score", "auto")
 
     df: float
@@ -546,7 +552,7 @@ class Categorical(MultivariateFamily):
         eta="log(pi_i / pi_K), i < K", u="(1 if x = i else 0), i < K", h="1", A="log(1 + sum exp(eta))",
         product="not defined for a discrete family; the difference estimator takes its place",
     )  # fmt: skip
-    example = {"logits": [0.3, -0.5, 0.8, 0.0]}
+    example: ClassVar = {"logits": [0.3, -0.5, 0.8, 0.0]}
     _estimators = ("score", "difference", "exact", "auto")
 
     logits: np.ndarray

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import special
 
 from sbpfast import _checks, _core
+from sbpfast._streams import stream_key
 from sbpfast.expfam import quadrature
 from sbpfast.expfam.points import Points, Streams
 
@@ -45,6 +46,7 @@ class Univariate:
 
     _names = ("eta",)
     _estimators = ("pathwise", "score", "exact", "combined", "auto")
+    _refused: tuple[str, ...] = ()
     dim = 1
 
     def __init__(self, log_h: Callable, eta, u: Callable, support=(-np.inf, np.inf)):
@@ -287,8 +289,6 @@ class Univariate:
 
     def sample(self, n, *, rng=None, n_threads=None) -> np.ndarray:
         """n points (n, 1); see `Gamma.sample`."""
-        from sbpfast._streams import stream_key
-
         n = _checks.count("n", n, least=0)
         return self._draw(stream_key(rng), 0, n, n_threads=n_threads).x if n else np.empty((0, 1))
 
@@ -296,6 +296,9 @@ class Univariate:
 
     def _shaped(self, columns):
         return columns if np.ndim(self.eta) else columns[:, 0]
+
+    def _integrates(self, target) -> bool:
+        return target._has("value")
 
     def _pathwise_terms(self, draws, grad, names=None) -> dict:
         return {"eta": self._shaped(self._weight(draws.x[:, 0]) * grad)}

@@ -13,6 +13,7 @@ import numpy as np
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 _LEVELS = 40
 _DROP = 45.0  # fall of the log density at which a tail may end, if the integrand is negligible there too
+_DEPTH = 700.0  # and at which it must, because the density is about to underflow
 _GROWTH = 1.5
 
 
@@ -79,19 +80,15 @@ def integrate_line(function: Callable, log_density: Callable, low, high, breaks=
     peak = _peak(log_density, low, high)
     top = float(log_density(np.array([peak]))[0])
     integral = Integral(function)
-    sides = []
+    cores, tails = [], []
     for sign, length in ((1.0, high - peak), (-1.0, peak - low)):
-        distances = _distances(lambda v, sign=sign: top - log_density(peak + sign * v), length)
+        core, tail = _distances(lambda v, sign=sign: top - log_density(peak + sign * v), length, fall)
         inner = [sign * (b - peak) for b in breaks if 0.0 < sign * (b - peak) < length]
-        distances = np.unique(np.concatenate([distances, inner]))
-        with np.errstate(invalid="ignore"):
-            falls = top - log_density(peak + sign * distances)
-        core = int(np.argmax(falls >= fall)) + 1 if (falls >= fall).any() else len(distances)
-        sides.append((sign, distances, core))
-    edges = [peak + sign * distances[:core] for sign, distances, core in sides]
-    integral.add(np.concatenate([edges[1][::-1], [peak], edges[0]]))
-    for sign, distances, core in sides:
-        _extend(integral, peak + sign * distances[max(core - 1, 0) :])
+        cores.append(peak + sign * np.unique(np.concatenate([core, inner])))
+        tails.append(peak + sign * tail)
+    integral.add(np.concatenate([cores[1][::-1], [peak], cores[0]]))
+    for edges in tails:
+        _extend(integral, edges)
     return integral
 
 
@@ -111,10 +108,26 @@ def _peak(log_density, low, high):
     return 0.5 * (low + high)
 
 
-def _distances(drop, length):
-    """Ends of panels from the peak to the end of the line."""
+def _distances(drop, length, fall):
+    """Ends of panels from the peak to a fall of `fall`, and on from there to where the density underflows."""
     if length <= 0.0:
-        return np.empty(0)
+        return np.empty(0), np.empty(0)
+    width, core, end = (_distance(drop, length, f) for f in (1.0, fall, max(fall, _DEPTH)))
+    steps = width * (_GROWTH ** np.arange(1, 120) - 1.0) / (_GROWTH - 1.0)
+    inner, outer = steps[steps < 0.9 * core], steps[(steps > 1.1 * core) & (steps < end)]
+    return np.append(inner, core), np.concatenate([[core], outer, [end][: int(end > core)]])
+
+
+def _distance(drop, length, fall):
+    """Where the log density has fallen by `fall`, or the end of the line."""
     steps = np.minimum(length, 1e-8 * 2.0 ** np.arange(60))
-    width = steps[int(np.argmax((drop(steps) >= 1.0) | (steps == length)))]
-    return np.unique(np.minimum(length, width * (_GROWTH ** np.arange(1, 80) - 1.0) / (_GROWTH - 1.0)))
+    with np.errstate(invalid="ignore"):
+        i = int(np.argmax(~(drop(steps) < fall) | (steps == length)))
+    low, high = steps[max(i - 1, 0)], steps[i]
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        if drop(np.array([middle]))[0] < fall:
+            low = middle
+        else:
+            high = middle
+    return high

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from scipy import special
 
@@ -39,7 +41,7 @@ class Normal(ExponentialFamily, Continuous):
         eta="(mu / sigma^2, -1 / (2 sigma^2))", u="(x, x^2)", h="(2 pi)^(-1/2)", A="mu^2 / (2 sigma^2) + log sigma",
         product="valid for mean; never for std (pole at the mode, x = mean)",
     )  # fmt: skip
-    example = {"mean": 0.4, "std": 1.3}
+    example: ClassVar = {"mean": 0.4, "std": 1.3}
     _k = 2
     _locations = ("mean",)
     _line = "real"
@@ -153,7 +155,7 @@ class LogNormal(ExponentialFamily, Continuous):
         A="mu^2 / (2 sigma^2) + log sigma",
         product="never for mean (pole at the mode, x = exp(mu - sigma^2)); for std only at sigma = 1, where the pole cancels",
     )  # fmt: skip
-    example = {"mean": 0.4, "std": 0.6}
+    example: ClassVar = {"mean": 0.4, "std": 0.6}
     _k = 2
     _mirrors = True
     _gap = Gap(lambda t: t.log_x, mle.square_divergence, Normal._gap.from_means, Normal._gap.to_means)
@@ -249,7 +251,7 @@ class Exponential(ExponentialFamily, Continuous):
         support="x >= 0", density="r exp(-r x)", eta="-r", u="x", h="1", A="-log r",
         product="valid, with the boundary term + f(0) / r",
     )  # fmt: skip
-    example = {"rate": 1.9}
+    example: ClassVar = {"rate": 1.9}
 
     @staticmethod
     def _support(p):
@@ -330,7 +332,7 @@ class InverseGaussian(ExponentialFamily, Continuous):
         eta="(-lam / (2 mu^2), -lam / 2)", u="(x, 1/x)", h="(2 pi x^3)^(-1/2)", A="-lam / mu - log(lam) / 2",
         product="never (pole at the mode)",
     )  # fmt: skip
-    example = {"mean": 1.2, "concentration": 2.5}
+    example: ClassVar = {"mean": 1.2, "concentration": 2.5}
     _k = 2
     _gap = Gap(
         lambda t: t.x, mle.inverse_divergence, lambda m: [m[0], m[1] - 1.0 / m[0]], lambda s: [s[0], s[1] + 1.0 / s[0]]
@@ -435,7 +437,7 @@ class Weibull(ExponentialFamily, Continuous):
         eta="-c^-k", u="x^k", h="k x^(k - 1)", A="k log c",
         product="valid for k < 1; for k = 1 with the boundary term -f(0) / c; never for k > 1 (pole at the mode)",
     )  # fmt: skip
-    example = {"scale": 1.8, "shape": 1.5}
+    example: ClassVar = {"scale": 1.8, "shape": 1.5}
 
     @staticmethod
     def _support(p):
@@ -540,7 +542,7 @@ class Pareto(ExponentialFamily, Continuous):
         eta="-(a + 1)", u="log x", h="1", A="-log a - a log m",
         product="valid, with the boundary term + f(m) / (a + 1)",
     )  # fmt: skip
-    example = {"tail": 2.5, "minimum": 1.2}
+    example: ClassVar = {"tail": 2.5, "minimum": 1.2}
 
     @staticmethod
     def _support(p):
@@ -633,7 +635,7 @@ class Laplace(ExponentialFamily, Continuous):
         eta="-1/b", u="abs(x - c)", h="1", A="log 2b",
         product="valid, with the jump term -f(c) / b",
     )  # fmt: skip
-    example = {"scale": 1.3, "loc": 0.2}
+    example: ClassVar = {"scale": 1.3, "loc": 0.2}
     _line = "real"
 
     @staticmethod
@@ -719,7 +721,7 @@ class Rayleigh(ExponentialFamily, Continuous):
         support="x >= 0", density="(x / s^2) exp(-x^2 / (2 s^2))", eta="-1 / (2 s^2)", u="x^2", h="x", A="2 log s",
         product="never (pole at the mode, x = s)",
     )  # fmt: skip
-    example = {"scale": 1.4}
+    example: ClassVar = {"scale": 1.4}
 
     @staticmethod
     def _support(p):
@@ -803,7 +805,7 @@ class HalfNormal(ExponentialFamily, Continuous):
         support="x >= 0", density="sqrt(2 / pi) exp(-x^2 / (2 s^2)) / s", eta="-1 / (2 s^2)", u="x^2", h="1",
         A="log s + log(pi / 2) / 2", product="never (pole at the mode, x = 0, where the density is positive)",
     )  # fmt: skip
-    example = {"scale": 1.4}
+    example: ClassVar = {"scale": 1.4}
 
     @staticmethod
     def _support(p):
