@@ -262,7 +262,7 @@ class TruncatedNormal(ExponentialFamily, Continuous):
         ends = []
         for end in (p.low, p.high):
             finite = np.isfinite(end)
-            at = Points(np.where(finite, end, p.loc)[None])
+            at = Points(np.where(finite, end, p.moments.centre)[None])
             ends.append(np.where(finite, np.exp(cls._log_prob(at, p)[0]), 0.0))
         return ends
 

@@ -342,7 +342,8 @@ def solve_dirichlet(mean_log, family) -> tuple[np.ndarray, int, float]:
     The closed convex hull of the statistics log x over the simplex is {m: sum exp(m) <= 1}: the maximum exists exactly
     where sum exp(mean log x) < 1.
     """
-    room = -np.expm1(special.logsumexp(mean_log))
+    top = mean_log.max()
+    room = -np.expm1(top + np.log(np.exp(mean_log - top).sum()))
     if not room > 16.0 * np.finfo(np.float64).eps * (1.0 + np.abs(mean_log).max()):
         raise MLEDoesNotExist(f"{family}: the observations are all equal, or too nearly so: the likelihood has no maximum")
     start = special.softmax(mean_log) * 0.5 * (len(mean_log) - 1) / room  # exact as the concentrations grow

@@ -143,7 +143,7 @@ def clean_data(name, x, weights):
     """Data (n, d) and weights (n,) with the weights of 0 dropped, and whether the data came as (n,)."""
     x = _checks.real_array(name, x, ndim=(1, 2))
     scalar = x.ndim == 1
-    x = x.reshape(len(x), -1)
+    x = x[:, None] if scalar else x
     if weights is not None:
         weights = _checks.real_array("weights", weights, shape=(len(x),))
         if (weights < 0).any():
@@ -205,7 +205,7 @@ def maximum_likelihood(family, stats, prior) -> MLE:
     if prior is not None:
         nu, m0 = check_prior(prior)
         columns, _ = family._columns("m0 of prior", m0)
-        pseudo = family._from_means([np.broadcast_to(m, stats.low.shape) for m in columns])
+        pseudo = [np.broadcast_to(m, np.shape(s)) for m, s in zip(family._from_means(columns), summary)]
         summary = merge(family._gap, summary, pseudo, nu / (nu + stats.weight))
     elif family._gap is not None and (stats.low == stats.high).any():
         j = int(np.argmax(stats.low == stats.high))
@@ -248,7 +248,7 @@ def newton_scalar(gradient: Callable, slope: Callable, start, low, high) -> tupl
         low, high = np.where(g < 0, x, low), np.where(g > 0, x, high)
         with np.errstate(divide="ignore", invalid="ignore"):
             step = x - g / s
-        outside = ~((step > low) & (step < high))
+        outside = ~((step >= low) & (step <= high) & np.isfinite(step))
         new = np.where(g == 0, x, np.where(outside, _middle(low, high, x), step))
         moved = np.abs(new - x)
         x = new

@@ -105,7 +105,10 @@ class Univariate:
         reach = (-30.0, 30.0) if np.isfinite(self.support).all() else (-600.0, 600.0)
         if np.isinf(self.support).all():
             reach = (-300.0, 300.0)
-        top = max(float(self._line_density(np.linspace(*reach, 2001)).max()), -1e300)
+        scan = self._line_density(np.linspace(*reach, 2001))
+        top = float(scan.max())
+        if not (np.isfinite(top) and max(scan[0], scan[-1]) < top - 30.0):
+            self._refuse()
 
         def moments(t):
             p = np.exp(self._line_density(t) - top)[:, None]
@@ -116,13 +119,15 @@ class Univariate:
 
         integral = quadrature.integrate_line(moments, self._line_density, *reach, fall=_FALL)
         mass = np.asarray(integral.value)[0]
-        ends = self._line_density(np.array(reach)) - top
-        if not (np.isfinite(mass) and mass > 0 and np.isfinite(top)) or (ends > -30.0).any():
-            raise ValueError(f"the density does not integrate over {self.support} at eta = {self.eta}: eta is outside the natural domain")
+        if not (np.isfinite(mass) and mass > 0):
+            self._refuse()
         self._log_partition = float(np.log(mass) + top)
         self._mean = self._expect(integral.panels, lambda x: self._statistics(x))
         centred = self._expect(integral.panels, self._centred_squares)
         self._covariance = centred.reshape(len(self._eta), -1)
+
+    def _refuse(self):
+        raise ValueError(f"the density does not integrate over {self.support} at eta = {self.eta}, outside the natural domain")
 
     def _centred_squares(self, x):
         d = self._statistics(x) - self._mean
@@ -136,7 +141,8 @@ class Univariate:
         t, w = self._nodes(self._left, self._right)
         density = w * np.exp(self._line_density(t.reshape(-1)) - self._log_partition).reshape(t.shape)
         self._mass = density.sum(axis=1)
-        values = np.nan_to_num(function(self._map(t.reshape(-1))[0]), posinf=0.0, neginf=0.0)
+        with np.errstate(all="ignore"):
+            values = np.nan_to_num(function(self._map(t.reshape(-1))[0]), posinf=0.0, neginf=0.0)
         return (density.reshape(-1, 1) * values).sum(axis=0)
 
     @staticmethod
@@ -224,7 +230,8 @@ class Univariate:
         """Integral over [a, b] of exp(log density of t - shift) function(x), for each point."""
         t, w = self._nodes(a, b)
         log_density = self._line_density(t.reshape(-1)).reshape(t.shape) - self._log_partition - shift[:, None]
-        values = function(self._map(t.reshape(-1))[0]).reshape(*t.shape, -1)
+        with np.errstate(all="ignore"):
+            values = np.nan_to_num(function(self._map(t.reshape(-1))[0])).reshape(*t.shape, -1)
         return ((w * np.exp(log_density))[:, :, None] * values).sum(axis=1)
 
     def _excess(self, x):
@@ -259,19 +266,21 @@ class Univariate:
         cumulative = np.concatenate([[0.0], np.cumsum(self._mass)])
         cumulative /= cumulative[-1]
         i = np.clip(np.searchsorted(cumulative, u) - 1, 0, len(self._mass) - 1)
-        a, b, base = self._left[i].copy(), self._right[i].copy(), self._left[i]
-        wanted = u - cumulative[i]
-        t = 0.5 * (a + b)
-        zero = np.zeros(len(u))
-        for _ in range(60):
-            error = self._partial(base, t, zero, lambda x: np.ones((len(x), 1)))[:, 0] - wanted
-            a, b = np.where(error < 0, t, a), np.where(error > 0, t, b)
+        t = 0.5 * (self._left[i] + self._right[i])
+        wanted, todo = u - cumulative[i], np.arange(len(u))
+        a, b = self._left[i].copy(), self._right[i].copy()
+        for _ in range(100):
+            here = t[todo]
+            mass = self._partial(self._left[i[todo]], here, np.zeros(len(todo)), lambda x: np.ones((len(x), 1)))[:, 0]
+            error = mass - wanted[todo]
+            a[todo], b[todo] = np.where(error < 0, here, a[todo]), np.where(error > 0, here, b[todo])
             with np.errstate(all="ignore"):
-                step = t - error / np.exp(self._line_density(t) - self._log_partition)
-            new = np.where((step > a) & (step < b), step, 0.5 * (a + b))
-            if (np.abs(new - t) <= 1e-14 * (1.0 + np.abs(t))).all():
+                step = here - error / np.exp(self._line_density(here) - self._log_partition)
+            new = np.where((step >= a[todo]) & (step <= b[todo]), step, 0.5 * (a[todo] + b[todo]))
+            t[todo] = new
+            todo = todo[(np.abs(error) > 1e-15) & (np.abs(new - here) > 1e-13 * (1.0 + np.abs(here)))]
+            if not len(todo):
                 break
-            t = new
         return self._map(t)[0]
 
     def _draw_uniform(self, u, n_threads=1) -> Points:

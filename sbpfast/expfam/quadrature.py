@@ -6,12 +6,14 @@ handful of calls.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 _LEVELS = 40
+_PANELS = 8192  # refined at a time; more means a function that oscillates beyond what panels can follow
 _DROP = 45.0  # fall of the log density at which a tail may end, if the integrand is negligible there too
 _DEPTH = 700.0  # and at which it must, because the density is about to underflow
 _GROWTH = 1.5
@@ -41,16 +43,23 @@ class Integral:
             halves_a, halves_b = np.concatenate([a, middle]), np.concatenate([middle, b])
             halves, _ = self._rules(halves_a, halves_b)
             fine = halves[: len(a)] + halves[len(a) :]
+            coarse_before = coarse
             done = (np.abs(fine - coarse) <= self.rtol * self.scale).all(axis=1)
             self.value = self.value + fine[done].sum(axis=0)
             left = ~np.concatenate([done, done])
             self.panels.append(np.stack([halves_a[~left], halves_b[~left]], axis=1))
-            if not left.any():
-                break
             a, b, coarse = halves_a[left], halves_b[left], halves[left]
-        else:
-            self.value = self.value + coarse.sum(axis=0)
+            if not 0 < len(a) <= _PANELS:
+                break
+        self.value = self.value + coarse.sum(axis=0)
+        if len(a):
+            self._report(np.abs(fine - coarse_before)[~done].sum(axis=0))
         return float(np.max(added / np.maximum(self.scale, 1e-300)))
+
+    def _report(self, error):
+        if (error > 1e-8 * self.scale).any():
+            text = "quadrature did not reach 1e-8: the target oscillates or jumps more often than panels can follow"
+            warnings.warn(text, RuntimeWarning, stacklevel=5)
 
     def _rules(self, a, b):
         half = 0.5 * (b - a)
