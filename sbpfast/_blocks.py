@@ -10,6 +10,7 @@ import numpy as np
 import scipy
 
 from sbpfast._means import RunningMean, group_mean, group_sizes
+from sbpfast.gaussian import Draws
 
 BLOCK = 1024  # draws evaluated at a time
 GROUPS = 64  # least number of groups behind a standard error, where there are as many draws
@@ -50,13 +51,15 @@ class Run:
         self.wrt = wrt
         self.key = key
         self.pilot_key = self.key ^ np.uint64(0x9E3779B97F4A7C15)  # of draws that are independent of the run's
-        pair = 2 if sampling == "antithetic" or least > 1 else 1  # every group and every part of one is a multiple of it
+        # every group, and every part of one, is a multiple of this
+        pair = 2 if sampling == "antithetic" or least > 1 else 1
         if sampling == "sobol":
             self.m = max(pair, _power_of_two_above(-(-n_samples // REPLICATES)))
             self.n = REPLICATES * self.m
         else:
             self.n = n_samples + n_samples % 2 if sampling == "antithetic" else n_samples - n_samples % pair
-            self.m = max(pair, min(least, _power_of_two_below(self.n)), min(BLOCK, _power_of_two_below(self.n // GROUPS)))
+            for_errors = min(BLOCK, _power_of_two_below(self.n // GROUPS))
+            self.m = max(pair, min(least, _power_of_two_below(self.n)), for_errors)
         self.pair = pair
 
     def blocks(self, cost) -> Iterator[tuple[Draws, bool]]:

@@ -12,7 +12,6 @@ cdef extern from "panel.h" nogil:
     double total "sum"(Py_ssize_t n, const double *a)
 
 
-
 cdef inline int threads_for(double work, int n_threads) noexcept nogil:
     # below this many multiplications, some 50 microseconds, waking a second thread costs more than it saves
     return n_threads if work > 1000000.0 else 1
