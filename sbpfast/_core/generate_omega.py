@@ -50,7 +50,7 @@ def omega_series():
             plain = slopes[j] if j < k else zero
             moving = product(exponential, slopes[j - 1], n) if j > 0 else zero
             numerator = [p - q for p, q in zip(plain[:n], moving)]
-            row.append(product([*numerator[1:], mp.mpf(0)], bernoulli, n - 1) + [mp.mpf(0)])
+            row.append([*product([*numerator[1:], mp.mpf(0)], bernoulli, n - 1), mp.mpf(0)])
         table.append(row)
     return table
 
@@ -95,7 +95,7 @@ def main():
 """
     lines = [head, f"#define OMEGA_RANGE {float(RANGE)!r}", f"#define OMEGA_ORDER {ORDER}", ""]
     # 1 - W_00 = y/2 - y^2 R(y^2): kept apart, so that the Student-t weight has 1 - W_00 without cancellation
-    rest = [c for c in table[0][0][2::2]]
+    rest = table[0][0][2::2]
     even = [c for pair in zip(rest, [mp.mpf(0)] * len(rest)) for c in pair]
     c, error = economised(even, TOLERANCE)
     c = [RANGE**2 * v for v in c[0::2]]

@@ -64,11 +64,13 @@ def main():
     lines = ["/* Written by generate_univariate.py; do not edit. */", "#pragma once", "",
              f"enum {{ NODES = {NODES} }};", "/* Gauss-Legendre on (0, 1) */",
              "static const double NODE[NODES] = {"]  # fmt: skip
-    lines += [f"    {float((1 - x) / 2)!r}," for x, _ in pairs] + [f"    {float((1 + x) / 2)!r}," for x, _ in pairs[::-1]]
+    nodes = [*((1 - x) / 2 for x, _ in pairs), *((1 + x) / 2 for x, _ in pairs[::-1])]
+    lines += [f"    {float(x)!r}," for x in nodes]
     lines += ["};", "static const double NODE_WEIGHT[NODES] = {"]
     lines += [f"    {float(w / 2)!r}," for _, w in [*pairs, *pairs[::-1]]]
     rows = ["(" + horner(p, "q") + ")" for p in vonmises_polynomials(VONMISES_ORDER)]
-    lines += ["};", "", "/* I1/I0 in r = 1/kappa */", f"#define BESSEL_RATIO(r) ({horner(bessel_ratio(RATIO_ORDER), '(r)')})",
+    ratio = horner(bessel_ratio(RATIO_ORDER), "(r)")
+    lines += ["};", "", "/* I1/I0 in r = 1/kappa */", f"#define BESSEL_RATIO(r) ({ratio})",
               "", "/* sum_k P_k(q) r^k, q = tan(x/2)^2, r = 1/kappa */",
               f"#define VONMISES_SUM(q, r) ({horner(rows, '(r)')})", ""]  # fmt: skip
     Path(__file__).with_name("univariate_coefficients.h").write_text("\n".join(lines))

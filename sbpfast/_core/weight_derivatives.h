@@ -229,16 +229,10 @@ GAMMA_SLOPES(gamma_slopes_3, gamma_fraction_slopes(a, x, lx, 36))
 GAMMA_SLOPES(gamma_slopes_4, gamma_descent_slopes(a, x, lx, 12))
 GAMMA_SLOPES(gamma_slopes_5, gamma_descent_slopes(a, x, lx, 8))
 
-static void slopes_invalid(ptrdiff_t n, const double *const *in, double *const *out) {
-    (void)in;
-    for (int c = 0; c < MAX_OUTPUTS; c++)
-        for (ptrdiff_t i = 0; i < n; i++) out[c][i] = NAN;
-}
-
 /* the order of gamma_region */
 static const region_fn GAMMA_SLOPE_REGIONS[] = {
     gamma_slopes_0, gamma_slopes_0, gamma_slopes_0, gamma_slopes_0, gamma_slopes_1, gamma_slopes_3, gamma_slopes_1,
-    gamma_slopes_2, gamma_slopes_3, gamma_slopes_3, gamma_slopes_4, gamma_slopes_5, slopes_invalid};
+    gamma_slopes_2, gamma_slopes_3, gamma_slopes_3, gamma_slopes_4, gamma_slopes_5, region_invalid};
 
 static void gamma_weight_derivatives_block(ptrdiff_t n, const double *shape, const double *x, const double *log_x,
                                            double *out_x, double *out_shape) {
@@ -269,7 +263,7 @@ BETA_SLOPES(beta_slopes_5, beta_descent_slopes(a, b, x, y, lx, 16))
 /* the order of beta_region */
 static const region_fn BETA_SLOPE_REGIONS[] = {
     beta_slopes_0, beta_slopes_0, beta_slopes_0, beta_slopes_0, beta_slopes_1, beta_slopes_3, beta_slopes_1,
-    beta_slopes_2, beta_slopes_3, beta_slopes_4, beta_slopes_4, beta_slopes_5, beta_slopes_5, slopes_invalid};
+    beta_slopes_2, beta_slopes_3, beta_slopes_4, beta_slopes_4, beta_slopes_5, beta_slopes_5, region_invalid};
 
 static void beta_weight_derivatives_block(ptrdiff_t n, const double *a, const double *b, const double *x,
                                           const double *y, const double *log_x, double *out_x, double *out_a,

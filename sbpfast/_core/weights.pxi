@@ -29,12 +29,14 @@ cdef extern from "univariate.h" nogil:
     void continuous_bernoulli_weight_block(Py_ssize_t n, const double *eta, const double *x, double *out)
     void digamma_block(Py_ssize_t n, const double *x, double *out)
     void trigamma_block(Py_ssize_t n, const double *x, double *out)
+    void log_minus_digamma_block(Py_ssize_t n, const double *x, double *out)
 
 
 def gamma_weight(const double[::1] shape, const double[::1] x, const double[::1] log_x, double[::1] out, int n_threads):
     """w with B_shape = x w for the gamma of rate 1: the velocity of log x."""
     cdef Py_ssize_t n = out.shape[0], start, task
-    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads_for(60.0 * n, n_threads), schedule="static"):
+    cdef int threads = threads_for(60.0 * n, n_threads)
+    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads, schedule="static"):
         start = task * BLOCK
         gamma_weight_block(min(BLOCK, n - start), &shape[start], &x[start], &log_x[start], &out[start])
 
@@ -43,7 +45,8 @@ def beta_weight(const double[::1] a, const double[::1] b, const double[::1] x, c
                 const double[::1] log_x, const double[::1] log_y, double[::1] out_a, double[::1] out_b, int n_threads):
     """w_a, w_b with B_a = x y w_a and B_b = -x y w_b, y = 1 - x: the velocities of logit x, both positive."""
     cdef Py_ssize_t n = out_a.shape[0], i, task
-    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads_for(200.0 * n, n_threads), schedule="static"):
+    cdef int threads = threads_for(200.0 * n, n_threads)
+    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads, schedule="static"):
         i = task * BLOCK
         beta_weight_block(min(BLOCK, n - i), &a[i], &b[i], &x[i], &y[i], &log_x[i], &log_y[i], &out_a[i], &out_b[i])
 
@@ -52,7 +55,8 @@ def gamma_weight_derivatives(const double[::1] shape, const double[::1] x, const
                              double[::1] out_shape, int n_threads):
     """dB/dx and dw/dshape of the gamma weight B = x w (dB/dshape = x dw/dshape)."""
     cdef Py_ssize_t n = out_x.shape[0], i, task
-    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads_for(300.0 * n, n_threads), schedule="static"):
+    cdef int threads = threads_for(300.0 * n, n_threads)
+    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads, schedule="static"):
         i = task * BLOCK
         gamma_weight_derivatives_block(min(BLOCK, n - i), &shape[i], &x[i], &log_x[i], &out_x[i], &out_shape[i])
 
@@ -66,7 +70,8 @@ def beta_weight_derivatives(const double[::1] a, const double[::1] b, const doub
     times -x y, are dB_b/db and dB_b/da.
     """
     cdef Py_ssize_t n = out_x.shape[0], i, task
-    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads_for(900.0 * n, n_threads), schedule="static"):
+    cdef int threads = threads_for(900.0 * n, n_threads)
+    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads, schedule="static"):
         i = task * BLOCK
         beta_weight_derivatives_block(min(BLOCK, n - i), &a[i], &b[i], &x[i], &y[i], &log_x[i], &out_x[i], &out_a[i],
                                       &out_b[i])
@@ -75,7 +80,8 @@ def beta_weight_derivatives(const double[::1] a, const double[::1] b, const doub
 def student_t_weight(const double[::1] df, const double[::1] t, double[::1] out, int n_threads):
     """B_df of the standardised Student t; times the scale for any other."""
     cdef Py_ssize_t n = out.shape[0], i, task
-    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads_for(100.0 * n, n_threads), schedule="static"):
+    cdef int threads = threads_for(100.0 * n, n_threads)
+    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads, schedule="static"):
         i = task * BLOCK
         student_t_weight_block(min(BLOCK, n - i), &df[i], &t[i], &out[i])
 
@@ -83,7 +89,8 @@ def student_t_weight(const double[::1] df, const double[::1] t, double[::1] out,
 def von_mises_weight(const double[::1] kappa, const double[::1] x, double[::1] out, int n_threads):
     """B_kappa of the von Mises law of mean 0, for x in [-pi, pi) and kappa >= 0."""
     cdef Py_ssize_t n = out.shape[0], i, task
-    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads_for(200.0 * n, n_threads), schedule="static"):
+    cdef int threads = threads_for(200.0 * n, n_threads)
+    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads, schedule="static"):
         i = task * BLOCK
         von_mises_weight_block(min(BLOCK, n - i), &kappa[i], &x[i], &out[i])
 
@@ -92,7 +99,8 @@ def inverse_gaussian_weight(const double[::1] mean, const double[::1] concentrat
                             double[::1] out_mean, double[::1] out_concentration, int n_threads):
     """B_mean and B_concentration of the inverse Gaussian."""
     cdef Py_ssize_t n = out_mean.shape[0], i, task
-    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads_for(30.0 * n, n_threads), schedule="static"):
+    cdef int threads = threads_for(30.0 * n, n_threads)
+    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads, schedule="static"):
         i = task * BLOCK
         inverse_gaussian_weight_block(min(BLOCK, n - i), &mean[i], &concentration[i], &x[i], &out_mean[i],
                                       &out_concentration[i])
@@ -107,7 +115,8 @@ def truncated_normal_weight(const double[::1] z, const double[::1] low, const do
     numbers have lost their digits: take (x - low)/scale and (high - x)/scale in the caller's own units.
     """
     cdef Py_ssize_t n = z.shape[0], i, task
-    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads_for(300.0 * n, n_threads), schedule="static"):
+    cdef int threads = threads_for(300.0 * n, n_threads)
+    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads, schedule="static"):
         i = task * BLOCK
         truncated_normal_weight_block(min(BLOCK, n - i), &z[i], &low[i], &high[i], &above[i], &below[i], &out_loc[i],
                                       &out_scale[i], &out_low[i], &out_high[i])
@@ -116,7 +125,8 @@ def truncated_normal_weight(const double[::1] z, const double[::1] low, const do
 def continuous_bernoulli_weight(const double[::1] eta, const double[::1] x, double[::1] out, int n_threads):
     """B_eta of the continuous Bernoulli with logit eta."""
     cdef Py_ssize_t n = out.shape[0], i, task
-    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads_for(30.0 * n, n_threads), schedule="static"):
+    cdef int threads = threads_for(30.0 * n, n_threads)
+    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads, schedule="static"):
         i = task * BLOCK
         continuous_bernoulli_weight_block(min(BLOCK, n - i), &eta[i], &x[i], &out[i])
 
@@ -124,7 +134,8 @@ def continuous_bernoulli_weight(const double[::1] eta, const double[::1] x, doub
 def digamma(const double[::1] x, double[::1] out, int n_threads):
     """psi(x), x > 0."""
     cdef Py_ssize_t n = out.shape[0], i, task
-    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads_for(20.0 * n, n_threads), schedule="static"):
+    cdef int threads = threads_for(20.0 * n, n_threads)
+    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads, schedule="static"):
         i = task * BLOCK
         digamma_block(min(BLOCK, n - i), &x[i], &out[i])
 
@@ -132,6 +143,16 @@ def digamma(const double[::1] x, double[::1] out, int n_threads):
 def trigamma(const double[::1] x, double[::1] out, int n_threads):
     """psi'(x), x > 0."""
     cdef Py_ssize_t n = out.shape[0], i, task
-    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads_for(20.0 * n, n_threads), schedule="static"):
+    cdef int threads = threads_for(20.0 * n, n_threads)
+    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads, schedule="static"):
         i = task * BLOCK
         trigamma_block(min(BLOCK, n - i), &x[i], &out[i])
+
+
+def log_minus_digamma(const double[::1] x, double[::1] out, int n_threads):
+    """log x - psi(x), x > 0, to full relative accuracy: what gamma maximum likelihood inverts."""
+    cdef Py_ssize_t n = out.shape[0], i, task
+    cdef int threads = threads_for(30.0 * n, n_threads)
+    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads, schedule="static"):
+        i = task * BLOCK
+        log_minus_digamma_block(min(BLOCK, n - i), &x[i], &out[i])

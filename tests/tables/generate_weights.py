@@ -1,6 +1,6 @@
 """Writes weights.json and weight_derivatives.json: 25-digit values of the transport weights, by definitions in mpmath.
 
-Run it (mpmath and scipy are needed; some minutes) from the root of the repository: python tests/tables/generate_weights.py
+Run it (mpmath and scipy are needed; a minute or two): python tests/tables/generate_weights.py
 
 Arguments are exact doubles.  Nothing here is a recipe of the kernels: gamma and beta sum the power series of dF/dshape
 with as many digits as its cancellation costs, Student t and von Mises integrate the score over the nearer tail, the
