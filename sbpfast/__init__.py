@@ -7,7 +7,7 @@
 1.612118
 """
 
-from sbpfast import contract, expfam, targets
+from sbpfast import contract, expfam, special, targets
 from sbpfast._config import show_config
 from sbpfast._streams import standard_normal
 from sbpfast.estimate import Estimate, expectation_grad
@@ -39,6 +39,7 @@ __all__ = [
     "expectation_grad",
     "expfam",
     "show_config",
+    "special",
     "standard_normal",
     "targets",
 ]

@@ -405,3 +405,27 @@ def test_a_family_nobody_named():
     assert np.abs(residual).max() < 1e-6
     with pytest.raises(ValueError, match="natural domain"):
         expfam.Univariate(lambda x: 0.0 * x, [1.0, 0.5], lambda x: np.stack([x, x**4], axis=1))
+
+
+# -- second derivatives -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("p", [expfam.Gamma(2.3, 1.7), expfam.Gamma(0.4, 0.8), expfam.Beta(1.4, 3.1), expfam.Beta(20.0, 0.6)], ids=repr)
+def test_second_derivatives_of_expectations(p):
+    """E[B_i B_j f'' + (dB_i/dtheta_j + B_j dB_i/dx) f'] against differences of exact gradients, f = sin(x + 0.3)."""
+
+    def hessian(t):
+        b, slopes = p.transport(t), p.transport_derivatives(t)
+        first, second = np.cos(t.x + 0.3), -np.sin(t.x + 0.3)
+        return np.concatenate(
+            [b[i] * b[j] * second + (slopes[i][j] + b[j] * slopes[i]["x"]) * first for i in p._names for j in p._names], axis=1
+        )
+
+    got = p._expectation(hessian).reshape(2, 2)
+    for row, i in enumerate(p._names):
+        for column, j in enumerate(p._names):
+            h = 1e-4 * getattr(p, j)
+            up, down = (type(p)(**{k: getattr(p, k) + s * (k == j) for k in p._names}) for s in (h, -h))
+            grads = [sb.expectation_grad(wave(), q, estimator="exact").grad[i] for q in (up, down)]
+            assert got[row, column] == pytest.approx(float((grads[0] - grads[1]) / (2 * h)), rel=1e-6, abs=1e-8)
+    np.testing.assert_allclose(got, got.T, rtol=1e-9, atol=1e-11)

@@ -10,7 +10,7 @@ from scipy import special
 from sbpfast.expfam import mle, weights
 from sbpfast.expfam.base import POSITIVE, Continuous, Formulas, Parameter, Validity
 from sbpfast.expfam.family import ExponentialFamily
-from sbpfast.expfam.functions import log_gamma_density, log_minus_digamma, trigamma_minus_inverse
+from sbpfast.expfam.functions import inverse_digamma, log_gamma_density, log_minus_digamma, trigamma_minus_inverse
 from sbpfast.expfam.mle import Gap, MLEDoesNotExist, Solution, newton_scalar, newton_vector, require
 from sbpfast.expfam.points import Points
 from sbpfast.expfam.univariate import positive_data
@@ -102,6 +102,24 @@ class Gamma(ExponentialFamily, Continuous):
     def _transport(t, p):
         w = weights.gamma_weight(p.shape, p.rate * t.x, np.log(p.rate) + t.log_x, t.n_threads)
         return {"shape": t.x * w, "rate": -t.x / p.rate}
+
+    def transport_derivatives(self, x) -> dict[str, dict[str, np.ndarray]]:
+        """Derivatives of the transport weights, for second derivatives of E[f].
+
+        Returns
+        -------
+        dict of dict of ndarray (n, d)
+            ``out[i][j]`` is dB_i/dparameter_j, and ``out[i]["x"]`` is dB_i/dx.  The Hessian of E f is
+            E[B_i B_j f'' + (dB_i/dparameter_j + B_j dB_i/dx) f'].
+        """
+        t, p = self._points(x), self._p
+        arguments = p.shape, p.rate * t.x, np.log(p.rate) + t.log_x, t.n_threads
+        w, (slope, by_shape) = weights.gamma_weight(*arguments), weights.gamma_weight_derivatives(*arguments)
+        scaled = t.x / p.rate
+        return {
+            "shape": {"x": slope, "shape": t.x * by_shape, "rate": scaled * (slope - w)},
+            "rate": {"x": np.broadcast_to(-1.0 / p.rate, t.x.shape), "shape": np.zeros_like(t.x), "rate": scaled / p.rate},
+        }
 
     @classmethod
     def _product_rule(cls, p):
@@ -329,9 +347,8 @@ class ChiSquare(ExponentialFamily, Continuous):
     @classmethod
     def _solve(cls, s, c):
         target = s[0] - np.log(2.0)
-        start = np.where(target > -2.0, np.exp(target) + 0.5, -1.0 / np.minimum(target - special.digamma(1.0), -0.5))  # Minka 2000
         half, iterations, gap = newton_scalar(
-            lambda a: special.digamma(a) - target, lambda a: special.polygamma(1, a), start, 0.0, np.inf
+            lambda a: special.digamma(a) - target, lambda a: special.polygamma(1, a), inverse_digamma(target), 0.0, np.inf
         )
         return Solution({"df": 2.0 * half}, iterations, gap)
 
@@ -347,6 +364,8 @@ def solve_dirichlet(mean_log, family) -> tuple[np.ndarray, int, float]:
     if not room > 16.0 * np.finfo(np.float64).eps * (1.0 + np.abs(mean_log).max()):
         raise MLEDoesNotExist(f"{family}: the observations are all equal, or too nearly so: the likelihood has no maximum")
     start = special.softmax(mean_log) * 0.5 * (len(mean_log) - 1) / room  # exact as the concentrations grow
+    for _ in range(30):  # Minka's fixed point (2000), as small ones are far off and Newton would overshoot
+        start = inverse_digamma(special.digamma(start.sum()) + mean_log)
 
     def gradient(a):
         return special.digamma(a) - special.digamma(a.sum()) - mean_log
@@ -429,6 +448,24 @@ class Beta(ExponentialFamily, Continuous):
         a, b = weights.beta_weight(p.a, p.b, t.x, t.y, t.log_x, t.log_y, t.n_threads)
         spread = t.x * t.y
         return {"a": spread * a, "b": -spread * b}
+
+    def transport_derivatives(self, x) -> dict[str, dict[str, np.ndarray]]:
+        """Derivatives of the transport weights, for second derivatives of E[f].
+
+        Returns
+        -------
+        dict of dict of ndarray (n, d)
+            ``out[i][j]`` is dB_i/dparameter_j, and ``out[i]["x"]`` is dB_i/dx.  The Hessian of E f is
+            E[B_i B_j f'' + (dB_i/dparameter_j + B_j dB_i/dx) f'].
+        """
+        t, p = self._points(x), self._p
+        slope_a, aa, ab = weights.beta_weight_derivatives(p.a, p.b, t.x, t.y, t.log_x, t.n_threads)
+        slope_b, bb, ba = weights.beta_weight_derivatives(p.b, p.a, t.y, t.x, t.log_y, t.n_threads)
+        spread = t.x * t.y
+        return {
+            "a": {"x": slope_a, "a": spread * aa, "b": spread * ab},
+            "b": {"x": slope_b, "a": -spread * ba, "b": -spread * bb},
+        }
 
     @classmethod
     def _product_rule(cls, p):

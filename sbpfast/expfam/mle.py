@@ -80,7 +80,7 @@ def square_divergence(y, c):
 def log_divergence(y, c):
     """Of phi(y) = -log y."""
     d = (y - c) / c
-    return d - np.log1p(d)
+    return d - np.where(d < -0.5, np.log(y / c), np.log1p(np.maximum(d, -0.5)))  # 1 + d would round where y << c
 
 
 def inverse_divergence(y, c):
@@ -269,8 +269,8 @@ def _middle(low, high, x):
 def newton_vector(gradient: Callable, hessian: Callable, start, inside: Callable) -> tuple[np.ndarray, int, float]:
     """Minimum of a convex function of a vector from its gradient and Hessian.
 
-    The step is halved until it stays inside the domain and the slope along it has not turned to more than 0.9 of its
-    size, a line search that never subtracts large function values.
+    Lengths of a step are bisected until the point is inside the domain and the slope along the step has shrunk to 0.9
+    of its size or less, a line search that never subtracts large function values.
 
     Returns the minimum, the steps, and the squared Newton decrement there.
     """
@@ -281,22 +281,36 @@ def newton_vector(gradient: Callable, hessian: Callable, start, inside: Callable
         step = -np.linalg.solve(hessian(x), g)
         slope = float(g @ step)
         decrement_here = -slope
-        if not np.isfinite(slope) or decrement_here <= 0.0 or (decrement_here < 1e-20 and decrement_here >= 0.25 * decrement):
+        if not np.isfinite(slope) or decrement_here <= 0.0 or (decrement_here < 1e-14 and decrement_here >= 0.25 * decrement):
             break
         decrement = decrement_here
-        length = 1.0
-        while length > 1e-12:
-            new = x + length * step
-            if inside(new):
-                g_new = gradient(new)
-                if np.isfinite(g_new).all() and abs(float(g_new @ step)) <= 0.9 * abs(slope) + 1e-30:
-                    break
-            length *= 0.5
-        else:
+        found = _line_search(gradient, inside, x, step, slope)
+        if found is None:
             break
-        x, g = new, g_new
+        x, g = found
     step = np.linalg.solve(hessian(x), g)
     return x, iteration, max(float(g @ step), 0.0)
+
+
+def _line_search(gradient, inside, x, step, slope):
+    """The first point and gradient that will do, or None."""
+    short, long, length = 0.0, None, 1.0
+    for _ in range(60):
+        new = x + length * step
+        turned = np.inf
+        if inside(new):
+            g = gradient(new)
+            turned = float(g @ step) if np.isfinite(g).all() else np.inf
+            if abs(turned) <= 0.9 * abs(slope) + 1e-30:
+                return new, g
+        if turned > 0:
+            long = length
+        elif long is None:
+            return new, g  # a full step that falls all the way is a good one
+        else:
+            short = length
+        length = 0.5 * (short + long)
+    return None
 
 
 # -- the multivariate Gaussian ------------------------------------------------------------------------------------------

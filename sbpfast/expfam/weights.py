@@ -26,6 +26,16 @@ def beta_weight(a, b, x, y, log_x, log_y, n_threads) -> list[np.ndarray]:
     return _call(_core.weights.beta_weight, (a, b, x, y, log_x, log_y), 2, n_threads)
 
 
+def gamma_weight_derivatives(shape, x, log_x, n_threads) -> list[np.ndarray]:
+    """dB/dx and dw/dshape of B = x w."""
+    return _call(_core.weights.gamma_weight_derivatives, (shape, x, log_x), 2, n_threads)
+
+
+def beta_weight_derivatives(a, b, x, y, log_x, n_threads) -> list[np.ndarray]:
+    """dB_a/dx, dw_a/da and dw_a/db of B_a = x y w_a."""
+    return _call(_core.weights.beta_weight_derivatives, (a, b, x, y, log_x), 3, n_threads)
+
+
 def student_t_weight(df, t, n_threads) -> np.ndarray:
     """dt/ddf at fixed F, standard Student t."""
     return _call(_core.weights.student_t_weight, (df, t), 1, n_threads)[0]
