@@ -7,10 +7,11 @@
 1.612118
 """
 
-from sbpfast import contract, targets
+from sbpfast import contract, expfam, special, targets
 from sbpfast._config import show_config
 from sbpfast._streams import standard_normal
 from sbpfast.estimate import Estimate, expectation_grad
+from sbpfast.expfam import MLEDoesNotExist
 from sbpfast.gaussian import (
     CholeskyGaussian,
     DiagonalGaussian,
@@ -30,12 +31,15 @@ __all__ = [
     "Gaussian",
     "LowRankGaussian",
     "LowRankPrecisionGaussian",
+    "MLEDoesNotExist",
     "NaturalGaussian",
     "NonFiniteTarget",
     "Target",
     "contract",
     "expectation_grad",
+    "expfam",
     "show_config",
+    "special",
     "standard_normal",
     "targets",
 ]

@@ -11,7 +11,9 @@ from importlib.util import find_spec
 
 from sbpfast._core._platform import OPENMP, effective_threads, processor_isas
 
-__all__ = ["AVAILABLE_ISAS", "ISA", "OPENMP", "contract", "effective_threads", "random", "ridge"]
+__all__ = [
+    "AVAILABLE_ISAS", "ISA", "OPENMP", "contract", "draws", "effective_threads", "random", "ridge", "special", "weights",
+]  # fmt: skip
 
 
 def _available():
@@ -39,3 +41,6 @@ def load(topic, isa=ISA):
 random = load("random")
 contract = load("contract")
 ridge = load("ridge")
+special = load("special")
+weights = load("weights")
+draws = load("draws")
