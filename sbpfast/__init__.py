@@ -1,0 +1,41 @@
+"""Gradients of expectations, fast and exact on ordinary CPUs.
+
+>>> import numpy as np, sbpfast as sb
+>>> f = sb.targets.ridge(np.eye(2), 0.0, "softplus")
+>>> q = sb.Gaussian(np.zeros(2), np.eye(2))
+>>> round(sb.expectation_grad(f, q).value, 6)
+1.612118
+"""
+
+from sbpfast import contract, targets
+from sbpfast._config import show_config
+from sbpfast._streams import standard_normal
+from sbpfast.estimate import Estimate, expectation_grad
+from sbpfast.gaussian import (
+    CholeskyGaussian,
+    DiagonalGaussian,
+    Gaussian,
+    LowRankGaussian,
+    LowRankPrecisionGaussian,
+    NaturalGaussian,
+)
+from sbpfast.targets import NonFiniteTarget, Target
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CholeskyGaussian",
+    "DiagonalGaussian",
+    "Estimate",
+    "Gaussian",
+    "LowRankGaussian",
+    "LowRankPrecisionGaussian",
+    "NaturalGaussian",
+    "NonFiniteTarget",
+    "Target",
+    "contract",
+    "expectation_grad",
+    "show_config",
+    "standard_normal",
+    "targets",
+]

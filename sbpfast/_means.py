@@ -1,0 +1,154 @@
+"""Means over groups of draws, and the running statistics that turn them into standard errors."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+def group_sizes(n, m) -> np.ndarray:
+    """Sizes of the groups of m draws that n draws make; the last may be short."""
+    sizes = np.full(-(-n // m), m)
+    sizes[-1] = n - m * (len(sizes) - 1)
+    return sizes
+
+
+def group_mean(a, m) -> np.ndarray:
+    """Means over consecutive groups of m along the first axis, (n, ...) to (ceil(n/m), ...)."""
+    n = len(a)
+    if m == 1:
+        return np.asarray(a, dtype=np.float64)
+    if n % m == 0:
+        return a.reshape(n // m, m, *a.shape[1:]).mean(axis=1, dtype=np.float64)
+    whole = n - n % m
+    parts = [group_mean(a[:whole], m)] if whole else []
+    return np.concatenate([*parts, a[whole:].mean(axis=0, keepdims=True, dtype=np.float64)])
+
+
+def group_cross(a, b, m) -> np.ndarray:
+    """Group means of the outer products a_s b_s^T: (n, p), (n, q) to (ceil(n/m), p, q)."""
+    n = len(a)
+    whole = n - n % m
+    parts = []
+    if whole:
+        left = a[:whole].reshape(-1, m, a.shape[1]).transpose(0, 2, 1)
+        parts.append(left @ b[:whole].reshape(-1, m, b.shape[1]) / m)
+    if n > whole:
+        parts.append((a[whole:].T @ b[whole:] / (n - whole))[None])
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+class RunningMean:
+    """Weighted mean and its standard error from group means that arrive in blocks (Chan, Golub & LeVeque 1983).
+
+    A group of n_b draws has variance sigma^2 / n_b, so the error of the mean over n draws is
+    sqrt(sum_b n_b (x_b - mean)^2 / (B - 1) / n).
+    """
+
+    def __init__(self):
+        self.groups = 0
+        self.count = 0
+        self.mean: np.ndarray | float = 0.0
+        self._m2: np.ndarray | float = 0.0
+
+    def add(self, x, sizes) -> None:
+        """Add group means x (groups, ...) of groups of these sizes."""
+        n = int(sizes.sum())
+        shape = (-1,) + (1,) * (x.ndim - 1)
+        if len(sizes) == 1:
+            mean, m2 = x[0], 0.0
+        else:
+            weights = sizes.reshape(shape)
+            mean = (weights * x).sum(axis=0) / n
+            m2 = (weights * (x - mean) ** 2).sum(axis=0)
+        shift = mean - self.mean
+        total = self.count + n
+        self._m2 = self._m2 + m2 + shift * shift * (self.count * n / total)
+        self.mean = self.mean + shift * (n / total)
+        self.count = total
+        self.groups += len(sizes)
+
+    def standard_error(self):
+        """Of the mean; NaN from a single group."""
+        if self.groups < 2:
+            return np.full(np.shape(self.mean), math.nan)[()]
+        return np.sqrt(np.maximum(self._m2, 0.0) / ((self.groups - 1) * self.count))
+
+
+class RunningMix:
+    """Means and covariances, element by element, of K estimates of one thing; the unbiased mix of least variance.
+
+    Groups of even and of odd number make two folds.  Each fold is mixed with the weights that the covariances of the
+    *other* fold ask for, so the weights are independent of what they multiply and the mix stays unbiased.
+    """
+
+    def __init__(self):
+        self._groups = 0
+        self._folds = ({}, {})
+
+    def add(self, parts, sizes) -> None:
+        """Add group means of the K estimates, each (groups, ...), of groups of these sizes."""
+        stack = np.stack(parts)
+        for fold in (0, 1):
+            take = slice((fold + self._groups) % 2, None, 2)
+            if len(sizes[take]):
+                self._accumulate(self._folds[fold], stack[:, take], sizes[take].astype(np.float64))
+        self._groups += len(sizes)
+
+    @staticmethod
+    def _accumulate(fold, x, weights):
+        """Weighted means (K, ...) and centred cross products (K, K, ...), merged as in RunningMean."""
+        w = weights.reshape((-1,) + (1,) * (x.ndim - 2))
+        n = weights.sum()
+        mean = (w * x).sum(axis=1) / n
+        r = x - mean[:, None]
+        cross = np.einsum("g,ig...,jg...->ij...", weights, r, r)
+        if fold:
+            total = fold["n"] + n
+            shift = mean - fold["mean"]
+            cross += fold["cross"] + shift[:, None] * shift[None] * (fold["n"] * n / total)
+            mean = fold["mean"] + shift * (n / total)
+            n, groups = total, fold["groups"] + len(weights)
+        else:
+            groups = len(weights)
+        fold.update(n=n, groups=groups, mean=mean, cross=cross)
+
+    def result(self):
+        """The mix and its standard error."""
+        even, odd = self._folds
+        k = len(even["mean"])
+        if self._groups < 2 * k + 6:  # too few groups to estimate weights from: the first estimate alone
+            first = np.zeros_like(even["mean"])
+            first[0] = 1.0
+            weights = (first, first)
+        else:
+            weights = (least_variance_weights(odd["cross"]), least_variance_weights(even["cross"]))
+        total = sum(fold["n"] for fold in self._folds if fold)
+        mean, variance = 0.0, 0.0
+        for fold, w in zip(self._folds, weights):
+            if not fold:
+                continue
+            share = fold["n"] / total
+            mean = mean + share * (w * fold["mean"]).sum(axis=0)
+            spread = np.einsum("i...,ij...,j...->...", w, fold["cross"], w)
+            scale = (fold["groups"] - 1) * fold["n"]
+            variance = variance + share**2 * np.maximum(spread, 0.0) / scale if scale else variance + np.nan
+        return mean, np.sqrt(variance)
+
+
+def least_variance_weights(covariance) -> np.ndarray:
+    """Weights (K, ...) with sum 1 that minimise w^T C w for covariances (K, K, ...), element by element.
+
+    Correlations are shrunk by 1e-6, so that estimates that agree to rounding share the weight evenly; an estimate
+    without any variance takes all of it.
+    """
+    c = np.moveaxis(covariance, (0, 1), (-2, -1))
+    sd = np.sqrt(np.maximum(np.diagonal(c, axis1=-2, axis2=-1), 0.0))
+    largest = sd.max(axis=-1, keepdims=True)
+    sd = np.maximum(sd, np.where(largest > 0, 1e-9 * largest, 1.0))
+    correlation = c / (sd[..., :, None] * sd[..., None, :])
+    k = c.shape[-1]
+    correlation[..., range(k), range(k)] = 1.0 + 1e-6
+    v = np.linalg.solve(correlation, (1.0 / sd)[..., None])[..., 0] / sd
+    return np.moveaxis(v / v.sum(axis=-1, keepdims=True), -1, 0)
