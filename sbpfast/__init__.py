@@ -19,6 +19,7 @@ from sbpfast.gaussian import (
     LowRankPrecisionGaussian,
     NaturalGaussian,
 )
+from sbpfast.rbm import GaussianBernoulliRBM, TrainingDiverged
 from sbpfast.targets import NonFiniteTarget, Target
 
 __version__ = "0.1.0"
@@ -28,11 +29,13 @@ __all__ = [
     "DiagonalGaussian",
     "Estimate",
     "Gaussian",
+    "GaussianBernoulliRBM",
     "LowRankGaussian",
     "LowRankPrecisionGaussian",
     "NaturalGaussian",
     "NonFiniteTarget",
     "Target",
+    "TrainingDiverged",
     "contract",
     "expectation_grad",
     "show_config",

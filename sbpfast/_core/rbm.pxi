@@ -61,6 +61,12 @@ cdef extern from "rbm_gray.h" nogil:
     void gray_piece(const gray_model *model, uint64_t piece, int moments, gray_sums *out)
 
 
+cdef inline int sweep_threads(Py_ssize_t elements, int n_threads) noexcept nogil:
+    # these sweeps alternate with matrix products that have threads of their own: where a sweep takes less than about
+    # 0.1 ms, two teams that wait for each other cost more than they save, and much more on a busy machine
+    return n_threads if elements > 150000 else 1
+
+
 # -- sweeps over rows -------------------------------------------------------------------------------------------------
 
 def softplus_rows(const floating[:, ::1] t, const floating[::1] offset, double slope, double[::1] out, int n_threads):
@@ -69,7 +75,7 @@ def softplus_rows(const floating[:, ::1] t, const floating[::1] offset, double s
     if n == 0 or m == 0:
         out[:] = 0.0
         return
-    for i in prange(n, nogil=True, num_threads=threads_for(8.0 * n * m, n_threads), schedule="static"):
+    for i in prange(n, nogil=True, num_threads=sweep_threads(n * m, n_threads), schedule="static"):
         if floating is float:
             out[i] = softplus_row_f32(m, &t[i, 0], &offset[0], <float> slope)
         else:
@@ -83,7 +89,7 @@ def half_square_rows(const floating[:, ::1] v, const floating[::1] centre, const
     if n == 0 or m == 0:
         out[:] = 0.0
         return
-    for i in prange(n, nogil=True, num_threads=threads_for(1.0 * n * m, n_threads), schedule="static"):
+    for i in prange(n, nogil=True, num_threads=sweep_threads(n * m, n_threads), schedule="static"):
         if floating is float:
             out[i] = half_square_row_f32(m, &v[i, 0], &centre[0], &inverse_scale[0])
         else:
@@ -96,7 +102,7 @@ def probability_rows(const floating[:, ::1] t, const floating[::1] offset, doubl
     cdef Py_ssize_t n = t.shape[0], m = t.shape[1], i
     if n == 0 or m == 0:
         return
-    for i in prange(n, nogil=True, num_threads=threads_for(8.0 * n * m, n_threads), schedule="static"):
+    for i in prange(n, nogil=True, num_threads=sweep_threads(n * m, n_threads), schedule="static"):
         if floating is float:
             probability_row_f32(m, &t[i, 0], &offset[0], <float> slope, &centre[0], &out[i, 0])
         else:
@@ -114,7 +120,7 @@ def hidden_rows(const floating[:, ::1] t, const floating[::1] offset, double slo
     cdef bint wanted = probability is not None
     if n == 0 or m == 0:
         return
-    for i in prange(n, nogil=True, num_threads=threads_for(12.0 * n * m, n_threads), schedule="static"):
+    for i in prange(n, nogil=True, num_threads=sweep_threads(n * m, n_threads), schedule="static"):
         if floating is float:
             hidden_row_f32(m, &t[i, 0], &offset[0], <float> slope, &centre[0], &key[0], stream, block, <uint64_t> i,
                            &probability[i, 0] if wanted else NULL, &draw[i, 0])
@@ -130,7 +136,7 @@ def visible_rows(const floating[:, ::1] u, const floating[::1] shift, const floa
     cdef Py_ssize_t n = u.shape[0], m = u.shape[1], i
     if n == 0 or m == 0:
         return
-    for i in prange(n, nogil=True, num_threads=threads_for(16.0 * n * m, n_threads), schedule="static"):
+    for i in prange(n, nogil=True, num_threads=sweep_threads(n * m, n_threads), schedule="static"):
         if floating is float:
             visible_row_f32(m, &u[i, 0], &shift[0], &gain[0], &scale[0], &key[0], stream, block, <uint64_t> i, &draw[i, 0])
         else:
@@ -143,7 +149,7 @@ def standardise_rows(const floating[:, ::1] x, const Py_ssize_t[::1] rows, const
     cdef Py_ssize_t n = rows.shape[0], m = x.shape[1], i
     if n == 0 or m == 0:
         return
-    for i in prange(n, nogil=True, num_threads=threads_for(1.0 * n * m, n_threads), schedule="static"):
+    for i in prange(n, nogil=True, num_threads=sweep_threads(n * m, n_threads), schedule="static"):
         if floating is float:
             standardise_row_f32(m, &x[rows[i], 0], &centre[0], &inverse_scale[0], &out[i, 0])
         else:
@@ -160,7 +166,7 @@ def adam_step(floating[:, ::1] w, const floating[:, ::1] positive, const floatin
     row_dots[i] = sum_j w[i, j] positive[i, j] before the step.  The bias corrections are in rate and epsilon.
     """
     cdef Py_ssize_t n = w.shape[0], m = w.shape[1], i
-    for i in prange(n, nogil=True, num_threads=threads_for(2.0 * n * m, n_threads), schedule="static"):
+    for i in prange(n, nogil=True, num_threads=sweep_threads(n * m, n_threads), schedule="static"):
         if floating is float:
             row_dots[i] = adam_row_f32(m, &w[i, 0], &positive[i, 0], &negative[i, 0], &first[i, 0], &second[i, 0],
                                        <float> scale, <float> decay, <float> rate, <float> beta1, <float> beta2,
@@ -182,7 +188,7 @@ def momentum_step(floating[:, ::1] w, const floating[:, ::1] positive, const flo
     cdef double[:, ::1] squares = np.zeros((pieces, m))
     cdef object shrink_array = np.ones(m, dtype=np.float32 if floating is float else np.float64)
     cdef floating[::1] shrink = shrink_array
-    cdef int threads = threads_for(2.0 * n * m, n_threads)
+    cdef int threads = sweep_threads(n * m, n_threads)
     cdef double square
     with nogil:
         for task in prange(pieces, num_threads=threads, schedule="static"):
@@ -227,7 +233,7 @@ def sum_states(const double[::1] bias, const double[:, ::1] coupling, bint momen
         gray_setup(model, units, &bias[0], &coupling[0, 0])
         pieces = 1 << model.piece_bits
         sums = np.empty((pieces, sizeof(gray_sums) // sizeof(double)))
-        threads = threads_for(10.0 * 2.0 ** units, n_threads)
+        threads = threads_for(2.0 ** units, n_threads)
         for task in prange(pieces, nogil=True, num_threads=threads, schedule="dynamic"):
             gray_piece(model, <uint64_t> task, moments, <gray_sums *> &sums[task, 0])
         return _combine(model, np.asarray(sums), moments)

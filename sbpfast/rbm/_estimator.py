@@ -16,7 +16,7 @@ from sbpfast._streams import stream_key
 from sbpfast.rbm import _partition, _sampling
 from sbpfast.rbm._draws import Draws
 from sbpfast.rbm._model import BOTH, Model
-from sbpfast.rbm._training import Trainer, TrainingDiverged, exact_fit
+from sbpfast.rbm._training import PARAMETERS, Trainer, TrainingDiverged, exact_fit
 
 MONITORED = 2000  # rows on which the reconstruction and the likelihood are followed
 AIS_CHAINS, AIS_BETAS = 200, 2000  # for the log Z of score_samples beyond 32 hidden units
@@ -254,9 +254,9 @@ class GaussianBernoulliRBM:
         elif x.shape[1] != self.n_features_in_:
             raise ValueError(f"X must have {self.n_features_in_} features, got {x.shape[1]}")
         x = x.astype(trainer.dtype, copy=False)
-        with _Run(self, trainer, x[:MONITORED]) as run:
+        with _Run(self, trainer, x[:MONITORED], keep_best=False) as run:
             trainer.run_epoch(x, self._rate(0), centre_weight=min(1.0, len(x) / 1000))
-            run.after_epoch(keep_best=False)
+            run.after_epoch()
         return self
 
     def _training_data(self, X) -> np.ndarray:
@@ -480,10 +480,9 @@ class GaussianBernoulliRBM:
 class _Run:
     """One call of fit: curves, the best epoch, checkpoints, progress, and what is left behind however it ends."""
 
-    def __init__(self, rbm: GaussianBernoulliRBM, trainer: Trainer, watched):
-        self.rbm, self.trainer, self.watched = rbm, trainer, watched
+    def __init__(self, rbm: GaussianBernoulliRBM, trainer: Trainer, watched, keep_best=True):
+        self.rbm, self.trainer, self.watched, self.keep_best = rbm, trainer, watched, keep_best
         self.good = trainer.model()
-        self.best, self.best_value, self.best_epoch = self.good, -np.inf, 0
         self.bar = None
 
     def __enter__(self):
@@ -500,9 +499,12 @@ class _Run:
         trainer, rbm = self.trainer, self.rbm
         if self.bar is not None:
             self.bar.close()
-        rbm._set_model(self.good if kind is not None or self.best_value == -np.inf else self.best)
+        best = trainer.best if self.keep_best else {}
+        if kind is None and best:
+            self.good = Model(*(best[k].astype(trainer.dtype) for k in PARAMETERS))
+        rbm._set_model(self.good)
         rbm.history_, rbm.n_iter_ = trainer.history, trainer.epoch
-        rbm.best_epoch_ = self.best_epoch or trainer.epoch
+        rbm.best_epoch_ = int(best.get("epoch", trainer.epoch))
         rbm._trainer = trainer
         if kind is TrainingDiverged:
             del rbm._trainer
@@ -512,13 +514,11 @@ class _Run:
             ) from None
         return False
 
-    def after_epoch(self, keep_best=True):
-        """Follow the curves; remember the parameters, and the best ones where the likelihood is known."""
+    def after_epoch(self):
+        """Follow the curves, remember the parameters, write the checkpoint."""
         trainer = self.trainer
         error, value = trainer.monitor(self.watched)
         self.good = trainer.model()
-        if keep_best and np.isfinite(value) and value > self.best_value:
-            self.best, self.best_value, self.best_epoch = self.good, value, trainer.epoch
         if self.rbm.checkpoint is not None:
             write_checkpoint(self.rbm.checkpoint, trainer.snapshot())
         if self.bar is not None:

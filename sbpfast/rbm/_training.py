@@ -24,6 +24,7 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 LONGEST_STEP = 0.1  # length of a column's step in one update with momentum, in units of sigma
 
 JUMP_INTERVAL, JUMP_RAREST = 5, 1000  # minibatches between tempered transitions of the persistent chains
+PARAMETERS = ("weights", "visible_bias", "hidden_bias", "sigma")
 AFFORDABLE_SUM = 20  # hidden units up to which the true likelihood is worked out after every epoch
 
 
@@ -127,7 +128,9 @@ class Trainer:
         self.step, self.epoch = 0, 0
         self.interval, self.next_jump = JUMP_INTERVAL, JUMP_INTERVAL
         self.parity = 0
+        self.scratch: dict[str, np.ndarray] = {}
         self.history: dict[str, list[float]] = {"reconstruction_error": [], "log_likelihood": []}
+        self.best: dict[str, np.ndarray] = {}  # parameters, epoch and log likelihood of the best epoch
 
     # -- what is learned ------------------------------------------------------------------------------------------------
 
@@ -193,10 +196,9 @@ class Trainer:
         return positive, negative
 
     def _scratch(self, name, like):
-        array = self.__dict__.get("_" + name)
-        if array is None:
-            array = self.__dict__["_" + name] = np.empty_like(like)
-        return array
+        if name not in self.scratch:
+            self.scratch[name] = np.empty_like(like)
+        return self.scratch[name]
 
     # -- samples of the model -------------------------------------------------------------------------------------------
 
@@ -283,6 +285,9 @@ class Trainer:
         self.history["log_likelihood"].append(float(value))
         if not error < 1e4:
             raise TrainingDiverged(f"the reconstruction error rose to {error:.3g} times the variance of the data")
+        if np.isfinite(value) and value > self.best.get("log_likelihood", -np.inf):
+            self.best = {k: getattr(model, k) for k in PARAMETERS}
+            self.best |= {"log_likelihood": np.array(value), "epoch": np.array(self.epoch)}
         return error, float(value)
 
     # -- stopping and going on ------------------------------------------------------------------------------------------
@@ -293,6 +298,7 @@ class Trainer:
         state |= {f"optimizer_{k}": v.copy() for k, v in self.optimizer.arrays.items()}
         state |= {f"scalar_{k}": np.array(getattr(self, k)) for k in self.SCALARS}
         state |= {f"history_{k}": np.array(v) for k, v in self.history.items()}
+        state |= {f"best_{k}": v for k, v in self.best.items()}
         return state | {
             "key": self.draws.key.copy(), "block": np.array(self.draws.block), "mean": self.scale.mean,
             "std": self.scale.std, "floor": self.scale.floor,
@@ -304,6 +310,7 @@ class Trainer:
         for k in self.SCALARS:
             setattr(self, k, int(state[f"scalar_{k}"]))
         self.history = {k[8:]: list(map(float, v)) for k, v in state.items() if k.startswith("history_")}
+        self.best = {k[5:]: np.array(v) for k, v in state.items() if k.startswith("best_")}
         self.draws = Draws(np.array(state["key"]), self.settings.n_threads, int(state["block"]))
         self.scale.mean, self.scale.std, self.scale.floor = (np.array(state[k]) for k in ("mean", "std", "floor"))
 
