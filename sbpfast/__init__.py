@@ -20,6 +20,7 @@ from sbpfast.gaussian import (
     LowRankPrecisionGaussian,
     NaturalGaussian,
 )
+from sbpfast.rbm import GaussianBernoulliRBM, TrainingDiverged
 from sbpfast.targets import NonFiniteTarget, Target
 
 __version__ = "0.1.0"
@@ -29,12 +30,14 @@ __all__ = [
     "DiagonalGaussian",
     "Estimate",
     "Gaussian",
+    "GaussianBernoulliRBM",
     "LowRankGaussian",
     "LowRankPrecisionGaussian",
     "MLEDoesNotExist",
     "NaturalGaussian",
     "NonFiniteTarget",
     "Target",
+    "TrainingDiverged",
     "contract",
     "expectation_grad",
     "expfam",
