@@ -11,7 +11,7 @@ from importlib.util import find_spec
 
 from sbpfast._core._platform import OPENMP, effective_threads, processor_isas
 
-__all__ = ["AVAILABLE_ISAS", "ISA", "OPENMP", "contract", "effective_threads", "random", "ridge"]
+__all__ = ["AVAILABLE_ISAS", "ISA", "OPENMP", "contract", "effective_threads", "fit", "random", "ridge"]
 
 
 def _available():
@@ -39,3 +39,4 @@ def load(topic, isa=ISA):
 random = load("random")
 contract = load("contract")
 ridge = load("ridge")
+fit = load("fit")
