@@ -19,6 +19,10 @@ class FullForm:
     """The whole matrix, (d, d)."""
 
     @staticmethod
+    def zeros(d):
+        return np.zeros((d, d))
+
+    @staticmethod
     def subtract(form, p):
         """Subtract, in place, a matrix given in full or by its diagonal."""
         if p.ndim == 2:
@@ -51,6 +55,10 @@ class DiagonalForm:
     """The diagonal, (d,)."""
 
     @staticmethod
+    def zeros(d):
+        return np.zeros(d)
+
+    @staticmethod
     def subtract(form, p):
         form -= p if p.ndim == 1 else np.diagonal(p)
 
@@ -72,6 +80,9 @@ class LowRankForm:
 
     def __init__(self, w):
         self.w = w
+
+    def zeros(self, d):
+        return np.zeros((d, 1 + self.w.shape[1]))
 
     def subtract(self, form, p):
         DiagonalForm.subtract(form[:, 0], p)

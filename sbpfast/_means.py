@@ -74,3 +74,81 @@ class RunningMean:
         if self.groups < 2:
             return np.full(np.shape(self.mean), math.nan)[()]
         return np.sqrt(np.maximum(self._m2, 0.0) / ((self.groups - 1) * self.count))
+
+
+class RunningMix:
+    """Means and covariances, element by element, of K estimates of one thing; the unbiased mix of least variance.
+
+    Groups of even and of odd number make two folds.  Each fold is mixed with the weights that the covariances of the
+    *other* fold ask for, so the weights are independent of what they multiply and the mix stays unbiased.
+    """
+
+    def __init__(self):
+        self._groups = 0
+        self._folds = ({}, {})
+
+    def add(self, parts, sizes) -> None:
+        """Add group means of the K estimates, each (groups, ...), of groups of these sizes."""
+        stack = np.stack(parts)
+        for fold in (0, 1):
+            take = slice((fold + self._groups) % 2, None, 2)
+            if len(sizes[take]):
+                self._accumulate(self._folds[fold], stack[:, take], sizes[take].astype(np.float64))
+        self._groups += len(sizes)
+
+    @staticmethod
+    def _accumulate(fold, x, weights):
+        """Weighted means (K, ...) and centred cross products (K, K, ...), merged as in RunningMean."""
+        w = weights.reshape((-1,) + (1,) * (x.ndim - 2))
+        n = weights.sum()
+        mean = (w * x).sum(axis=1) / n
+        r = x - mean[:, None]
+        cross = np.einsum("g,ig...,jg...->ij...", weights, r, r)
+        if fold:
+            total = fold["n"] + n
+            shift = mean - fold["mean"]
+            cross += fold["cross"] + shift[:, None] * shift[None] * (fold["n"] * n / total)
+            mean = fold["mean"] + shift * (n / total)
+            n, groups = total, fold["groups"] + len(weights)
+        else:
+            groups = len(weights)
+        fold.update(n=n, groups=groups, mean=mean, cross=cross)
+
+    def result(self):
+        """The mix and its standard error."""
+        even, odd = self._folds
+        k = len(even["mean"])
+        if self._groups < 2 * k + 6:  # too few groups to estimate weights from: the first estimate alone
+            first = np.zeros_like(even["mean"])
+            first[0] = 1.0
+            weights = (first, first)
+        else:
+            weights = (least_variance_weights(odd["cross"]), least_variance_weights(even["cross"]))
+        total = sum(fold["n"] for fold in self._folds if fold)
+        mean, variance = 0.0, 0.0
+        for fold, w in zip(self._folds, weights):
+            if not fold:
+                continue
+            share = fold["n"] / total
+            mean = mean + share * (w * fold["mean"]).sum(axis=0)
+            spread = np.einsum("i...,ij...,j...->...", w, fold["cross"], w)
+            scale = (fold["groups"] - 1) * fold["n"]
+            variance = variance + share**2 * np.maximum(spread, 0.0) / scale if scale else variance + np.nan
+        return mean, np.sqrt(variance)
+
+
+def least_variance_weights(covariance) -> np.ndarray:
+    """Weights (K, ...) with sum 1 that minimise w^T C w for covariances (K, K, ...), element by element.
+
+    Correlations are shrunk by 1e-6, so that estimates that agree to rounding share the weight evenly; an estimate
+    without any variance takes all of it.
+    """
+    c = np.moveaxis(covariance, (0, 1), (-2, -1))
+    sd = np.sqrt(np.maximum(np.diagonal(c, axis1=-2, axis2=-1), 0.0))
+    largest = sd.max(axis=-1, keepdims=True)
+    sd = np.maximum(sd, np.where(largest > 0, 1e-9 * largest, 1.0))
+    correlation = c / (sd[..., :, None] * sd[..., None, :])
+    k = c.shape[-1]
+    correlation[..., range(k), range(k)] = 1.0 + 1e-6
+    v = np.linalg.solve(correlation, (1.0 / sd)[..., None])[..., 0] / sd
+    return np.moveaxis(v / v.sum(axis=-1, keepdims=True), -1, 0)

@@ -18,7 +18,6 @@ import scipy
 
 from sbpfast import _checks, _core
 from sbpfast._forms import DiagonalForm, FullForm, LowRankForm
-from sbpfast._means import group_mean
 from sbpfast._streams import FACTOR_NOISE, LANES, LONG, NOISE, normal_panels, normal_rows, stream_key, to_panels, to_rows
 
 __all__ = [
@@ -105,14 +104,15 @@ def _norms(rows):
 # -- the structures ---------------------------------------------------------------------------------------------------
 
 
-class _GaussianBase:
+class GaussianBase:
     """What all covariance structures share.
 
     A structure supplies its parameters, a square root of its covariance (`_map`, and `_dual`, its inverse transpose),
     products with the covariance, a form and the chain rule from (g, G) in that form.
     """
 
-    _estimators = ("price", "pathwise", "score", "exact", "auto")
+    _estimators = ("price", "pathwise", "stein", "score", "exact", "combined", "auto")
+    _refused: tuple[str, ...] = ()  # estimators that this very distribution cannot serve
     _names: tuple[str, ...]
 
     mean: np.ndarray
@@ -143,8 +143,9 @@ class _GaussianBase:
         return (self.dim,)
 
     def _draw(self, key, start, stop, antithetic, n_threads) -> Draws:
-        """Draws start..stop-1 of the stream; start a multiple of 64 where draws are stored in panels."""
-        layout, normals = (_Panels, normal_panels) if self.dim < LONG else (_Rows, normal_rows)
+        """Draws start..stop-1 of the stream."""
+        panels = self.dim < LONG and start % LANES == 0
+        layout, normals = (_Panels, normal_panels) if panels else (_Rows, normal_rows)
         noise = [
             normals(key, stream, start, stop, d, antithetic, n_threads)
             for stream, d in zip((NOISE, FACTOR_NOISE), self._noise_dims())
@@ -180,23 +181,12 @@ class _GaussianBase:
 
     def kl(self, other) -> float:
         """Kullback-Leibler divergence KL(self || other) to another Gaussian of the same dimension, in nats."""
-        if not isinstance(other, _GaussianBase):
+        if not isinstance(other, GaussianBase):
             raise TypeError(f"other must be a Gaussian, got {type(other).__name__}")
         if other.dim != self.dim:
             raise ValueError(f"other must have dimension {self.dim}, got {other.dim}")
         distance = other._mahalanobis((self.mean - other.mean)[None])[0]
         return 0.5 * float(other._precision_trace(self) + distance - self.dim + other._log_det() - self._log_det())
-
-    # estimates of (g, G) from one block, as group means in this structure's form
-
-    def _pathwise_moments(self, draws, grad, m):
-        """First order (Stein): E[grad] and G = 1/2 sym E[cov^-1 (x - mean) grad^T]."""
-        return group_mean(grad, m), 0.5 * self._form().of_outer(draws.u, grad, m)
-
-    def _score_moments(self, draws, centred, m):
-        """Score function; `centred` is f less a baseline with zero sum over a group, which cancels constant scores."""
-        weighted = draws.u * centred[:, None]
-        return group_mean(weighted, m), 0.5 * self._form().of_outer(weighted, draws.u, m)
 
     # other representations
 
@@ -216,7 +206,7 @@ class _GaussianBase:
         return NaturalGaussian(precision @ self.mean, -0.5 * precision)
 
 
-class _DenseGaussian(_GaussianBase):
+class _DenseGaussian(GaussianBase):
     """Structures that hold the lower Cholesky factor of a full covariance."""
 
     _chol: np.ndarray
@@ -375,7 +365,7 @@ class NaturalGaussian(_DenseGaussian):
         return {"eta1": g - 2.0 * big_g @ self.mean, "eta2": big_g}
 
 
-class DiagonalGaussian(_GaussianBase):
+class DiagonalGaussian(GaussianBase):
     """Gaussian with independent coordinates.
 
     Parameters
@@ -438,7 +428,7 @@ class DiagonalGaussian(_GaussianBase):
         return CholeskyGaussian(self.mean, np.diag(self.std))
 
 
-class _LowRankBase(_GaussianBase):
+class _LowRankBase(GaussianBase):
     """Structures of a diagonal and a factor (d, k); nothing here is larger than (d, k)."""
 
     _names = ("mean", "diag", "factor")

@@ -21,7 +21,7 @@ import scipy
 
 from sbpfast import _checks, _core
 from sbpfast._forms import FullForm
-from sbpfast._means import group_mean
+from sbpfast._means import group_mean, group_sizes
 from sbpfast._streams import LANES, to_panels, to_rows
 
 __all__ = [
@@ -345,46 +345,40 @@ class Ridge(Target):
                 curvature[rows] += self._derivatives(block, rows, n_threads)[2].sum(axis=0)
         return self._from_curvature(FullForm, curvature / len(x), n_threads)
 
-    def _group_derivatives(self, x, m, form, n_threads):
-        """Group means of the gradient and of the Hessian, in the given form."""
-        slopes, curvatures = [], []
-        for rows in self._row_blocks(len(x)):
-            _, s, c = self._derivatives(x, rows, n_threads)
-            slopes.append(group_mean(s, m))
-            curvatures.append(group_mean(c, m))
-        groups = -(-len(x) // m)
-        slope = np.ascontiguousarray(np.concatenate(slopes or [np.zeros((groups, 0))], axis=1))
-        curvature = np.ascontiguousarray(np.concatenate(curvatures or [np.zeros((groups, 0))], axis=1))
-        pairs = [self._mean_derivatives(s, c, r, form, n_threads) for s, c, r in zip(slope, curvature, group_mean(x, m))]
-        return np.stack([g for g, _ in pairs]), np.stack([h for _, h in pairs])
-
     # means over draws
 
-    def _no_sums(self):
-        """Empty sums over draws of w phi' (N,), of w phi'' (N,) and of x (d,)."""
-        return np.zeros(self._rows), np.zeros(self._rows), np.zeros(self.dim)
-
-    def _add_link_sums(self, sums, draws, n_threads):
-        """Add a block of draws to the sums; values (n,)."""
-        slopes, curvatures, total = sums
+    def _link_sums(self, draws, m, n_threads):
+        """Over groups of m draws: the sums of w phi' (groups, N), of w phi'' (groups, N), and the values (n,); the sum of x."""
         n = draws.n
+        groups = -(-n // m)
+        slopes, curvatures, total_x = np.zeros((groups, self._rows)), np.zeros((groups, self._rows)), np.zeros(self.dim)
         if self._sparse:
-            total += draws.x.sum(axis=0)
+            total_x += draws.x.sum(axis=0)
             value = self._quad.value(draws.x)
+            sizes = group_sizes(n, m)[:, None]
             for rows in self._row_blocks(n):
                 v, s, c = self._derivatives(draws.x, rows, n_threads)
                 value += v.sum(axis=1)
-                slopes[rows] += s.sum(axis=0)
-                curvatures[rows] += c.sum(axis=0)
+                slopes[:, rows], curvatures[:, rows] = sizes * group_mean(s, m), sizes * group_mean(c, m)
         else:
             panels = draws.panels
-            value = self._quad.panel_values(panels, n, total, n_threads)
+            values = self._quad.panel_values(panels, n, total_x, n_threads)
             _core.ridge.ridge_moments(
                 self._a, self._offset, self._y, self._weights, self._link.code, self._parameters,
-                panels, n, value, slopes, curvatures, n_threads,
+                panels, n, m, values, slopes, curvatures, n_threads,
             )  # fmt: skip
-            value = value[:n]
-        return value if np.isfinite(value).all() else _require_finite("f", value, draws.x)
+            value = values[:n]
+        if not np.isfinite(value).all():
+            _require_finite("f", value, draws.x)
+        return slopes, curvatures, value, total_x
+
+    def _group_derivatives(self, draws, m, form, n_threads):
+        """Group means of the gradient and of the Hessian, in the given form."""
+        slopes, curvatures, _, _ = self._link_sums(draws, m, n_threads)
+        sizes = group_sizes(draws.n, m)
+        means = zip(slopes / sizes[:, None], curvatures / sizes[:, None], group_mean(draws.x, m))
+        pairs = [self._mean_derivatives(s, c, x, form, n_threads) for s, c, x in means]
+        return np.stack([g for g, _ in pairs]), np.stack([h for _, h in pairs])
 
     def _mean_derivatives(self, slope, curvature, mean_x, form, n_threads):
         """Mean gradient and mean Hessian from the mean slope and curvature of each term."""

@@ -27,34 +27,37 @@ cdef extern from *:
 # -- means over draws -------------------------------------------------------------------------------------------------
 
 def ridge_moments(const double[:, ::1] a, const double[::1] offset, const double[::1] y, const double[::1] weights,
-                  int link, const double[::1] params, const double[:, :, ::1] x, Py_ssize_t n,
-                  double[::1] values, double[::1] slopes, double[::1] curvatures, int n_threads):
-    """Add the first n draws of x (panels) to the sums that Bonnet and Price need.
+                  int link, const double[::1] params, const double[:, :, ::1] x, Py_ssize_t n, Py_ssize_t m,
+                  double[::1] values, double[:, ::1] slopes, double[:, ::1] curvatures, int n_threads):
+    """Add the first n draws of x (panels), in groups of m, to the sums that Bonnet and Price need.
 
-    values[s] += sum_j w_j phi(t_js), slopes[j] += w_j sum_s phi'(t_js), curvatures[j] += w_j sum_s phi''(t_js).
-    `values` holds 64 numbers a panel; those of the lanes beyond n are not to be read.
+    values[s] += sum_j w_j phi(t_js); slopes[g, j] += w_j sum phi'(t_js) and curvatures[g, j] += w_j sum phi''(t_js) over
+    the draws s of group g.  m is a divisor or a multiple of 64.  `values` holds 64 numbers a panel; those of the lanes
+    beyond n are not to be read.
     """
-    cdef Py_ssize_t rows = a.shape[0], d = a.shape[1], panels = x.shape[0]
+    cdef Py_ssize_t rows = a.shape[0], panels = x.shape[0], groups = slopes.shape[0]
     if rows == 0 or panels == 0:
         return
-    # row pieces: at most 64, whole tiles; panel groups: at most 4.  Both depend on the shapes alone.
+    # at most 64 pieces of whole tiles of rows and, for a single group, 4 spans of panels with partial sums of their own:
+    # numbers that depend on the shapes alone
     cdef Py_ssize_t piece = max(TILE, ceil_div(ceil_div(rows, 64), TILE) * TILE), pieces = ceil_div(rows, piece)
-    cdef Py_ssize_t group = max(1, ceil_div(panels, 4)), groups = ceil_div(panels, group), task
+    cdef Py_ssize_t span = panels if groups > 1 else max(1, ceil_div(panels, 4)), spans = ceil_div(panels, span), task
     cdef double[:, ::1] partial = np.zeros((pieces, panels * LANES))
-    cdef double[:, :, ::1] sums = np.zeros((groups, 2, rows))
+    cdef double[:, :, :, ::1] sums = np.zeros((spans, 2, groups, rows))
     cdef link_sweep_fn sweep = link_sweep(link)
     cdef int threads = threads_for(20.0 * n * rows, n_threads)
-    cdef Py_ssize_t i, j
+    cdef Py_ssize_t i, g, j
     with nogil:
-        for task in prange(pieces * groups, num_threads=threads, schedule="dynamic"):
-            _moments_task(a, offset, y, weights, sweep, params, x, n, (task // groups) * piece,
-                          min(rows, (task // groups + 1) * piece), (task % groups) * group,
-                          min(panels, (task % groups + 1) * group), &partial[task // groups, 0],
-                          &sums[task % groups, 0, 0], &sums[task % groups, 1, 0])
-        for i in range(groups):
-            for j in range(rows):
-                slopes[j] += sums[i, 0, j]
-                curvatures[j] += sums[i, 1, j]
+        for task in prange(pieces * spans, num_threads=threads, schedule="dynamic"):
+            _moments_task(a, offset, y, weights, sweep, params, x, n, m, (task // spans) * piece,
+                          min(rows, (task // spans + 1) * piece), (task % spans) * span,
+                          min(panels, (task % spans + 1) * span), &partial[task // spans, 0],
+                          &sums[task % spans, 0, 0, 0], &sums[task % spans, 1, 0, 0])
+        for i in range(spans):
+            for g in range(groups):
+                for j in range(rows):
+                    slopes[g, j] += sums[i, 0, g, j]
+                    curvatures[g, j] += sums[i, 1, g, j]
         for i in range(pieces):
             for j in range(panels * LANES):
                 values[j] += partial[i, j]
@@ -62,12 +65,12 @@ def ridge_moments(const double[:, ::1] a, const double[::1] offset, const double
 
 cdef void _moments_task(const double[:, ::1] a, const double[::1] offset, const double[::1] y,
                         const double[::1] weights, link_sweep_fn sweep, const double[::1] params,
-                        const double[:, :, ::1] x, Py_ssize_t n, Py_ssize_t start, Py_ssize_t stop,
+                        const double[:, :, ::1] x, Py_ssize_t n, Py_ssize_t m, Py_ssize_t start, Py_ssize_t stop,
                         Py_ssize_t first_panel, Py_ssize_t last_panel, double *values, double *slopes,
                         double *curvatures) noexcept nogil:
     cdef double[TILE * LANES] t
     cdef double[LANES] yy, v, s, c
-    cdef Py_ssize_t d = a.shape[1], tile, j, p, r, i, rows, lanes
+    cdef Py_ssize_t d = a.shape[1], total_rows = a.shape[0], segment = min(m, LANES), tile, j, p, r, i, rows, lanes, k, at
     cdef double w
     for tile in range(ceil_div(stop - start, TILE)):
         j = start + tile * TILE
@@ -82,8 +85,10 @@ cdef void _moments_task(const double[:, ::1] a, const double[::1] offset, const 
                 w = weights[j + r]
                 for i in range(LANES):
                     values[p * LANES + i] += w * v[i]
-                slopes[j + r] += w * total(lanes, s)
-                curvatures[j + r] += w * total(lanes, c)
+                for k in range(ceil_div(lanes, segment)):
+                    at = (p * LANES + k * segment) // m * total_rows + j + r
+                    slopes[at] += w * total(min(segment, lanes - k * segment), s + k * segment)
+                    curvatures[at] += w * total(min(segment, lanes - k * segment), c + k * segment)
 
 
 # -- one result a draw ------------------------------------------------------------------------------------------------

@@ -1,0 +1,121 @@
+"""One run of an estimator: blocks of draws, cut into the groups whose spread gives the standard errors."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+import scipy
+
+from sbpfast._means import RunningMean, group_mean, group_sizes
+
+BLOCK = 1024  # draws evaluated at a time
+GROUPS = 64  # least number of groups behind a standard error, where there are as many draws
+REPLICATES = 16  # independent scrambles of a Sobol sequence
+
+class Block:
+    """A block of draws in groups of m, and the target's values and gradients there, evaluated when first needed."""
+
+    def __init__(self, draws, m, target):
+        self.draws, self.m, self._target = draws, m, target
+
+    @cached_property
+    def f(self) -> np.ndarray:
+        """Values (n,); NaN where the target has none."""
+        if "_both" in self.__dict__ or not self._target._has("value"):
+            return self._both[0]
+        return self._target._value(self.draws.x)
+
+    @cached_property
+    def _both(self):
+        return self._target._value_and_grad(self.draws.x)
+
+    @property
+    def grad(self) -> np.ndarray:
+        """Gradients (n, d); the values come with them."""
+        return self._both[1]
+
+    def mean(self, a) -> np.ndarray:
+        """Group means of something that has one entry a draw."""
+        return group_mean(a, self.m)
+
+
+class Run:
+    """One call: the target, the distribution and the blocks of draws, which can be replayed."""
+
+    def __init__(self, target, distribution, n_samples, sampling, key, n_threads, least=1):
+        self.target, self.q, self.sampling, self.n_threads = target, distribution, sampling, n_threads
+        self.key = key
+        self.pilot_key = self.key ^ np.uint64(0x9E3779B97F4A7C15)  # of draws that are independent of the run's
+        pair = 2 if sampling == "antithetic" or least > 1 else 1  # every group and every part of one is a multiple of it
+        if sampling == "sobol":
+            self.m = max(pair, _power_of_two_above(-(-n_samples // REPLICATES)))
+            self.n = REPLICATES * self.m
+        else:
+            self.n = n_samples + n_samples % 2 if sampling == "antithetic" else n_samples - n_samples % pair
+            self.m = max(pair, min(least, _power_of_two_below(self.n)), min(BLOCK, _power_of_two_below(self.n // GROUPS)))
+        self.pair = pair
+
+    def blocks(self, cost) -> Iterator[tuple[Draws, bool]]:
+        """Blocks of draws, and whether a block holds whole groups or is one part of a group.
+
+        `cost` is the number of doubles a draw occupies while a rule works on it.
+        """
+        size = max(self.pair, min(BLOCK, _power_of_two_below(2**22 // cost)))
+        if self.sampling == "sobol":
+            size = min(size, self.m)
+            draws = self._sobol(size)
+        else:
+            antithetic = self.sampling == "antithetic"
+            starts = range(0, self.n, size)
+            draws = (self.q._draw(self.key, i, min(i + size, self.n), antithetic, self.n_threads) for i in starts)
+        for block in draws:
+            yield block, size >= self.m
+
+    def _sobol(self, size):
+        """Independent scrambles of a Sobol sequence (scipy's direction numbers), one replicate a group."""
+        dims = sum(self.q._noise_dims())
+        for replicate in range(REPLICATES):
+            seed = np.random.default_rng([*map(int, self.key), replicate])
+            sequence = scipy.stats.qmc.Sobol(dims, scramble=True, rng=seed)
+            for _ in range(0, self.m, size):
+                u = sequence.random(size) + 2.0**-31  # the points are multiples of 2^-30: to the middle of their cells
+                yield self.q._draw_from(scipy.special.ndtri(u), self.n_threads)
+
+    def groups(self, rule, cost) -> Iterator[tuple[dict, np.ndarray]]:
+        """What a rule makes of every block: group means by name, (groups, ...), and the sizes of the groups."""
+        parts: list[tuple[int, dict]] = []
+        for draws, whole in self.blocks(cost):
+            if whole:
+                yield rule(Block(draws, self.m, self.target)), group_sizes(draws.n, self.m)
+                continue
+            parts.append((draws.n, rule(Block(draws, draws.n, self.target))))
+            if sum(n for n, _ in parts) == self.m:
+                yield _joined(parts)
+                parts = []
+        if parts:
+            yield _joined(parts)
+
+    def collect(self, rule, cost) -> dict[str, RunningMean]:
+        """Running means, by name, of what a rule makes of every block."""
+        statistics: dict[str, RunningMean] = defaultdict(RunningMean)
+        for means, sizes in self.groups(rule, cost):
+            for name, mean in means.items():
+                statistics[name].add(mean, sizes)
+        return statistics
+
+
+def _power_of_two_below(n):
+    return 1 << (max(1, n).bit_length() - 1)
+
+
+def _power_of_two_above(n):
+    return 1 << (n - 1).bit_length()
+
+
+def _joined(parts):
+    """One group that came in several blocks."""
+    total = sum(n for n, _ in parts)
+    return {name: sum(n / total * part[name] for n, part in parts) for name in parts[0][1]}, np.array([total])
