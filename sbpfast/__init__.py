@@ -11,6 +11,7 @@ from sbpfast import contract, targets
 from sbpfast._config import show_config
 from sbpfast._streams import standard_normal
 from sbpfast.estimate import Estimate, expectation_grad
+from sbpfast.fitting import Fit, FitStep, FitWarning, ImproperDensity, fit
 from sbpfast.gaussian import (
     CholeskyGaussian,
     DiagonalGaussian,
@@ -27,7 +28,11 @@ __all__ = [
     "CholeskyGaussian",
     "DiagonalGaussian",
     "Estimate",
+    "Fit",
+    "FitStep",
+    "FitWarning",
     "Gaussian",
+    "ImproperDensity",
     "LowRankGaussian",
     "LowRankPrecisionGaussian",
     "NaturalGaussian",
@@ -35,6 +40,7 @@ __all__ = [
     "Target",
     "contract",
     "expectation_grad",
+    "fit",
     "show_config",
     "standard_normal",
     "targets",
