@@ -16,14 +16,16 @@ import math
 import numpy as np
 import scipy
 
-from sbpfast._whitened import Moments, Sampler, entropy, refactored, try_at
+from sbpfast._newton import affordable, newton_direction
+from sbpfast._whitened import Moments, Sampler, entropy, refactored, solved, try_at, upper_factor
 from sbpfast.gaussian import CholeskyGaussian, DiagonalGaussian, Gaussian, LowRankGaussian
 from sbpfast.targets import NonFiniteTarget
 
 START_STEPS = 40  # Newton steps towards a mode
 NEAR_MODE = 0.1  # squared standard deviations left, where the fit takes over from the search for a mode
 SHORTEST = 2.0**-12  # the smallest rate tried
-GROWTH_STEPS = 60  # steps in a row that widen q before the density is called improper
+SLOW = 0.2  # ratio of successive residuals above which exact fits turn to Newton's method
+GROWTH_STEPS, GROWTH = 30, 10.0  # steps in a row that widen q, and nats, before the density is called improper
 LEAST_DRAWS = 128
 
 
@@ -51,7 +53,11 @@ class FullCovariance:
         return float(np.linalg.norm(gradient_error) + np.linalg.norm(precision_error))
 
     def towards(self, precision):
-        return FullCovariance(refactored(self.chol, precision))
+        return FullCovariance(refactored(self.chol, upper_factor(precision)))
+
+    def times(self, root):
+        """The covariance with factor L root, root lower triangular."""
+        return FullCovariance(self.chol @ root)
 
     def scaled(self, factor):
         return FullCovariance(factor * self.chol)
@@ -86,6 +92,10 @@ class DiagonalCovariance:
 
     def towards(self, precision):
         return DiagonalCovariance(self.std / np.sqrt(np.diagonal(precision)))
+
+    def times(self, root):
+        """The covariance with factor L root, root diagonal."""
+        return DiagonalCovariance(self.std * np.diagonal(root))
 
     def scaled(self, factor):
         return DiagonalCovariance(factor * self.std)
@@ -190,34 +200,60 @@ def find_start(moments, mean):
     here = try_at(moments.at_point, mean, chol)
     if here is None:
         raise NonFiniteTarget("the log density or a derivative is not finite where the fit starts, at the zero vector; pass q0")
+    if (curvature == 0.0).any() and moments.exact:
+        raise ImproperDensity(f"the log density does not depend on parameter {int(np.argmax(curvature == 0.0))}, so it cannot be normalised")
+    if moments.exact:
+        _check_collinear(here.precision)
     for _ in range(START_STEPS):
-        precision, newton = _definite(here.precision)
-        step = scipy.linalg.solve(precision, here.gradient, assume_a="pos", check_finite=False)
+        upper, newton = _definite_factor(here.precision)
+        step = solved(upper, here.gradient)
         gain = float(here.gradient @ step)
-        there = refactored(chol, precision)
+        there = refactored(chol, upper)
         if newton and gain <= NEAR_MODE:
-            return mean, there
+            break
         rate = 1.0
-        while rate > SHORTEST:
+        while rate > SHORTEST**4:
             new_mean = mean + rate * (chol @ step)
             ahead = try_at(moments.at_point, new_mean, there)
             if ahead is not None and ahead.elbo >= here.elbo + 1e-4 * rate * gain:
                 break
             rate *= 0.5
         else:
-            return mean, there
+            break
         mean, chol, here = new_mean, there, ahead
-    return mean, refactored(chol, _definite(here.precision)[0])
+    return mean, there
 
 
-def _definite(precision):
-    """The matrix if it is positive definite, else with the absolute values of its eigenvalues, at least 1/4."""
+def _check_collinear(precision):
+    """Refuse a singular matrix with unit diagonal: a flat prior and columns that are linearly dependent."""
+    values, vectors = np.linalg.eigh(precision)
+    if abs(values[0]) <= 4e-16 * len(values):
+        largest = np.argsort(-np.abs(vectors[:, 0]))[:3]
+        raise ImproperDensity(
+            "the log density does not change along a line in which parameters "
+            f"{', '.join(str(i) for i in sorted(largest.tolist()))} take part, so it cannot be normalised; drop a column that is "
+            "a combination of others, or give a finite prior_scale"
+        )
+
+
+def _positive_definite(matrix) -> bool:
     try:
-        np.linalg.cholesky(precision)
-        return precision, True
+        upper_factor(matrix)
+    except np.linalg.LinAlgError:
+        return False
+    return True
+
+
+def _definite_factor(precision):
+    """The upper factor of a matrix, and True, where it is positive definite.
+
+    Else of the matrix with the absolute values of its eigenvalues, at least 1/4, and False.
+    """
+    try:
+        return upper_factor(precision), True
     except np.linalg.LinAlgError:
         values, vectors = np.linalg.eigh(precision)
-        return (vectors * np.maximum(np.abs(values), 0.25)) @ vectors.T, False
+        return upper_factor((vectors * np.maximum(np.abs(values), 0.25)) @ vectors.T), False
 
 
 # -- the loop ---------------------------------------------------------------------------------------------------------
@@ -232,7 +268,8 @@ class NaturalFit:
         self.tol, self.max_draws = tol, max_draws
         self.exact = not isinstance(source, Sampler)
         self.n = 0 if self.exact else max(LEAST_DRAWS, 1 << (4 * len(mean) - 1).bit_length())
-        self.n_iter = self.growth = self.stalled = 0
+        self.n_iter = self.growth = self.stalled = self.newton = self.caution = 0
+        self.widening = 0.0
         self.elbo_trace: list[float] = []
         self.residual_trace: list[float] = []
         self.converged = False
@@ -241,12 +278,13 @@ class NaturalFit:
 
     # the state as arrays, for saving and resuming
 
-    COUNTERS = ("n", "n_iter", "growth", "stalled")
+    COUNTERS = ("n", "n_iter", "growth", "stalled", "newton", "caution")
 
     def state(self) -> dict:
         return {
             "mean": self.mean,
             "counters": np.array([getattr(self, name) for name in self.COUNTERS]),
+            "widening": np.array(self.widening),
             "elbo_trace": np.array(self.elbo_trace),
             "residual_trace": np.array(self.residual_trace),
         } | {f"shape_{name}": array for name, array in self.shape.arrays().items()}
@@ -254,6 +292,7 @@ class NaturalFit:
     def restore(self, state) -> None:
         for name, value in zip(self.COUNTERS, state["counters"]):
             setattr(self, name, int(value))
+        self.widening = float(state["widening"])
         self.elbo_trace = list(state["elbo_trace"])
         self.residual_trace = list(state["residual_trace"])
 
@@ -274,20 +313,57 @@ class NaturalFit:
 
     def step(self, here) -> Moments | None:
         """Take the longest acceptable step; its moments, or None where there is none."""
-        rate, moments = 1.0, self.moments
+        direction = self._newton_direction(here) if self.newton else None
+        cautious = direction is None and _positive_definite(here.precision)
+        rate = 2.0**-self.caution if cautious else 1.0
         while rate > SHORTEST:
-            precision = _step_precision(here.precision, rate)
-            mean_step = scipy.linalg.solve(precision, here.gradient, assume_a="pos", check_finite=False)
-            mean, shape = self.mean + rate * (self.shape.chol @ mean_step), self.shape.towards(precision)
-            ahead = try_at(moments.at, mean, shape.chol) if np.isfinite(mean).all() else None
+            if direction is not None:
+                candidate = self._along(direction, rate)
+            else:
+                candidate = self._natural(here, rate)
+            ahead = None if candidate is None else try_at(self.moments.at, candidate[0], candidate[1].chol)
             if ahead is not None and self._no_worse(ahead, here):
-                grew = entropy(shape.chol) - entropy(self.shape.chol)
-                self.growth = self.growth + 1 if grew > 0.1 else 0
-                self.mean, self.shape = mean, shape
-                self.n_iter += 1
+                self._take(*candidate)
                 return ahead
             rate *= 0.5
         return None
+
+    def _take(self, mean, shape):
+        grew = entropy(shape.chol) - entropy(self.shape.chol)
+        self.growth, self.widening = (self.growth + 1, self.widening + grew) if grew > 0.0 else (0, 0.0)
+        self.mean, self.shape = mean, shape
+        self.n_iter += 1
+
+    def _natural(self, here, rate):
+        """Mean and covariance after a natural gradient step."""
+        precision = _step_precision(here.precision, rate)
+        step = solved(upper_factor(precision), here.gradient)
+        mean = self.mean + rate * (self.shape.chol @ step)
+        return (mean, self.shape.towards(precision)) if np.isfinite(mean).all() else None
+
+    def _newton_direction(self, here):
+        diagonal = isinstance(self.shape, DiagonalCovariance)
+        source = self.source
+        return newton_direction(
+            source.target, self.mean, self.shape.chol, here.gradient, here.precision, diagonal, source.n_threads
+        )
+
+    def _along(self, direction, rate):
+        """Mean and covariance a part of the way along a Newton step."""
+        delta, a = direction
+        root = np.eye(len(delta)) + rate * a
+        if not (np.diagonal(root) > 0.0).all():
+            return None
+        return self.mean + rate * (self.shape.chol @ delta), self.shape.times(root)
+
+    def _adapt(self, before, after):
+        """Turn to Newton's method where progress is slow, or to shorter steps where that is not to be had."""
+        if self.exact and not isinstance(self.shape, LowRankCovariance) and affordable(self.source.target):
+            self.newton = int(self.newton or after > SLOW * before)
+        elif after > before:  # overshooting
+            self.caution = min(self.caution + 1, 3)
+        elif not 0.4 * before < after < 0.9 * before:  # better than expected, or crawling
+            self.caution = max(self.caution - 1, 0)
 
     def _no_worse(self, ahead, here) -> bool:
         slack = 1e-12 * (1.0 + abs(here.elbo))
@@ -320,15 +396,16 @@ class NaturalFit:
             if ahead is None:
                 self.message = f"not converged: no step raises the ELBO any more, at a residual of {residual:.2g}"
                 return
-            if self.growth >= GROWTH_STEPS:
+            if self.growth >= GROWTH_STEPS and self.widening >= GROWTH:
                 raise ImproperDensity(
-                    f"the fit has widened for {GROWTH_STEPS} steps in a row: the density seems improper, so no Gaussian is "
+                    f"the fit has widened for {self.growth} steps in a row: the density seems improper, so no Gaussian is "
                     "best; a proper prior on every parameter helps (for regressions, a finite prior_scale)"
                 )
             here = ahead
             before = residual
             self._record(here)
             self.stalled = self.stalled + 1 if self.residual_trace[-1] > 0.7 * before else 0
+            self._adapt(before, self.residual_trace[-1])
             if watch(self, here):
                 self.message = f"stopped by the callback at a residual of {self.residual_trace[-1]:.2g}"
                 self.last = here
@@ -346,8 +423,8 @@ class NaturalFit:
     def _settled(self, residual, error) -> bool:
         """Nothing is left to gain: with the draws at hand, or by further exact steps."""
         if self.exact:
-            return residual <= self.tol or (residual < 1e-6 and self.stalled >= 3)
-        return residual <= max(0.5 * error, 1e-10) or (residual < 3.0 * error and self.stalled >= 1) or self.stalled >= 4
+            return residual <= self.tol or (residual < 1e-5 and self.stalled >= 3)
+        return residual <= max(0.5 * error, 1e-10) or (residual < 3.0 * error and self.stalled >= 1)
 
     def _finished(self, residual, error) -> bool:
         """True, with a message, where no more draws are to be taken."""
@@ -374,10 +451,8 @@ def _step_precision(precision, rate):
     """
     eye = np.eye(len(precision))
     full = (1.0 - rate) * eye + rate * precision
-    try:
-        np.linalg.cholesky(full)
+    if _positive_definite(full):
         return full
-    except np.linalg.LinAlgError:
-        d = eye - precision
-        rate = rate / max(1.0, float(np.linalg.eigvalsh(d)[-1]))
-        return eye - rate * d + 0.5 * rate**2 * (d @ d)
+    d = eye - precision
+    rate = rate / max(1.0, float(np.linalg.eigvalsh(d)[-1]))
+    return eye - rate * d + 0.5 * rate**2 * (d @ d)

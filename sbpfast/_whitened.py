@@ -28,7 +28,28 @@ RULE_REACH = np.array([0.0045, 0.014, 0.043, 0.07, 0.125, 0.16])
 _RULES = [np.polynomial.hermite_e.hermegauss(int(k)) for k in RULE_SIZES]
 RULE_NODES = np.concatenate([nodes for nodes, _ in _RULES])
 RULE_WEIGHTS = np.concatenate([weights / weights.sum() for _, weights in _RULES])
+WIDE = 12.0  # t beyond which softplus is integrated against the logistic density instead
+WIDEST = 100.0  # t / (distance of the nearest singularity) beyond which other links are not integrated: NaN
 BLOCK = 1024  # draws, or rows of a design matrix, worked on at a time
+
+
+def _logistic_rule(n):
+    """The n-point Gauss rule of the logistic density, by Lanczos's method on a fine trapezoid rule."""
+    x = 0.1 * np.arange(-450, 451)
+    p = 0.1 * scipy.special.expit(x) * scipy.special.expit(-x)
+    basis, off_diagonal = [np.sqrt(p)], []
+    for k in range(n - 1):
+        v = x * basis[k]
+        for b in reversed(basis):
+            v = v - (b @ v) * b
+        off_diagonal.append(np.linalg.norm(v))
+        basis.append(v / off_diagonal[-1])
+    nodes, vectors = scipy.linalg.eigh_tridiagonal(np.zeros(n), off_diagonal)
+    return nodes, vectors[0] ** 2
+
+
+WIDE_NODES, WIDE_WEIGHTS = _logistic_rule(12)
+SOFTPLUS_SIGN = {"softplus": 1.0, "logistic": -1.0}
 
 
 class Moments(NamedTuple):
@@ -92,6 +113,7 @@ class ExactMoments:
             value = ridge_sum(
                 target._a, target._offset, target._y, target._weights, target._link.code, target._parameters, target._pole,
                 exponential, float(target._link_name == "poisson"), RULE_SIZES, RULE_REACH, RULE_NODES, RULE_WEIGHTS,
+                SOFTPLUS_SIGN.get(target._link_name, 0.0), WIDE_NODES, WIDE_WEIGHTS, WIDE, WIDEST,
                 mean, chol, spread, gradient, curvature, self.n_threads,
             )  # fmt: skip
             r = mean - quad.mean
@@ -124,15 +146,25 @@ class ExactMoments:
         return ExactMoments(part, self.n_threads)
 
 
+def quadrature(widest, pole, sizes=RULE_SIZES, reach=RULE_REACH, nodes=RULE_NODES, node_weights=RULE_WEIGHTS):
+    """Nodes z and weights for E phi(m + t z), t up to `widest`: the smallest rule that is exact to rounding."""
+    rule = int(np.searchsorted(reach * pole, widest))
+    if rule < len(sizes):
+        part = slice(int(sizes[:rule].sum()), int(sizes[: rule + 1].sum()))
+        return nodes[part], node_weights[part]
+    h = min(0.7, 0.4 * pole / (math.pi * widest))
+    z = h * np.arange(-math.ceil(8.4 / h), math.ceil(8.4 / h) + 1)
+    return z, h * np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
+
+
 def whitened_moments(
     a, offset, y, weights, link, params, pole, exponential, lift, sizes, reach, nodes, node_weights,
-    mean, factor, spread, gradient, curvature, n_threads,
+    sign, wide_nodes, wide_weights, wide, widest, mean, factor, spread, gradient, curvature, n_threads,
 ):  # fmt: skip
     """The kernel of the same name, readable, and for sparse rows: fills gradient and curvature, returns E f."""
     gradient[:] = 0.0
     curvature[:] = 0.0
     total = 0.0
-    rule_starts = np.concatenate([[0], np.cumsum(sizes)])
     for start in range(0, a.shape[0], BLOCK):
         rows = slice(start, start + BLOCK)
         forms = np.ascontiguousarray(a[rows] @ factor)
@@ -141,21 +173,23 @@ def whitened_moments(
             z, w = np.zeros(1), np.ones(1)
             m = m + 0.5 * t * t
         else:
-            widest = t.max()
-            rule = int(np.searchsorted(reach, widest / pole))
-            if rule < len(sizes):
-                part = slice(rule_starts[rule], rule_starts[rule + 1])
-                z, w = nodes[part], node_weights[part]
-            else:
-                h = min(0.7, 0.4 * pole / (math.pi * widest))
-                z = h * np.arange(-math.ceil(8.4 / h), math.ceil(8.4 / h) + 1)
-                w = h * np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
+            limit = wide if sign else widest * pole
+            z, w = quadrature(min(t.max(), limit), pole, sizes, reach, nodes, node_weights)
         at = np.ascontiguousarray(m + np.multiply.outer(z, 0.0 * t if exponential else t))
         v, s, c = np.empty_like(at), np.empty_like(at), np.empty_like(at)
         _core.ridge.link_derivatives(at, y[rows], link, params, v, s, c, n_threads)
         value, slope, bend = w @ v, w @ s, w @ c
         if exponential:
             value = value - lift * y[rows] * 0.5 * t * t
+        elif (far := t > limit).any():
+            value[far], slope[far], bend[far] = math.nan, math.nan, math.nan
+            if sign:
+                u = (m[far] - wide_nodes[:, None]) / t[far]
+                pdf, cdf = np.exp(-0.5 * u * u) / math.sqrt(2.0 * math.pi), scipy.special.ndtr(u)
+                linear = y[rows][far] if sign < 0 else 0.0
+                value[far] = sign * (wide_weights @ (t[far] * (u * cdf + pdf))) + linear * m[far]
+                slope[far] = sign * (wide_weights @ cdf) + linear
+                bend[far] = sign * (wide_weights @ pdf) / t[far]
         total += float(weights[rows] @ value)
         gradient += forms.T @ (weights[rows] * slope)
         curvature += forms.T @ scale_rows(forms, weights[rows] * bend)
@@ -267,11 +301,17 @@ def try_at(moments, mean, chol) -> Moments | None:
     return result if result.finite() else None
 
 
-def refactored(chol, precision) -> np.ndarray:
-    """The lower factor L' with (L' L'^T)^-1 = L^-T P L^-1, for a lower factor L and a precision P in its coordinates.
+def upper_factor(precision) -> np.ndarray:
+    """The upper triangular U with P = U U^T; LinAlgError unless P is positive definite."""
+    return np.linalg.cholesky(precision[::-1, ::-1])[::-1, ::-1]
 
-    With P = U U^T, U upper triangular, L' = L U^-T is lower triangular.  Raises LinAlgError unless P is positive
-    definite.
-    """
-    upper = np.linalg.cholesky(precision[::-1, ::-1])[::-1, ::-1]
+
+def solved(upper, v) -> np.ndarray:
+    """P^-1 v for P = U U^T."""
+    half = scipy.linalg.solve_triangular(upper, v, check_finite=False)
+    return scipy.linalg.solve_triangular(upper, half, trans="T", check_finite=False)
+
+
+def refactored(chol, upper) -> np.ndarray:
+    """The lower factor L' = L U^-T, with (L' L'^T)^-1 = L^-T P L^-1 for a precision P = U U^T in the coordinates of L."""
     return np.tril(scipy.linalg.solve_triangular(upper, chol.T, check_finite=False).T)

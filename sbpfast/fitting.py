@@ -86,7 +86,7 @@ def fit(
         alone, E[-Hess f] = cov^-1 - E of an expression that vanishes at the optimum.  "auto": the first that applies.
     tol : float, optional
         Of the residual r = |L^T E[grad f]| + |I - L^T E[-Hess f] L|_F, cov = L L^T, in which the KL divergence from the
-        optimum is about r^2/4 to r^2/2.  Default 1e-8 for exact moments, else 0.02: draws are added until the standard
+        optimum is about r^2/4 to r^2/2.  Default 1e-8 for exact moments (1e-6 for low rank), else 0.02: draws are added until the standard
         error of r falls below it.
     max_iter : int
         Most natural-gradient steps.
@@ -135,7 +135,7 @@ def fit(
     exact = _check_target(target, estimator)
     _checks.choice("structure", structure, STRUCTURES)
     rank = _checked_rank(rank, structure, target.dim)
-    tol = (1e-8 if exact else 0.02) if tol is None else _checks.scalar("tol", tol, above=0.0)
+    tol = (0.02 if not exact else 1e-6 if structure == "low_rank" else 1e-8) if tol is None else _checks.scalar("tol", tol, above=0.0)
     max_iter, max_samples = _checks.count("max_iter", max_iter, 0), _checks.count("max_samples", max_samples)
     n_threads = _core.effective_threads(n_threads)
     key = stream_key(rng)

@@ -10,7 +10,7 @@ added in order, so the bits do not depend on the number of threads.
 include "common.pxi"
 
 from cython.parallel cimport threadid
-from libc.math cimport M_PI, ceil, exp, fmax, fmin, sqrt
+from libc.math cimport M_PI, NAN, ceil, erfc, exp, fmax, fmin, sqrt
 from libc.string cimport memset
 
 cdef extern from "links.h" nogil:
@@ -30,12 +30,21 @@ cdef struct Links:
     const double *nodes        # of all rules, one after another, then their weights
     const double *node_weights
     Py_ssize_t rules
+    double sign                # of softplus in the link: 1 softplus, -1 logistic, 0 any other
+    const double *wide_nodes   # Gauss rule of the logistic density
+    const double *wide_weights
+    Py_ssize_t wide_size
+    double wide                # t beyond which it serves
+    double widest              # t / pole beyond which nothing does
+
 
 
 def whitened_moments(const double[:, ::1] a, const double[::1] offset, const double[::1] y, const double[::1] weights,
                      int link, const double[::1] params, double pole, bint exponential, double lift,
                      const Py_ssize_t[::1] sizes, const double[::1] reach, const double[::1] nodes,
-                     const double[::1] node_weights, const double[::1] mean, const double[:, ::1] factor, double spread,
+                     const double[::1] node_weights, double sign, const double[::1] wide_nodes,
+                     const double[::1] wide_weights, double wide, double widest, const double[::1] mean,
+                     const double[:, ::1] factor, double spread,
                      double[::1] gradient, double[:, ::1] curvature, int n_threads):
     """The ridge part of E f, L^T E[grad f] and L^T E[Hess f] L under N(mean, spread^2 L L^T), L lower triangular.
 
@@ -51,7 +60,8 @@ def whitened_moments(const double[:, ::1] a, const double[::1] offset, const dou
     if rows == 0:
         return 0.0
     cdef Links links = Links(link_sweep(link), &params[0], pole, lift, exponential, &sizes[0], &reach[0], &nodes[0],
-                             &node_weights[0], sizes.shape[0])
+                             &node_weights[0], sizes.shape[0], sign, &wide_nodes[0], &wide_weights[0],
+                             wide_nodes.shape[0], wide, widest)
     cdef double[:, ::1] partial = np.zeros((groups, size))
     cdef double[::1] values = np.zeros(groups)
     cdef int threads = threads_for(rows * d * (d + 20.0) / 32.0, n_threads)  # alone below half a millisecond
@@ -161,12 +171,37 @@ cdef void _expectations(const Links *links, const double *m, const double *t, co
         for l in range(links.sizes[rule]):
             _add_node(links, m, t, y, links.nodes[first + l], links.node_weights[first + l], value, slope, curvature)
         return
-    # the trapezoid rule in z converges geometrically whatever t is; |z| <= 8.4 leaves 5e-17 of the mass
-    cdef double h = fmin(0.7, 0.4 * links.pole / (M_PI * widest)), z
+    # the trapezoid rule in z converges geometrically, with about 45 t / pole nodes; |z| <= 8.4 leaves 5e-17 of the mass
+    cdef double limit = links.wide if links.sign != 0.0 else links.widest * links.pole
+    cdef double h = fmin(0.7, 0.4 * links.pole / (M_PI * fmin(widest, limit))), z
     cdef Py_ssize_t half = <Py_ssize_t> ceil(8.4 / h)
     for l in range(-half, half + 1):
         z = l * h
         _add_node(links, m, t, y, z, h * exp(-0.5 * z * z) * 0.3989422804014327, value, slope, curvature)
+    for l in range(LANES):
+        if t[l] > limit:
+            if links.sign != 0.0:
+                _wide_softplus(links, m[l], t[l], y[l], value + l, slope + l, curvature + l)
+            else:
+                value[l] = slope[l] = curvature[l] = NAN
+
+
+cdef void _wide_softplus(const Links *links, double m, double t, double y, double *value, double *slope,
+                         double *curvature) noexcept nogil:
+    """softplus is (x)_+ smoothed by the logistic density, so E softplus(m + t z) = E (m - x + t z)_+ over logistic x."""
+    cdef double e = 0.0, s = 0.0, c = 0.0, u, cdf, pdf
+    cdef Py_ssize_t k
+    for k in range(links.wide_size):
+        u = (m - links.wide_nodes[k]) / t
+        pdf = 0.3989422804014327 * exp(-0.5 * u * u)
+        cdf = 0.5 * erfc(-0.7071067811865476 * u)
+        e += links.wide_weights[k] * t * (u * cdf + pdf)
+        s += links.wide_weights[k] * cdf
+        c += links.wide_weights[k] * pdf / t
+    cdef double linear = y if links.sign < 0.0 else 0.0
+    value[0] = links.sign * e + linear * m
+    slope[0] = links.sign * s + linear
+    curvature[0] = links.sign * c
 
 
 cdef inline void _add_node(const Links *links, const double *m, const double *t, const double *y, double z,
