@@ -22,7 +22,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 CORE = Path("sbpfast/_core")
-TOPICS = ("random", "contract", "ridge", "fit")  # sbpfast/_core/<topic>.pxi
+TOPICS = ("elementary", "random", "contract", "ridge", "fit")  # sbpfast/_core/<topic>.pxi
 DEBUG = os.environ.get("SBPFAST_DEBUG") == "1"
 COVERAGE = os.environ.get("SBPFAST_COVERAGE") == "1"
 
@@ -111,7 +111,7 @@ directives = {
 }
 
 isas = instruction_sets()
-extensions = [extension("_platform", str(CORE / "_platform.pyx"), [])]
+extensions = [extension(name, str(CORE / f"{name}.pyx"), []) for name in ("_platform", "_cfunc")]
 extensions += [extension(f"{t}_{isa}", isa_copy(t, isa), ISA_FLAGS[isa]) for t in TOPICS for isa in isas]
 
 setup(

@@ -10,6 +10,7 @@ import numpy as np
 import scipy
 
 from sbpfast._means import RunningMean, group_mean, group_sizes
+from sbpfast.gaussian import Draws
 
 BLOCK = 1024  # draws evaluated at a time
 GROUPS = 64  # least number of groups behind a standard error, where there are as many draws
@@ -18,19 +19,19 @@ REPLICATES = 16  # independent scrambles of a Sobol sequence
 class Block:
     """A block of draws in groups of m, and the target's values and gradients there, evaluated when first needed."""
 
-    def __init__(self, draws, m, target):
-        self.draws, self.m, self._target = draws, m, target
+    def __init__(self, draws, m, target, n_threads):
+        self.draws, self.m, self._target, self._n_threads = draws, m, target, n_threads
 
     @cached_property
     def f(self) -> np.ndarray:
         """Values (n,); NaN where the target has none."""
         if "_both" in self.__dict__ or not self._target._has("value"):
             return self._both[0]
-        return self._target._value(self.draws.x)
+        return self._target._value(self.draws.x, self._n_threads)
 
     @cached_property
     def _both(self):
-        return self._target._value_and_grad(self.draws.x)
+        return self._target._value_and_grad(self.draws.x, self._n_threads)
 
     @property
     def grad(self) -> np.ndarray:
@@ -49,13 +50,15 @@ class Run:
         self.target, self.q, self.sampling, self.n_threads = target, distribution, sampling, n_threads
         self.key = key
         self.pilot_key = self.key ^ np.uint64(0x9E3779B97F4A7C15)  # of draws that are independent of the run's
-        pair = 2 if sampling == "antithetic" or least > 1 else 1  # every group and every part of one is a multiple of it
+        # every group, and every part of one, is a multiple of this
+        pair = 2 if sampling == "antithetic" or least > 1 else 1
         if sampling == "sobol":
             self.m = max(pair, _power_of_two_above(-(-n_samples // REPLICATES)))
             self.n = REPLICATES * self.m
         else:
             self.n = n_samples + n_samples % 2 if sampling == "antithetic" else n_samples - n_samples % pair
-            self.m = max(pair, min(least, _power_of_two_below(self.n)), min(BLOCK, _power_of_two_below(self.n // GROUPS)))
+            for_errors = min(BLOCK, _power_of_two_below(self.n // GROUPS))
+            self.m = max(pair, min(least, _power_of_two_below(self.n)), for_errors)
         self.pair = pair
 
     def blocks(self, cost) -> Iterator[tuple[Draws, bool]]:
@@ -89,9 +92,9 @@ class Run:
         parts: list[tuple[int, dict]] = []
         for draws, whole in self.blocks(cost):
             if whole:
-                yield rule(Block(draws, self.m, self.target)), group_sizes(draws.n, self.m)
+                yield rule(Block(draws, self.m, self.target, self.n_threads)), group_sizes(draws.n, self.m)
                 continue
-            parts.append((draws.n, rule(Block(draws, draws.n, self.target))))
+            parts.append((draws.n, rule(Block(draws, draws.n, self.target, self.n_threads))))
             if sum(n for n, _ in parts) == self.m:
                 yield _joined(parts)
                 parts = []

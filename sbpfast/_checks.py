@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Integral, Real
 
 import numpy as np
@@ -93,9 +94,10 @@ def scalar(name, value, *, above=-np.inf) -> float:
     """A finite real number, larger than `above`."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
-    if not (np.isfinite(value) and value > above):
-        raise ValueError(f"{name} must be finite{f' and above {above:g}' if np.isfinite(above) else ''}, got {value}")
-    return float(value)
+    number = float(value)
+    if not (math.isfinite(number) and number > above):
+        raise ValueError(f"{name} must be finite{f' and above {above:g}' if math.isfinite(above) else ''}, got {value}")
+    return number
 
 
 def choice(name, value, allowed) -> str:

@@ -14,7 +14,7 @@ def describe() -> dict[str, str]:
     """Version, instruction sets, OpenMP, threads and BLAS, as text by name."""
     from sbpfast import __version__
 
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[index, call-overload]
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     specification = f"specification {_core.OPENMP}" if _core.OPENMP else "absent: this build is serial"
     return {
         "sbpfast": __version__,

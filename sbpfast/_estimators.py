@@ -179,7 +179,7 @@ def _stein(run):
     size = min(BLOCK, max(2 * (target.dim + 1), run.n // 8))
     pilot = q._draw(run.pilot_key, 0, size, False, run.n_threads)
     whole = form is FullForm and size >= 2 * (target.dim + 1)
-    c, slope = _linear_fit(pilot.x - q.mean, target._value_and_grad(pilot.x)[1], whole)
+    c, slope = _linear_fit(pilot.x - q.mean, target._value_and_grad(pilot.x, run.n_threads)[1], whole)
     known = form.zeros(target.dim)
     form.subtract(known, -slope)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -49,8 +50,8 @@ class RunningMean:
     def __init__(self):
         self.groups = 0
         self.count = 0
-        self.mean: np.ndarray | float = 0.0
-        self._m2: np.ndarray | float = 0.0
+        self.mean: Any = 0.0
+        self._m2: Any = 0.0
 
     def add(self, x, sizes) -> None:
         """Add group means x (groups, ...) of groups of these sizes."""
@@ -85,7 +86,7 @@ class RunningMix:
 
     def __init__(self):
         self._groups = 0
-        self._folds = ({}, {})
+        self._folds: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
 
     def add(self, parts, sizes) -> None:
         """Add group means of the K estimates, each (groups, ...), of groups of these sizes."""

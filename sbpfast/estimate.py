@@ -85,7 +85,7 @@ class Estimate:
         if not jacobians:
             raise ValueError("pullback needs at least one Jacobian, by parameter name")
         grads = self._result.moments | self.grad
-        total, p = 0.0, None
+        total, p = np.zeros(()), None
         for name, jacobian in jacobians.items():
             if name not in grads:
                 raise ValueError(f"pullback knows the parameters {sorted(grads)}, got {name!r}")

@@ -11,6 +11,7 @@ and the chain rule takes (g, G) to the parameters a class is built from.  Struct
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from functools import cached_property
 
 import numpy as np
@@ -67,6 +68,7 @@ class Draws:
 
     def __init__(self, q, noise, n, layout, n_threads):
         self.n = n
+        self.n_threads = n_threads
         self._q = q
         self._noise = noise
         self._layout = layout
@@ -85,7 +87,16 @@ class Draws:
     @cached_property
     def u(self) -> np.ndarray:
         """cov^-1 (x - mean), (n, d): the score with respect to the mean."""
-        return self._q._dual([self._rows(z) for z in self._noise], self.x)
+        return self._q._dual(self)
+
+    @property
+    def noise(self) -> np.ndarray:
+        """The first standard normals behind the points, (n, d)."""
+        return self._rows(self._noise[0])
+
+    def map_noise(self, panels_map, rows_map) -> np.ndarray:
+        """A map of the noise to rows (n, d), given for panels and for rows."""
+        return self._rows(panels_map(self._noise[0])) if self._layout is _Panels else rows_map(self._noise[0])
 
     def _rows(self, a):
         return to_rows(a, self.n) if self._layout is _Panels else a
@@ -104,12 +115,8 @@ def _norms(rows):
 # -- the structures ---------------------------------------------------------------------------------------------------
 
 
-class GaussianBase:
-    """What all covariance structures share.
-
-    A structure supplies its parameters, a square root of its covariance (`_map`, and `_dual`, its inverse transpose),
-    products with the covariance, a form and the chain rule from (g, G) in that form.
-    """
+class GaussianBase(ABC):
+    """What all covariance structures share; the abstract methods are what each supplies."""
 
     _estimators = ("price", "pathwise", "stein", "score", "exact", "combined", "auto")
     _refused: tuple[str, ...] = ()  # estimators that this very distribution cannot serve
@@ -133,6 +140,57 @@ class GaussianBase:
 
     def __repr__(self):
         return f"{type(self).__name__}(dim={self.dim})"
+
+    # what a structure supplies
+
+    @property
+    @abstractmethod
+    def cov(self) -> np.ndarray:
+        """The covariance as a full matrix, (d, d)."""
+
+    @abstractmethod
+    def _map(self, noise, layout, n_threads):
+        """Points from standard normals: mean + (a square root of cov) noise, in the layout of the noise."""
+
+    @abstractmethod
+    def _dual(self, draws) -> np.ndarray:
+        """cov^-1 (x - mean) at the draws, (n, d)."""
+
+    @abstractmethod
+    def _form(self):
+        """The form of a symmetric matrix that the chain rule needs."""
+
+    @abstractmethod
+    def _chain(self, g, big_g) -> dict:
+        """Gradients by parameter name from g = dE[f]/dmean and G = dE[f]/dcov in this structure's form."""
+
+    @abstractmethod
+    def _natural_grad(self, grad) -> dict:
+        """Inverse Fisher information times the gradients."""
+
+    @abstractmethod
+    def _mahalanobis(self, r) -> np.ndarray:
+        """r^T cov^-1 r for rows r (n, d), (n,)."""
+
+    @abstractmethod
+    def _log_det(self) -> float:
+        """log det cov."""
+
+    @abstractmethod
+    def _variances(self) -> np.ndarray:
+        """The diagonal of cov, (d,)."""
+
+    @abstractmethod
+    def _cov_dot(self, v) -> np.ndarray:
+        """cov v for v (d,) or (d, k)."""
+
+    @abstractmethod
+    def _precision_trace(self, other) -> float:
+        """tr(cov^-1 other.cov)."""
+
+    @abstractmethod
+    def _projections(self, a, offset, n_threads) -> tuple[np.ndarray, np.ndarray]:
+        """Means and standard deviations of the linear forms a_j . x + c_j, (N,) each; a may be sparse."""
 
     def _parameters(self):
         return {name: getattr(self, name) for name in self._names}
@@ -214,8 +272,16 @@ class _DenseGaussian(GaussianBase):
     def _map(self, noise, layout, n_threads):
         return layout.apply(self._chol, noise[0], self.mean, True, n_threads)
 
-    def _dual(self, noise, x):  # noqa: ARG002
-        return scipy.linalg.solve_triangular(self._chol, noise[0].T, lower=True, trans="T", check_finite=False).T
+    def _dual(self, draws):
+        def of_panels(z):
+            out = np.empty_like(z)
+            _core.random.solve_transposed_panels(self._chol, z, out, draws.n_threads)
+            return out
+
+        def of_rows(z):
+            return scipy.linalg.solve_triangular(self._chol, z.T, lower=True, trans="T", check_finite=False).T
+
+        return draws.map_noise(of_panels, of_rows)
 
     @staticmethod
     def _form():
@@ -234,12 +300,10 @@ class _DenseGaussian(GaussianBase):
         return self._chol @ (self._chol.T @ v)
 
     def _precision_trace(self, other):
-        """tr(self.cov^-1 other.cov)."""
         half = scipy.linalg.solve_triangular(self._chol, other.cov, lower=True, check_finite=False)
         return np.trace(scipy.linalg.solve_triangular(self._chol, half.T, lower=True, check_finite=False))
 
     def _projections(self, a, offset, n_threads):
-        """Mean and standard deviation of the linear forms a_j . x + c_j."""
         if scipy.sparse.issparse(a):
             return a @ self.mean + offset, np.concatenate([_norms(b @ self._chol) for b in _row_blocks(a)])
         m, t = np.empty(len(a)), np.empty(len(a))
@@ -273,7 +337,12 @@ class Gaussian(_DenseGaussian):
         d = self._set_mean(mean)
         cov = _checks.symmetric("cov", _checks.real_array("cov", cov, shape=(d, d)))
         self._chol = _checks.cholesky("cov", cov)
-        self.cov = _checks.frozen(cov)
+        self._cov = _checks.frozen(cov)
+
+    @property
+    def cov(self) -> np.ndarray:
+        """The covariance, (d, d)."""
+        return self._cov
 
     def _chain(self, g, big_g):
         return {"mean": g, "cov": big_g}
@@ -346,10 +415,15 @@ class NaturalGaussian(_DenseGaussian):
         eta2 = _checks.symmetric("eta2", _checks.real_array("eta2", eta2, shape=(d, d)))
         precision_chol = _checks.cholesky("-eta2", -2.0 * eta2)
         cov = scipy.linalg.cho_solve((precision_chol, True), np.eye(d), check_finite=False)
-        self.cov = _checks.frozen(0.5 * (cov + cov.T))
+        self._cov = _checks.frozen(0.5 * (cov + cov.T))
         self._set_mean(scipy.linalg.cho_solve((precision_chol, True), eta1, check_finite=False))
-        self._chol = _checks.cholesky("the covariance of eta2", self.cov)
+        self._chol = _checks.cholesky("the covariance of eta2", self._cov)
         self.eta1, self.eta2 = _checks.frozen(eta1), _checks.frozen(eta2)
+
+    @property
+    def cov(self) -> np.ndarray:
+        """The covariance, (d, d)."""
+        return self._cov
 
     def _chain(self, g, big_g):
         cov_g = g @ self.cov
@@ -397,8 +471,8 @@ class DiagonalGaussian(GaussianBase):
     def _map(self, noise, layout, n_threads):  # noqa: ARG002
         return layout.column(self.mean) + layout.column(self.std) * noise[0]
 
-    def _dual(self, noise, x):  # noqa: ARG002
-        return noise[0] / self.std
+    def _dual(self, draws):
+        return draws.noise / self.std
 
     def _chain(self, g, big_g):
         return {"mean": g, "std": 2.0 * self.std * big_g}
@@ -538,8 +612,8 @@ class LowRankGaussian(_LowRankBase):
         low_rank = layout.apply(self.factor, noise[1], self.mean, False, n_threads)
         return low_rank + layout.column(np.sqrt(self.diag)) * noise[0]
 
-    def _dual(self, noise, x):  # noqa: ARG002
-        return self._inverse_dot((x - self.mean).T).T
+    def _dual(self, draws):
+        return self._inverse_dot((draws.x - self.mean).T).T
 
     def _chain(self, g, big_g):
         return {"mean": g, "diag": big_g[..., 0], "factor": 2.0 * big_g[..., 1:]}
@@ -602,8 +676,8 @@ class LowRankPrecisionGaussian(_LowRankBase):
         correction = layout.apply(self._root, inner, zero, False, n_threads)
         return layout.column(self.mean) + (noise[0] - correction) / layout.column(np.sqrt(self.diag))
 
-    def _dual(self, noise, x):  # noqa: ARG002
-        return self._sum_dot((x - self.mean).T).T
+    def _dual(self, draws):
+        return self._sum_dot((draws.x - self.mean).T).T
 
     def _chain(self, g, big_g):
         diagonal, gw = big_g[..., 0], big_g[..., 1:]

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy
 
-from sbpfast import _checks, _core
+from sbpfast import _checks, _core, _foreign
 from sbpfast._forms import FullForm
 from sbpfast._means import group_mean, group_sizes
 from sbpfast._streams import LANES, to_panels, to_rows
@@ -106,6 +106,38 @@ class Target:
             raise ValueError("a Target needs at least one of value, grad, hess and hvp")
         self.dim = _checks.count("dim", dim)
 
+    @classmethod
+    def from_jax(cls, f, *, dim: int) -> Target:
+        """A target from a JAX function of one point (dim,) to a scalar; JAX differentiates it.
+
+        JAX computes in float32 unless ``jax_enable_x64`` is set.  Blocks come in a few sizes, and each is compiled once.
+        """
+        return cls(**_foreign.of_jax(f), dim=dim)
+
+    @classmethod
+    def from_torch(cls, f, *, dim: int) -> Target:
+        """A target from a PyTorch function of one point (dim,), float64, to a scalar; torch.func differentiates it."""
+        return cls(**_foreign.of_torch(f), dim=dim)
+
+    @classmethod
+    def from_cfunc(cls, value=None, grad=None, hess=None, *, dim: int) -> Target:
+        """A target from C functions, called without the GIL from several threads at once.
+
+        Parameters
+        ----------
+        value : scipy.LowLevelCallable, numba cfunc or ctypes function, optional
+            ``double value(const double *x, intptr_t d, void *user_data)``.
+        grad, hess : the same kinds, optional
+            ``void grad(const double *x, intptr_t d, double *out, void *user_data)``, out (d,) or (d, d).
+        dim : int
+
+        Raises
+        ------
+        TypeError
+            Not one of these kinds, or a LowLevelCallable of another signature.
+        """
+        return cls(**_foreign.of_cfunc(value=value, grad=grad, hess=hess), dim=dim)
+
     def __repr__(self):
         have = [name for name in ("value", "grad", "hess", "hvp") if self._has(name)]
         return f"{type(self).__name__}(dim={self.dim}, with {', '.join(have)})"
@@ -160,13 +192,13 @@ class Target:
         what = {"value": "f", "grad": "the gradient of f"}.get(name, "the Hessian of f")
         return _require_finite(what, np.ascontiguousarray(result, dtype=np.float64), x)
 
-    def _value(self, x):
+    def _value(self, x, n_threads=None):  # noqa: ARG002
         return self._call("value", (len(x),), x)
 
     def _grad(self, x):
         return self._call("grad", x.shape, x)
 
-    def _value_and_grad(self, x):
+    def _value_and_grad(self, x, n_threads=None):  # noqa: ARG002
         value = self._value(x) if self._has("value") else np.full(len(x), math.nan)
         return value, self._grad(x)
 
@@ -272,14 +304,14 @@ class Ridge(Target):
 
     # at given points
 
-    def _value(self, x):
-        return self._values(x, with_grad=False)[0]
+    def _value(self, x, n_threads=None):
+        return self._values(x, False, n_threads)[0]
 
     def _grad(self, x):
-        return self._values(x, with_grad=True)[1]
+        return self._values(x, True)[1]
 
-    def _value_and_grad(self, x):
-        return self._values(x, with_grad=True)
+    def _value_and_grad(self, x, n_threads=None):
+        return self._values(x, True, n_threads)
 
     def _values(self, x, with_grad, n_threads=None):
         n_threads = _core.effective_threads(n_threads)

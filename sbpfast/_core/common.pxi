@@ -12,10 +12,9 @@ cdef extern from "panel.h" nogil:
     double total "sum"(Py_ssize_t n, const double *a)
 
 
-
 cdef inline int threads_for(double work, int n_threads) noexcept nogil:
-    # below this many multiplications waking a second thread costs more than it saves
-    return n_threads if work > 40000.0 else 1
+    # below this many multiplications, some 50 microseconds, waking a second thread costs more than it saves
+    return n_threads if work > 1000000.0 else 1
 
 
 cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:

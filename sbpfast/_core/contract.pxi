@@ -15,7 +15,8 @@ cdef extern from "contract.h" nogil:
     void add_weighted_rows_float(Py_ssize_t n, Py_ssize_t m, const float *x, const double *w, double *out)
     void add_weighted_rows_double(Py_ssize_t n, Py_ssize_t m, const double *x, const double *w, double *out)
     void add_product_float(Py_ssize_t m, Py_ssize_t p, double scale, const float *x, const float *jacobian, double *out)
-    void add_product_double(Py_ssize_t m, Py_ssize_t p, double scale, const double *x, const double *jacobian, double *out)
+    void add_product_double(Py_ssize_t m, Py_ssize_t p, double scale, const double *x, const double *jacobian,
+                            double *out)
     void widen_float(Py_ssize_t n, const float *x, double *out)
     void add_squares(Py_ssize_t n, Py_ssize_t m, const double *x, const double *w, double *out)
 
@@ -76,7 +77,8 @@ def weighted_sum_of_squares(const double[:, ::1] x, const double[::1] weights, d
                 out[i] += partial[task, i]
 
 
-def per_sample(const floating[:, ::1] x, const floating[:, :, ::1] jacobian, double scale, double[:, ::1] out, int n_threads):
+def per_sample(const floating[:, ::1] x, const floating[:, :, ::1] jacobian, double scale, double[:, ::1] out,
+               int n_threads):
     """out[s] += scale x[s] . jacobian[s]: (n, m) with (n, m, p) to (n, p)."""
     cdef Py_ssize_t n = x.shape[0], m = x.shape[1], p = jacobian.shape[2], s
     if n == 0 or m == 0 or p == 0:
@@ -88,7 +90,8 @@ def per_sample(const floating[:, ::1] x, const floating[:, :, ::1] jacobian, dou
             add_product_double(m, p, scale, &x[s, 0], &jacobian[s, 0, 0], &out[s, 0])
 
 
-def per_sample_shared(const floating[:, ::1] x, const double[:, ::1] jacobian, double scale, double[:, ::1] out, int n_threads):
+def per_sample_shared(const floating[:, ::1] x, const double[:, ::1] jacobian, double scale, double[:, ::1] out,
+                      int n_threads):
     """out[s] += scale x[s] . jacobian: (n, m) with one (m, p) to (n, p)."""
     cdef Py_ssize_t n = x.shape[0], m = x.shape[1], p = jacobian.shape[1], padded = ceil_div(p, 8) * 8, task
     if n == 0 or m == 0 or p == 0:

@@ -31,7 +31,8 @@ def fill_uniform(const uint64_t[::1] key, uint64_t stream, uint64_t first_block,
     if count == 0:
         return
     for i in prange(count, nogil=True, num_threads=threads_for(200.0 * count, n_threads), schedule="static"):
-        row_uniform(&key[0], stream, first_block + <uint64_t> (i // rows), <uint64_t> (i % rows), &out[i // rows, i % rows, 0])
+        row_uniform(&key[0], stream, first_block + <uint64_t> (i // rows), <uint64_t> (i % rows),
+                    &out[i // rows, i % rows, 0])
 
 
 def fill_normal(const uint64_t[::1] key, uint64_t stream, uint64_t first_block, double[:, :, ::1] out, int n_threads):
@@ -40,7 +41,8 @@ def fill_normal(const uint64_t[::1] key, uint64_t stream, uint64_t first_block, 
     if count == 0:
         return
     for i in prange(count, nogil=True, num_threads=threads_for(600.0 * count, n_threads), schedule="static"):
-        row_normal(&key[0], stream, first_block + <uint64_t> (i // rows), <uint64_t> (i % rows), &out[i // rows, i % rows, 0])
+        row_normal(&key[0], stream, first_block + <uint64_t> (i // rows), <uint64_t> (i % rows),
+                   &out[i // rows, i % rows, 0])
 
 
 def affine_panels(const double[:, ::1] factor, const double[::1] mean, const double[:, :, ::1] z, double[:, :, ::1] out,
@@ -61,4 +63,26 @@ cdef void _affine_panel(Py_ssize_t d, Py_ssize_t k, const double *factor, const 
             out[i * LANES + s] = mean[i]
     for i in range(0, d, 4):
         rows = min(4, d - i)
-        panel_product(rows, LANES, min(i + rows, k) if lower else k, factor + i * k, k, 1, z, LANES, out + i * LANES, LANES, 1)
+        panel_product(rows, LANES, min(i + rows, k) if lower else k, factor + i * k, k, 1, z, LANES, out + i * LANES,
+                      LANES, 1)
+
+
+def solve_transposed_panels(const double[:, ::1] factor, const double[:, :, ::1] z, double[:, :, ::1] out,
+                            int n_threads):
+    """out[b] = L^-T z[b] for a lower triangular L (d, d), by back substitution in every lane."""
+    cdef Py_ssize_t b, blocks = z.shape[0], d = factor.shape[0]
+    if blocks == 0 or d == 0:
+        return
+    for b in prange(blocks, nogil=True, num_threads=threads_for(32.0 * d * d * blocks, n_threads), schedule="static"):
+        _solve_panel(d, &factor[0, 0], &z[b, 0, 0], &out[b, 0, 0])
+
+
+cdef void _solve_panel(Py_ssize_t d, const double *factor, const double *z, double *out) noexcept nogil:
+    cdef Py_ssize_t i, s
+    cdef double[LANES] known
+    for i in range(d - 1, -1, -1):
+        # L^T is upper triangular: row i of it is column i of L, below the diagonal
+        panel_product(1, LANES, d - 1 - i, factor + (i + 1) * d + i, 0, d, out + (i + 1) * LANES, LANES, known, LANES,
+                      0)
+        for s in range(LANES):
+            out[i * LANES + s] = (z[i * LANES + s] - known[s]) / factor[i * d + i]

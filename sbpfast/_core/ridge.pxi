@@ -38,15 +38,15 @@ def ridge_moments(const double[:, ::1] a, const double[::1] offset, const double
     cdef Py_ssize_t rows = a.shape[0], panels = x.shape[0], groups = slopes.shape[0]
     if rows == 0 or panels == 0:
         return
-    # at most 64 pieces of whole tiles of rows and, for a single group, 4 spans of panels with partial sums of their own:
-    # numbers that depend on the shapes alone
+    # at most 64 pieces of whole tiles of rows and, for a single group, 4 spans of panels with partial sums of their
+    # own: numbers that depend on the shapes alone
     cdef Py_ssize_t piece = max(TILE, ceil_div(ceil_div(rows, 64), TILE) * TILE), pieces = ceil_div(rows, piece)
-    cdef Py_ssize_t span = panels if groups > 1 else max(1, ceil_div(panels, 4)), spans = ceil_div(panels, span), task
+    cdef Py_ssize_t span = panels if groups > 1 else max(1, ceil_div(panels, 4)), spans = ceil_div(panels, span)
     cdef double[:, ::1] partial = np.zeros((pieces, panels * LANES))
     cdef double[:, :, :, ::1] sums = np.zeros((spans, 2, groups, rows))
     cdef link_sweep_fn sweep = link_sweep(link)
     cdef int threads = threads_for(20.0 * n * rows, n_threads)
-    cdef Py_ssize_t i, g, j
+    cdef Py_ssize_t task, i, g, j
     with nogil:
         for task in prange(pieces * spans, num_threads=threads, schedule="dynamic"):
             _moments_task(a, offset, y, weights, sweep, params, x, n, m, (task // spans) * piece,
@@ -70,7 +70,8 @@ cdef void _moments_task(const double[:, ::1] a, const double[::1] offset, const 
                         double *curvatures) noexcept nogil:
     cdef double[TILE * LANES] t
     cdef double[LANES] yy, v, s, c
-    cdef Py_ssize_t d = a.shape[1], total_rows = a.shape[0], segment = min(m, LANES), tile, j, p, r, i, rows, lanes, k, at
+    cdef Py_ssize_t d = a.shape[1], total_rows = a.shape[0], segment = min(m, LANES)
+    cdef Py_ssize_t tile, j, p, r, i, rows, lanes, k, at
     cdef double w
     for tile in range(ceil_div(stop - start, TILE)):
         j = start + tile * TILE

@@ -1,0 +1,135 @@
+"""Threads: how many, the same bits, forks, concurrent callers."""
+
+import os
+import subprocess
+import sys
+import threading
+import warnings
+
+import numpy as np
+import pytest
+
+import sbpfast as sb
+from sbpfast import _core
+
+
+def problem(rows=3000, d=8):
+    r = np.random.default_rng(0)
+    X = r.standard_normal((rows, d))
+    y = (r.random(rows) < 0.5).astype(float)
+    return sb.targets.logistic_regression(X, y, prior_scale=1.0), sb.Gaussian(np.zeros(d), np.eye(d))
+
+
+def answer(target, q, n_threads=None):
+    return sb.expectation_grad(target, q, estimator="price", n_samples=2000, rng=1, n_threads=n_threads).grad["cov"]
+
+
+def test_effective_threads():
+    usable = len(os.sched_getaffinity(0))
+    assert 1 <= _core.effective_threads() <= usable
+    if _core.OPENMP:
+        assert _core.effective_threads(7) == 7
+    for bad in (0, -1):
+        with pytest.raises(ValueError, match="n_threads"):
+            _core.effective_threads(bad)
+    for bad in (1.5, "2", True):
+        with pytest.raises(TypeError, match="n_threads"):
+            _core.effective_threads(bad)
+
+
+def test_the_environment_is_obeyed():
+    code = "from sbpfast import _core; print(_core.effective_threads())"
+    run = subprocess.run([sys.executable, "-c", code], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120)
+    assert run.stdout.strip() == "1"
+
+
+def test_same_bits_whatever_the_environment_says():
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from test_threads import *\n"
+        "print(answer(*problem()).tobytes().hex())"
+    )
+    here = os.path.dirname(__file__)
+    runs = {
+        subprocess.run([sys.executable, "-c", code, here], env=os.environ | {"OMP_NUM_THREADS": k}, capture_output=True, text=True, timeout=120).stdout
+        for k in ("1", "2", "3")
+    }
+    assert len(runs) == 1 and len(runs.pop()) > 100
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_works():
+    """libgomp's threads are gone in the child: it must run serially, to the same bits, and not hang."""
+    target, q = problem()
+    want = answer(target, q, 2)
+    read, write = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python 3.12+ warns of forks in a threaded process
+        child = os.fork()
+    if child == 0:
+        try:
+            same = np.array_equal(answer(target, q, 2), want) and _core.effective_threads() == 1
+            os.write(write, b"y" if same else b"n")
+        finally:
+            os._exit(0)
+    os.close(write)
+    assert os.read(read, 1) == b"y"
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_concurrent_callers():
+    """Python threads that share a target and a generator: right answers, and distinct draws from the generator."""
+    target, q = problem(500)
+    want = answer(target, q, 1)
+    generator = np.random.default_rng(0)
+    wrong, draws = [], []
+
+    def work():
+        for _ in range(10):
+            if not np.array_equal(answer(target, q, 2), want):
+                wrong.append(1)
+            draws.append(q.sample(1, rng=generator)[0, 0])
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+    assert len(set(draws)) == 40
+
+
+def test_the_gil_is_released():
+    """A counting thread keeps running while a kernel works."""
+    if _core.effective_threads() < 2:
+        pytest.skip("needs two cores")
+    target, q = problem(20_000, 40)
+    done, count = threading.Event(), [0]
+
+    def counter():
+        while not done.is_set():
+            count[0] += 1
+
+    thread = threading.Thread(target=counter)
+    thread.start()
+    before = count[0]
+    _core.ridge.weighted_product(target._a, target._weights, target._a, True, np.empty((40, 40)), 1)
+    for _ in range(20):
+        sb.expectation_grad(target, q, estimator="price", n_samples=256, rng=0, n_threads=1)
+    after = count[0]
+    done.set()
+    thread.join()
+    assert after - before > 1000
+
+
+@pytest.mark.parametrize("first,second", [("torch", "sbpfast"), ("sbpfast", "torch"), ("sklearn.linear_model", "sbpfast"), ("sbpfast", "sklearn.linear_model")])
+def test_beside_another_openmp_runtime(first, second):
+    """Two OpenMP runtimes in one process have given wrong numbers."""
+    pytest.importorskip("torch" if "torch" in (first, second) else "sklearn")
+    code = (
+        f"import {first}, {second}, sys; sys.path.insert(0, sys.argv[1])\n"
+        "import numpy as np\nfrom test_threads import *\n"
+        "t, q = problem(); assert np.array_equal(answer(t, q, 2), answer(t, q, 1))"
+    )
+    run = subprocess.run([sys.executable, "-c", code, os.path.dirname(__file__)], capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
