@@ -226,6 +226,8 @@ def find_start(moments, mean):
 
 def _check_collinear(precision):
     """Refuse a singular matrix with unit diagonal: a flat prior and columns that are linearly dependent."""
+    if _positive_definite(precision - 1e-12 * np.eye(len(precision))):
+        return
     values, vectors = np.linalg.eigh(precision)
     if abs(values[0]) <= 4e-16 * len(values):
         largest = np.argsort(-np.abs(vectors[:, 0]))[:3]
