@@ -20,11 +20,23 @@ from sbpfast.gaussian import (
     LowRankPrecisionGaussian,
     NaturalGaussian,
 )
+from sbpfast.regression import (
+    BayesianLinearRegression,
+    BayesianLogisticRegression,
+    BayesianPoissonRegression,
+    BayesianProbitRegression,
+    BayesianStudentTRegression,
+)
 from sbpfast.targets import NonFiniteTarget, Target
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BayesianLinearRegression",
+    "BayesianLogisticRegression",
+    "BayesianPoissonRegression",
+    "BayesianProbitRegression",
+    "BayesianStudentTRegression",
     "CholeskyGaussian",
     "DiagonalGaussian",
     "Estimate",

@@ -24,6 +24,7 @@ from sbpfast.targets import NonFiniteTarget
 START_STEPS = 40  # Newton steps towards a mode
 NEAR_MODE = 0.1  # squared standard deviations left, where the fit takes over from the search for a mode
 SHORTEST = 2.0**-12  # the smallest rate tried
+TOO_WIDE = 100.0  # times the variance a direction should have, where the whole of q is narrowed before the first step
 SLOW = 0.2  # ratio of successive residuals above which exact fits turn to Newton's method
 GROWTH_STEPS, GROWTH = 30, 10.0  # steps in a row that widen q, and nats, before the density is called improper
 LEAST_DRAWS = 128
@@ -255,7 +256,7 @@ def _definite_factor(precision):
         return upper_factor(precision), True
     except np.linalg.LinAlgError:
         values, vectors = np.linalg.eigh(precision)
-        return upper_factor((vectors * np.maximum(np.abs(values), 0.25)) @ vectors.T), False
+        return upper_factor((vectors * np.maximum(np.abs(values), max(0.25, 1e-12 * np.abs(values).max()))) @ vectors.T), False
 
 
 # -- the loop ---------------------------------------------------------------------------------------------------------
@@ -305,12 +306,16 @@ class NaturalFit:
         return self.source if self.exact else self.source.draws(self.n)
 
     def first(self) -> Moments:
-        """The moments at the start, shrinking q until they are finite."""
+        """The moments at the start, shrinking q until they are finite, and as long as it is far too wide."""
+        here = try_at(self.moments.at, self.mean, self.shape.chol)
         for _ in range(60):
-            here = try_at(self.moments.at, self.mean, self.shape.chol)
-            if here is not None:
+            if here is not None and np.diagonal(here.precision).max() < TOO_WIDE:
                 return here
-            self.shape = self.shape.scaled(0.5)
+            narrow = self.shape.scaled(0.5)
+            ahead = try_at(self.moments.at, self.mean, narrow.chol)
+            if here is not None and (ahead is None or ahead.elbo < here.elbo):
+                return here
+            self.shape, here = narrow, ahead
         raise NonFiniteTarget("the log density is not finite around the point where the fit starts; pass another q0")
 
     def step(self, here) -> Moments | None:
@@ -339,9 +344,12 @@ class NaturalFit:
     def _natural(self, here, rate):
         """Mean and covariance after a natural gradient step."""
         precision = _step_precision(here.precision, rate)
-        step = solved(upper_factor(precision), here.gradient)
-        mean = self.mean + rate * (self.shape.chol @ step)
-        return (mean, self.shape.towards(precision)) if np.isfinite(mean).all() else None
+        try:
+            step = solved(upper_factor(precision), here.gradient)
+            mean = self.mean + rate * (self.shape.chol @ step)
+            return (mean, self.shape.towards(precision)) if np.isfinite(mean).all() else None
+        except np.linalg.LinAlgError:  # definite but for rounding
+            return None
 
     def _newton_direction(self, here):
         diagonal = isinstance(self.shape, DiagonalCovariance)

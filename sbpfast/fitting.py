@@ -320,7 +320,7 @@ class Fit:
                     self._importance = self._importance_sample(more, key)
         except NonFiniteTarget as error:
             nan = np.full(self.q.dim, math.nan)
-            self._importance = dict(khat=math.inf, ess=0.0, n=0, log_evidence=math.nan, log_evidence_stderr=math.nan, mean=nan, sd=nan)
+            self._importance = dict(khat=math.inf, ess=0.0, n=0, log_evidence=math.nan, log_evidence_stderr=math.nan, mean=nan, sd=nan, weights=np.zeros(0))
             warnings.warn(f"The fit cannot be checked by importance sampling: {error}.", FitWarning, stacklevel=stacklevel)
             return
         if not self._trusted():
@@ -340,7 +340,7 @@ class Fit:
         return {
             "khat": result.khat, "ess": result.ess, "n": n,
             "log_evidence": result.log_mean, "log_evidence_stderr": result.log_mean_error,
-            "mean": mean, "sd": np.sqrt(weights @ (x - mean) ** 2),
+            "mean": mean, "sd": np.sqrt(weights @ (x - mean) ** 2), "weights": weights,
         }  # fmt: skip
 
     def _trusted(self):
@@ -406,6 +406,11 @@ class Fit:
         """Standard deviations of x, corrected by Pareto smoothed importance sampling, (d,)."""
         return self._importance_result("sd")
 
+    @property
+    def importance_weights(self) -> np.ndarray:
+        """Pareto smoothed importance weights of the draws from q behind the diagnostics; they sum to 1."""
+        return self._importance_result("weights")
+
     # reading and showing
 
     def sample(self, n: int, *, rng=None) -> np.ndarray:
@@ -469,7 +474,7 @@ class Fit:
         return arviz.from_dict(posterior=posterior)
 
     def plot(self, path=None, names=None):
-        """A page with the ELBO trace, the marginals and k-hat; needs matplotlib.  See `sbpfast._fit_page`."""
+        """A page with the ELBO trace, the marginals and k-hat, as a matplotlib figure; saved where a path is given."""
         from sbpfast._fit_page import draw
 
         return draw(self, path, self._names(names))
