@@ -26,8 +26,13 @@ NEAR_MODE = 0.1  # squared standard deviations left, where the fit takes over fr
 SHORTEST = 2.0**-12  # the smallest rate tried
 TOO_WIDE = 100.0  # times the variance a direction should have, where the whole of q is narrowed before the first step
 SLOW = 0.2  # ratio of successive residuals above which exact fits turn to Newton's method
-GROWTH_STEPS, GROWTH = 30, 10.0  # steps in a row that widen q, and nats, before the density is called improper
+GROWTH_STEPS, GROWTH = 15, 4.0  # nats gained in two such runs of steps, one after the other, mark an improper density
+LATE_GROWTH = 0.3  # the same for a fit that is still widening when its steps run out
 LEAST_DRAWS = 128
+IMPROPER = (
+    "the fit {}: the density seems improper, so no Gaussian is best; a proper prior on every parameter helps "
+    "(for regressions, a finite prior_scale)"
+)
 
 
 class ImproperDensity(ValueError):
@@ -271,8 +276,8 @@ class NaturalFit:
         self.tol, self.max_draws = tol, max_draws
         self.exact = not isinstance(source, Sampler)
         self.n = 0 if self.exact else max(LEAST_DRAWS, 1 << (4 * len(mean) - 1).bit_length())
-        self.n_iter = self.growth = self.stalled = self.newton = self.caution = 0
-        self.widening = 0.0
+        self.n_iter = self.stalled = self.newton = self.caution = 0
+        self.entropy_trace: list[float] = []
         self.elbo_trace: list[float] = []
         self.residual_trace: list[float] = []
         self.converged = False
@@ -281,13 +286,13 @@ class NaturalFit:
 
     # the state as arrays, for saving and resuming
 
-    COUNTERS = ("n", "n_iter", "growth", "stalled", "newton", "caution")
+    COUNTERS = ("n", "n_iter", "stalled", "newton", "caution")
 
     def state(self) -> dict:
         return {
             "mean": self.mean,
             "counters": np.array([getattr(self, name) for name in self.COUNTERS]),
-            "widening": np.array(self.widening),
+            "entropy_trace": np.array(self.entropy_trace),
             "elbo_trace": np.array(self.elbo_trace),
             "residual_trace": np.array(self.residual_trace),
         } | {f"shape_{name}": array for name, array in self.shape.arrays().items()}
@@ -295,7 +300,7 @@ class NaturalFit:
     def restore(self, state) -> None:
         for name, value in zip(self.COUNTERS, state["counters"]):
             setattr(self, name, int(value))
-        self.widening = float(state["widening"])
+        self.entropy_trace = list(state["entropy_trace"])
         self.elbo_trace = list(state["elbo_trace"])
         self.residual_trace = list(state["residual_trace"])
 
@@ -336,8 +341,6 @@ class NaturalFit:
         return None
 
     def _take(self, mean, shape):
-        grew = entropy(shape.chol) - entropy(self.shape.chol)
-        self.growth, self.widening = (self.growth + 1, self.widening + grew) if grew > 0.0 else (0, 0.0)
         self.mean, self.shape = mean, shape
         self.n_iter += 1
 
@@ -400,17 +403,16 @@ class NaturalFit:
                 here = self.first()
                 continue
             if self.n_iter >= max_iter:
+                if self._widens(LATE_GROWTH):
+                    raise ImproperDensity(IMPROPER.format(f"has not stopped widening in {max_iter} steps"))
                 self.message = f"not converged: {max_iter} steps left a residual of {residual:.2g}"
                 return
             ahead = self.step(here)
             if ahead is None:
                 self.message = f"not converged: no step raises the ELBO any more, at a residual of {residual:.2g}"
                 return
-            if self.growth >= GROWTH_STEPS and self.widening >= GROWTH:
-                raise ImproperDensity(
-                    f"the fit has widened for {self.growth} steps in a row: the density seems improper, so no Gaussian is "
-                    "best; a proper prior on every parameter helps (for regressions, a finite prior_scale)"
-                )
+            if self._widens(GROWTH):
+                raise ImproperDensity(IMPROPER.format(f"widens step after step, {self.n_iter} so far"))
             here = ahead
             before = residual
             self._record(here)
@@ -421,8 +423,17 @@ class NaturalFit:
                 self.last = here
                 return
 
+    def _widens(self, least) -> bool:
+        """q gained so many nats of entropy in each of the last two runs of steps."""
+        trace = self.entropy_trace
+        if len(trace) <= 2 * GROWTH_STEPS:
+            return False
+        middle = trace[-1 - GROWTH_STEPS]
+        return min(trace[-1] - middle, middle - trace[-1 - 2 * GROWTH_STEPS]) >= least
+
     def _record(self, here):
         self.elbo_trace.append(here.elbo)
+        self.entropy_trace.append(entropy(self.shape.chol))
         self.residual_trace.append(self._residual(here)[0])
 
     def _residual(self, here):
