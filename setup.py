@@ -28,7 +28,7 @@ COVERAGE = os.environ.get("SBPFAST_COVERAGE") == "1"
 
 # -ffast-math, -Ofast and -march=native are never used: they change results, and with older GCCs the whole
 # process.  The instruction sets are named one by one because auditwheel refuses x86-64-v3 and -v4 binaries.
-COMPILE = ["-O0", "-g"] if DEBUG else ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd"]
+COMPILE = ["-O0", "-g"] if DEBUG else ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd"]
 ISA_FLAGS = {
     "baseline": [],
     "avx2": ["-mavx2", "-mfma"],
