@@ -12,7 +12,8 @@ from importlib.util import find_spec
 from sbpfast._core._platform import OPENMP, effective_threads, processor_isas
 
 __all__ = [
-    "AVAILABLE_ISAS", "ISA", "OPENMP", "contract", "draws", "effective_threads", "random", "ridge", "special", "weights",
+    "AVAILABLE_ISAS", "ISA", "OPENMP", "contract", "draws", "effective_threads", "random", "ridge", "special", "statistics",
+    "weights",
 ]  # fmt: skip
 
 
@@ -44,3 +45,4 @@ ridge = load("ridge")
 special = load("special")
 weights = load("weights")
 draws = load("draws")
+statistics = load("statistics")
