@@ -172,35 +172,41 @@ def _price(run):
 def _stein(run):
     """First order with a linear control variate.
 
-    The gradient is regressed on x in a pilot of independent draws, grad f ~ c + C (x - mean).  Stein's identity for the
-    linear part is known, E[cov^-1 (x - mean) (c + C (x - mean))^T] = C, so only the rest has to be averaged: nothing is
-    left of it where f is quadratic, and near the optimum of a variational fit it is small.
+    The gradient is regressed on x in a pilot of independent draws, grad f ~ c + C (x - mean).  What the linear part, and
+    the quadratic it is the gradient of, contribute to every average is known: 1/2 tr(C cov) to the value, c to the
+    gradient, and by Stein's identity E[cov^-1 (x - mean) (C (x - mean))^T] = C to the Hessian.  Only the rest has to be
+    averaged: nothing is left of it where f is quadratic, and near the optimum of a variational fit it is small.
     """
     q, target, form = run.q, run.target, run.q._form()
     size = min(BLOCK, max(2 * (target.dim + 1), run.n // 8))
     pilot = q._draw(run.pilot_key, 0, size, False, run.n_threads)
-    whole = form is FullForm and size >= 2 * (target.dim + 1)
-    c, slope = _linear_fit(pilot.x - q.mean, target._value_and_grad(pilot.x, run.n_threads)[1], whole)
+    c, slope = _linear_fit(pilot.x - q.mean, target._value_and_grad(pilot.x, run.n_threads)[1])
     known = form.zeros(target.dim)
     form.subtract(known, -slope)
+    trace = np.trace(q._cov_dot(slope)) if slope.ndim == 2 else slope @ q._variances()
 
     def rule(block):
         r = block.draws.x - q.mean
-        rest = block.grad - c - (r @ slope if whole else r * slope)
+        linear = r @ slope if slope.ndim == 2 else r * slope
+        rest = block.grad - c - linear
         outer = form.of_outer(block.draws.u, rest, block.m)
-        return _gradients(q, block.mean(block.grad), 0.5 * (known + outer)) | {"value": block.mean(block.f)}
+        value = block.f - r @ c - 0.5 * ((r * linear).sum(axis=1) - trace)
+        return _gradients(q, c + block.mean(rest), 0.5 * (known + outer)) | {"value": block.mean(value)}
 
     return _result(run, run.collect(rule, target.dim), "stein", extra_draws=size)
 
 
-def _linear_fit(r, g, whole):
-    """c and the symmetric matrix C (or its diagonal, coordinate by coordinate) of the regression g ~ c + C r."""
-    c = g.mean(axis=0)
-    r, g = r - r.mean(axis=0), g - c
-    if not whole:
-        return c, (r * g).sum(axis=0) / (r * r).sum(axis=0)
-    slope = np.linalg.lstsq(r, g, rcond=None)[0]
-    return c, 0.5 * (slope + slope.T)
+def _linear_fit(r, g):
+    """c and the symmetric C of the regression g ~ c + C r; too few draws for a matrix: C is diagonal, (d,)."""
+    n, d = r.shape
+    g_mean, r_mean = g.mean(axis=0), r.mean(axis=0)
+    r, g = r - r_mean, g - g_mean
+    if n >= 2 * (d + 1):
+        slope = np.linalg.lstsq(r, g, rcond=None)[0]
+        slope = 0.5 * (slope + slope.T)
+        return g_mean - r_mean @ slope, slope
+    slope = (r * g).sum(axis=0) / (r * r).sum(axis=0)
+    return g_mean - r_mean * slope, slope
 
 
 def _combined(run):

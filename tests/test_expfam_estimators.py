@@ -468,3 +468,25 @@ def test_second_derivatives_of_expectations(p):
             grads = [sb.expectation_grad(wave(), q, estimator="exact").grad[i] for q in (up, down)]
             assert got[row, column] == pytest.approx(float((grads[0] - grads[1]) / (2 * h)), rel=1e-6, abs=1e-8)
     np.testing.assert_allclose(got, got.T, rtol=1e-9, atol=1e-11)
+
+
+def test_generalised_reparameterisation_by_the_front_door():
+    """V = -Btilde with the pole cut out smoothly: the slides' form made usable for the gamma above shape 1."""
+    p, f = expfam.Gamma(2.3, 1.7), wave()
+    mode = 1.3 / 1.7
+
+    def weight(x):
+        taper = np.expm1(-((x - mode) ** 2) / 0.02)  # -1 away from the pole, (x - mode)^2 near it
+        slope = -2.0 * (x - mode) / 0.02 * (taper + 1.0)
+        return {k: (taper * b, slope * b + taper * db) for k, (b, db) in p.product_weight(x).items()}
+
+    exact = sb.expectation_grad(f, p, estimator="exact")
+    estimate = expfam.generalised_reparameterisation(f, p, weight, n_samples=40_000, rng=1)
+    check(estimate, exact)
+    assert (estimate.n_samples, estimate.estimator) == (40_000, "generalised reparameterisation")
+    zero = expfam.generalised_reparameterisation(f, p, lambda x: {"rate": (0.0 * x, 0.0 * x)}, n_samples=20_000, rng=1)
+    check(zero, exact, ("rate",))
+    with pytest.raises(ValueError, match="parameters"):
+        expfam.generalised_reparameterisation(f, p, lambda x: {"scale": (x, x)}, n_samples=100)
+    with pytest.raises(TypeError, match="weight"):
+        expfam.generalised_reparameterisation(f, p, 3.0)

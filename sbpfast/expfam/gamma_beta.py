@@ -526,7 +526,7 @@ class Beta(ExponentialFamily, Continuous):
             raise ValueError(f"x must lie in [0, 1] for {cls.__name__}, got {x[(x < 0) | (x > 1)].flat[0]}")
         if ((x == 0) | (x == 1)).any():
             raise MLEDoesNotExist(
-                f"{cls.__name__}: an observation is 0 or 1, on the boundary of the support: the likelihood has no maximum"
+                f"{cls.__name__}: an observation is 0 or 1, on the boundary: the likelihood has no maximum"
             )
         return Points(x)
 

@@ -180,7 +180,7 @@ class Dirichlet(MultivariateFamily):
 
     parameters = (Parameter("concentration", POSITIVE, "Concentrations alpha (K,), K >= 2."),)
     formulas = Formulas(
-        support="x_i >= 0, sum of x_i = 1", density="prod x_i^(alpha_i - 1) / Beta(alpha), in the first K - 1 coordinates",
+        support="x_i >= 0, sum of x_i = 1", density="prod x_i^(alpha_i - 1) / Beta(alpha), in K - 1 coordinates",
         eta="alpha - 1", u="log x", h="1", A="sum log Gamma(alpha_i) - log Gamma(sum alpha)",
         product="not defined in more than one dimension",
     )  # fmt: skip

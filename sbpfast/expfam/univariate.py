@@ -158,7 +158,7 @@ class LogNormal(ExponentialFamily, Continuous):
         density="exp(-(log x - mu)^2 / (2 sigma^2)) / (x sigma sqrt(2 pi))",
         eta="(mu / sigma^2, -1 / (2 sigma^2))", u="(log x, (log x)^2)", h="1 / (x sqrt(2 pi))",
         A="mu^2 / (2 sigma^2) + log sigma",
-        product="never for mean (pole at the mode, exp(mu - sigma^2)); for std only at sigma = 1, where the pole cancels",
+        product="never for mean (pole at the mode, exp(mu - sigma^2)); for std only at sigma = 1 (the pole cancels)",
     )  # fmt: skip
     example: ClassVar = {"mean": 0.4, "std": 0.6}
     _k = 2
