@@ -45,7 +45,7 @@ def _pathwise_part(run, block):
     if isinstance(run.q, GaussianBase):
         g, outer = block.mean(block.grad), run.q._form().of_outer(block.draws.u, block.grad, block.m)
         return _gradients(run.q, g, 0.5 * outer)
-    return {name: block.mean(term) for name, term in run.q._pathwise_terms(block.draws, block.grad).items()}
+    return {name: block.mean(term) for name, term in run.q._pathwise_terms(block.draws, block.grad, run.wrt).items()}
 
 
 def _score_part(run, block):
@@ -58,17 +58,18 @@ def _score_part(run, block):
         weighted = block.draws.u * f[:, None]
         outer = run.q._form().of_outer(weighted, block.draws.u, block.m)
         return _gradients(run.q, block.mean(weighted), 0.5 * outer)
-    return {name: block.mean(_by_draw(f, term) * term) for name, term in run.q._score_terms(block.draws).items()}
+    return {name: block.mean(_by_draw(f, term) * term) for name, term in run.q._score_terms(block.draws, run.wrt).items()}
 
 
 def _product_part(run, block):
     """The product rule, where the distribution finds it valid."""
-    return {name: block.mean(term) for name, term in run.q._product_terms(block.draws, block.f, block.grad).items()}
+    terms = run.q._product_terms(block.draws, block.f, block.grad, run.target, run.wrt)
+    return {name: block.mean(term) for name, term in terms.items()}
 
 
 def _difference_part(run, block):
     """The exact finite-difference analogue of the discrete families."""
-    return {name: block.mean(term) for name, term in run.q._difference_terms(block.draws, run.target).items()}
+    return {name: block.mean(term) for name, term in run.q._difference_terms(block.draws, run.target, run.wrt).items()}
 
 
 def _by_draw(f, term):
@@ -171,35 +172,41 @@ def _price(run):
 def _stein(run):
     """First order with a linear control variate.
 
-    The gradient is regressed on x in a pilot of independent draws, grad f ~ c + C (x - mean).  Stein's identity for the
-    linear part is known, E[cov^-1 (x - mean) (c + C (x - mean))^T] = C, so only the rest has to be averaged: nothing is
-    left of it where f is quadratic, and near the optimum of a variational fit it is small.
+    The gradient is regressed on x in a pilot of independent draws, grad f ~ c + C (x - mean).  What the linear part, and
+    the quadratic it is the gradient of, contribute to every average is known: 1/2 tr(C cov) to the value, c to the
+    gradient, and by Stein's identity E[cov^-1 (x - mean) (C (x - mean))^T] = C to the Hessian.  Only the rest has to be
+    averaged: nothing is left of it where f is quadratic, and near the optimum of a variational fit it is small.
     """
     q, target, form = run.q, run.target, run.q._form()
     size = min(BLOCK, max(2 * (target.dim + 1), run.n // 8))
     pilot = q._draw(run.pilot_key, 0, size, False, run.n_threads)
-    whole = form is FullForm and size >= 2 * (target.dim + 1)
-    c, slope = _linear_fit(pilot.x - q.mean, target._value_and_grad(pilot.x, run.n_threads)[1], whole)
+    c, slope = _linear_fit(pilot.x - q.mean, target._value_and_grad(pilot.x, run.n_threads)[1])
     known = form.zeros(target.dim)
     form.subtract(known, -slope)
+    trace = np.trace(q._cov_dot(slope)) if slope.ndim == 2 else slope @ q._variances()
 
     def rule(block):
         r = block.draws.x - q.mean
-        rest = block.grad - c - (r @ slope if whole else r * slope)
+        linear = r @ slope if slope.ndim == 2 else r * slope
+        rest = block.grad - c - linear
         outer = form.of_outer(block.draws.u, rest, block.m)
-        return _gradients(q, block.mean(block.grad), 0.5 * (known + outer)) | {"value": block.mean(block.f)}
+        value = block.f - r @ c - 0.5 * ((r * linear).sum(axis=1) - trace)
+        return _gradients(q, c + block.mean(rest), 0.5 * (known + outer)) | {"value": block.mean(value)}
 
     return _result(run, run.collect(rule, target.dim), "stein", extra_draws=size)
 
 
-def _linear_fit(r, g, whole):
-    """c and the symmetric matrix C (or its diagonal, coordinate by coordinate) of the regression g ~ c + C r."""
-    c = g.mean(axis=0)
-    r, g = r - r.mean(axis=0), g - c
-    if not whole:
-        return c, (r * g).sum(axis=0) / (r * r).sum(axis=0)
-    slope = np.linalg.lstsq(r, g, rcond=None)[0]
-    return c, 0.5 * (slope + slope.T)
+def _linear_fit(r, g):
+    """c and the symmetric C of the regression g ~ c + C r; too few draws for a matrix: C is diagonal, (d,)."""
+    n, d = r.shape
+    g_mean, r_mean = g.mean(axis=0), r.mean(axis=0)
+    r, g = r - r_mean, g - g_mean
+    if n >= 2 * (d + 1):
+        slope = np.linalg.lstsq(r, g, rcond=None)[0]
+        slope = 0.5 * (slope + slope.T)
+        return g_mean - r_mean @ slope, slope
+    slope = (r * g).sum(axis=0) / (r * r).sum(axis=0)
+    return g_mean - r_mean * slope, slope
 
 
 def _combined(run):
@@ -223,10 +230,10 @@ def _combined(run):
     return Result(value.mean, value.standard_error(), grads, errors, moments, run.n, "combined")
 
 
-def exact(target, q, n_threads):
+def exact(target, q, wrt, n_threads):
     """Deterministic integrals, for ridge targets under Gaussians and for families that integrate themselves."""
     if not isinstance(q, GaussianBase):
-        value, grads = q._exact(target)
+        value, grads = q._exact(target, wrt)
         moments = {}
     else:
         value, g, hessian = target._exact(q, q._form(), n_threads)

@@ -28,7 +28,7 @@ class FullForm:
         if p.ndim == 2:
             form -= p
         else:
-            form.reshape(-1)[:: len(p) + 1] -= p
+            np.einsum("ii->i", form)[...] -= p  # a view of the diagonal in every memory order
 
     @staticmethod
     def of_hessians(h, m):

@@ -60,7 +60,10 @@ class _Rows:
 
     @staticmethod
     def apply(factor, z, shift, lower, n_threads):  # noqa: ARG004
-        return z @ factor.T + shift
+        # not BLAS: the bits of its products depend on how many draws there are
+        out = np.zeros((len(z), len(factor)))
+        _core.contract.per_sample_shared(np.ascontiguousarray(z), np.ascontiguousarray(factor.T), 1.0, out, n_threads)
+        return out + shift
 
 
 class Draws:
@@ -538,10 +541,11 @@ class _LowRankBase(GaussianBase):
         return v / diag - self._w @ (self._w.T @ v)
 
     def _natural_grad(self, grad):
-        """Least-norm solution of (Fisher information) x = gradient.
+        """The solution of (Fisher information) x = gradient that does not rotate the factor.
 
         The factor is determined up to a rotation, so the Fisher information of (diag, factor) is singular; the
-        gradient lies in its range.  Conjugate gradients solve it with products of O(d k^2).
+        gradient lies in its range.  Conjugate gradients solve it with products of O(d k^2).  Taking the rotation out
+        leaves the least-norm solution wherever rotations are all that is undetermined, (d - k)^2 >= d + k.
         """
         d, k = self.dim, self.rank
         gradient = np.concatenate([grad["diag"], grad["factor"].ravel()])
@@ -557,7 +561,16 @@ class _LowRankBase(GaussianBase):
         if status != 0:
             raise RuntimeError(f"the natural gradient of {self!r} did not converge")
         solution = scale * solution
-        return {"mean": self._cov_dot(grad["mean"]), "diag": solution[:d], "factor": solution[d:].reshape(d, k)}
+        factor = self._without_rotation(solution[d:].reshape(d, k))
+        return {"mean": self._cov_dot(grad["mean"]), "diag": solution[:d], "factor": factor}
+
+    def _without_rotation(self, step):
+        """A step of the factor less its part U A, A antisymmetric: U^T U A + A U^T U = U^T step - step^T U."""
+        s, basis = np.linalg.eigh(self.factor.T @ self.factor)
+        twist = basis.T @ (self.factor.T @ step - step.T @ self.factor) @ basis
+        pairs = s[:, None] + s
+        twist = np.divide(twist, pairs, out=np.zeros_like(twist), where=pairs > 1e-15 * s.max(initial=0.0))
+        return step - self.factor @ (basis @ twist @ basis.T)
 
     def _metric_dot(self, diag, factor):
         """The Fisher information of (diag, factor) times a tangent: 1/2 C dM C and its chain, dM = diag + dU U^T + U dU^T.

@@ -204,10 +204,10 @@ class Target:
         return value, self._grad(x)
 
     def _hess(self, x):
-        if self._callables["hess"] is not None:
-            return self._call("hess", (len(x), self.dim, self.dim), x)
-        columns = [self._hvp(x, np.broadcast_to(e, x.shape).copy()) for e in np.eye(self.dim)]
-        return np.stack(columns, axis=-1)
+        if self._callables["hess"] is None and self._callables["hvp"] is not None:
+            columns = [self._hvp(x, np.broadcast_to(e, x.shape).copy()) for e in np.eye(self.dim)]
+            return np.stack(columns, axis=-1)
+        return self._call("hess", (len(x), self.dim, self.dim), x)
 
     def _hvp(self, x, v):
         if self._callables["hvp"] is not None:
