@@ -31,7 +31,7 @@ def optional(name):
 
 def least_times(contestants, repeat):
     """Seconds of the fastest call of each function, after one call to warm up."""
-    best = {name: np.inf for name in contestants}
+    best = dict.fromkeys(contestants, np.inf)
     for function in contestants.values():
         function()
     for _ in range(repeat):
@@ -47,7 +47,7 @@ def data():
     return r.standard_normal((ROWS, VISIBLE)).astype(np.float32)
 
 
-# -- a CD-1 epoch -----------------------------------------------------------------------------------------------------
+# -- a CD-1 epoch ---------------------------------------------------------------------------------------------------
 
 
 def cd_epoch(x):
@@ -140,7 +140,7 @@ def sklearn_epoch(unit, neural):
     return run
 
 
-# -- the free energy --------------------------------------------------------------------------------------------------
+# -- the free energy ------------------------------------------------------------------------------------------------
 
 
 def free_energy(x):
@@ -168,7 +168,7 @@ def free_energy(x):
     return contestants
 
 
-# -- log Z ------------------------------------------------------------------------------------------------------------
+# -- log Z ----------------------------------------------------------------------------------------------------------
 
 
 def log_partition(states):

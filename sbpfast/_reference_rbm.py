@@ -45,7 +45,7 @@ def normals(key, stream, block, n, m, dtype):
     return _rows(key, stream, block, n, m, np.dtype(dtype), row_normal, _normals_of_words)
 
 
-# -- sweeps over rows -------------------------------------------------------------------------------------------------
+# -- sweeps over rows -----------------------------------------------------------------------------------------------
 
 
 def softplus_rows(t, offset, slope, out):
@@ -64,11 +64,11 @@ def hidden_rows(t, offset, slope, centre, key, stream, block, probability, draw)
     p = expit(slope * t.astype(np.float64) + offset)
     if probability is not None:
         probability[:] = p - centre
-    draw[:] = (uniforms(key, stream, block, *t.shape, t.dtype) < p) - centre.astype(np.float64)
+    draw[:] = (uniforms(key, stream, block, t.shape[0], t.shape[1], t.dtype) < p) - centre.astype(np.float64)
 
 
 def visible_rows(u, shift, gain, scale, key, stream, block, draw):
-    z = normals(key, stream, block, *u.shape, u.dtype)
+    z = normals(key, stream, block, u.shape[0], u.shape[1], u.dtype)
     draw[:] = shift + gain.astype(np.float64) * u + scale.astype(np.float64) * z
 
 
@@ -76,7 +76,7 @@ def standardise_rows(x, rows, centre, inverse_scale, out):
     out[:] = (x[rows] - centre) * inverse_scale
 
 
-# -- steps of the optimisers ------------------------------------------------------------------------------------------
+# -- steps of the optimisers ----------------------------------------------------------------------------------------
 
 
 def adam_step(w, positive, negative, first, second, scale, decay, rate, beta1, beta2, epsilon, row_dots):
@@ -95,7 +95,7 @@ def momentum_step(w, positive, negative, velocity, scale, decay, rate, momentum,
     w += velocity
 
 
-# -- the sum over hidden states ---------------------------------------------------------------------------------------
+# -- the sum over hidden states -------------------------------------------------------------------------------------
 
 
 def sum_states(bias, coupling, moments):
@@ -107,4 +107,3 @@ def sum_states(bias, coupling, moments):
     log_sum = float(logsumexp(exponent))
     p = np.exp(exponent - log_sum)
     return log_sum, (h.T @ (p[:, None] * h) if moments else None)
-

@@ -1,4 +1,4 @@
-"""The kernels of the RBM against their NumPy twins, on every instruction set, in both precisions, for any thread count."""
+"""The kernels of the RBM against their NumPy twins: instruction sets, both precisions, thread counts."""
 
 import inspect
 
@@ -25,7 +25,11 @@ def close(got, want, dtype):
 
 def test_every_kernel_has_a_twin():
     module = _core.load("rbm")
-    names = [n for n in dir(module) if "cython_function" in type(getattr(module, n)).__name__ or "fused" in type(getattr(module, n)).__name__]
+    names = [
+        n
+        for n in dir(module)
+        if "cython_function" in type(getattr(module, n)).__name__ or "fused" in type(getattr(module, n)).__name__
+    ]
     assert {"softplus_rows", "hidden_rows", "sum_states"} <= set(names)
     for name in names:
         assert inspect.isfunction(getattr(_reference_rbm, name, None)), f"{name} has no twin"
@@ -41,7 +45,7 @@ def inputs(shape, dtype, scale=3.0):
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_row_sweeps(shape, dtype, isa):
-    t, a, b, c = inputs(shape, dtype)
+    t, a, b, _c = inputs(shape, dtype)
     for name, arguments in (("softplus_rows", (t, a, 0.7)), ("half_square_rows", (t, a, b))):
         kernel, twin = both(name, isa)
         got, want = np.empty(len(t)), np.empty(len(t))

@@ -1,4 +1,5 @@
-"""Writes coefficients.h and coefficients32.h: the polynomials of vmath.h and vmath32.h, by Chebyshev interpolation in 60-digit arithmetic.
+"""Writes coefficients.h and coefficients32.h, the polynomials of vmath.h and vmath32.h, by Chebyshev interpolation in
+60-digit arithmetic.
 
 Run it (mpmath is needed) from the root of the repository: python sbpfast/_core/generate_coefficients.py
 Each line of output states the interpolation error relative to the function it stands for.
@@ -78,9 +79,11 @@ TABLES32 = [
     ("EXP32", "(e^r - 1 - r) / r^2 on |r| <= ln(2)/2", taylor_tail(mp.exp, 2), -mp.log(2) / 2, mp.log(2) / 2, 4),
     ("LOG32", "(log(1 + f) - f + f^2/2) / f^3 on sqrt(1/2) <= 1 + f <= sqrt(2)",
      lambda f: mp.mpf(1) / 3 if f == 0 else (mp.log1p(f) - f + f * f / 2) / f**3, mp.sqrt(0.5) - 1, mp.sqrt(2) - 1, 8),
-    ("LOG1P32", "log(1 + e) / e on 0 <= e <= 1", lambda e: mp.mpf(1) if e == 0 else mp.log1p(e) / e, mp.mpf(0), mp.mpf(1), 9),
+    ("LOG1P32", "log(1 + e) / e on 0 <= e <= 1",
+     lambda e: mp.mpf(1) if e == 0 else mp.log1p(e) / e, mp.mpf(0), mp.mpf(1), 9),
     ("SIN2PI32", "sin(2 pi r)/r in z = r^2, |r| <= 1/8", sin_ratio, mp.mpf(0), mp.mpf(1) / 64, 3),
-    ("COS2PI32", "cos(2 pi r) in z = r^2, |r| <= 1/8", lambda z: mp.cos(2 * mp.pi * mp.sqrt(z)), mp.mpf(0), mp.mpf(1) / 64, 4),
+    ("COS2PI32", "cos(2 pi r) in z = r^2, |r| <= 1/8",
+     lambda z: mp.cos(2 * mp.pi * mp.sqrt(z)), mp.mpf(0), mp.mpf(1) / 64, 4),
 ]  # fmt: skip
 
 

@@ -139,9 +139,11 @@ def visible_rows(const floating[:, ::1] u, const floating[::1] shift, const floa
         return
     for i in prange(n, nogil=True, num_threads=sweep_threads(n * m, n_threads), schedule="static"):
         if floating is float:
-            visible_row_f32(m, &u[i, 0], &shift[0], &gain[0], &scale[0], &key[0], stream, block, <uint64_t> i, &draw[i, 0])
+            visible_row_f32(m, &u[i, 0], &shift[0], &gain[0], &scale[0], &key[0], stream, block,
+                            <uint64_t> i, &draw[i, 0])
         else:
-            visible_row_f64(m, &u[i, 0], &shift[0], &gain[0], &scale[0], &key[0], stream, block, <uint64_t> i, &draw[i, 0])
+            visible_row_f64(m, &u[i, 0], &shift[0], &gain[0], &scale[0], &key[0], stream, block,
+                            <uint64_t> i, &draw[i, 0])
 
 
 def standardise_rows(const floating[:, ::1] x, const Py_ssize_t[::1] rows, const floating[::1] centre,

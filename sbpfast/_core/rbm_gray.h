@@ -1,6 +1,8 @@
 /* The sum over all hidden states of a Gaussian-Bernoulli RBM, sum_h exp(e(h)),
  *
- *     e(h) = sum_j bias_j h_j + sum_{j<k} h_j h_k coupling_jk          bias = beta + diag(G)/2, coupling = off-diagonal G
+ *     e(h) = sum_j bias_j h_j + sum_{j<k} h_j h_k coupling_jk
+ *
+ * with bias = beta + diag(G)/2 and coupling the off-diagonal part of G.
  *
  * The H units are split into four runs:   lanes | block | walk | piece
  *   lanes (up to 4)  all their states side by side, one in each of 16 vector lanes, so a vector holds 16 walks;

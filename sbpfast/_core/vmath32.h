@@ -27,7 +27,8 @@ VM_INLINE float vm32_exp_negative(float x) {
 VM_INLINE float vm32_softplus(float t) {
     float e = vm32_exp_negative(-fabsf(t)), e2 = e * e, e4 = e2 * e2;
     float p = ((LOG1P32_0 + LOG1P32_1 * e) + e2 * (LOG1P32_2 + LOG1P32_3 * e))
-            + e4 * (((LOG1P32_4 + LOG1P32_5 * e) + e2 * (LOG1P32_6 + LOG1P32_7 * e)) + e4 * (LOG1P32_8 + LOG1P32_9 * e));
+            + e4 * (((LOG1P32_4 + LOG1P32_5 * e) + e2 * (LOG1P32_6 + LOG1P32_7 * e))
+                    + e4 * (LOG1P32_8 + LOG1P32_9 * e));
     return (t > 0.0f ? t : 0.0f) + e * p;
 }
 

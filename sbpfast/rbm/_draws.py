@@ -24,9 +24,7 @@ class Draws:
         """Bernoulli(sigmoid(slope t + offset)) - centre; `probability` takes the sigmoid less the centre."""
         out = np.empty_like(t) if out is None else out
         centre = np.zeros_like(offset) if centre is None else centre
-        _core.rbm.hidden_rows(
-            t, offset, slope, centre, self.key, HIDDEN, self._next(), probability, out, self.threads
-        )
+        _core.rbm.hidden_rows(t, offset, slope, centre, self.key, HIDDEN, self._next(), probability, out, self.threads)
         return out
 
     def visible(self, u, shift, gain, scale, out=None) -> np.ndarray:

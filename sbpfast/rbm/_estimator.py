@@ -1,4 +1,4 @@
-"""GaussianBernoulliRBM: the model as an estimator with scikit-learn's protocol, and its exact and sampled quantities."""
+"""GaussianBernoulliRBM: the model with scikit-learn's protocol, and its exact and sampled quantities."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ class GaussianBernoulliRBM:
     learn_sigma : bool
         Whether sigma is learned (as log sigma) or stays at the standard deviations of the data.
     sigma_rate : float
-        The rate of log sigma as a share of the learning rate.
+        The rate of log sigma as a share of the learning rate. Its gradient is free of sampling noise here, so it may be
+        larger than the tenth that is usual.
     sigma_floor : float
         Least sigma, as a share of the feature's standard deviation. The likelihood of data on a grid has no maximum
         without one.
@@ -94,9 +95,14 @@ class GaussianBernoulliRBM:
 
     References
     ----------
-    Hinton & Salakhutdinov (2006); Cho, Ilin & Raiko (2011) for sigma; Melchior, Fischer & Wiskott (2016) for the centred
-    gradient; Tieleman (2008) for persistent chains; Neal (1996) for tempered transitions.
+    Hinton & Salakhutdinov (2006) for the model; Cho, Ilin & Raiko (2011) for sigma; Melchior, Fischer & Wiskott (2016)
+    for the centred gradient; Tieleman (2008) for persistent chains; Neal (1996) for tempered transitions.
     """
+
+    history_: dict[str, list[float]]
+    n_iter_: int
+    best_epoch_: int
+    _trainer: Trainer
 
     def __init__(
         self,
@@ -108,7 +114,7 @@ class GaussianBernoulliRBM:
         batch_size=100,
         n_epochs=50,
         learn_sigma=True,
-        sigma_rate=0.1,
+        sigma_rate=0.3,
         sigma_floor=0.05,
         optimizer="adam",
         momentum=0.9,
@@ -159,7 +165,7 @@ class GaussianBernoulliRBM:
         rbm._set_model(model)
         return rbm
 
-    # -- scikit-learn's protocol ----------------------------------------------------------------------------------------
+    # -- scikit-learn's protocol -------------------------------------------------------------------------------------
 
     @classmethod
     def _names(cls) -> list[str]:
@@ -190,14 +196,16 @@ class GaussianBernoulliRBM:
         from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
 
         return Tags(
-            estimator_type="transformer", target_tags=TargetTags(required=False), input_tags=InputTags(),
+            estimator_type="transformer",
+            target_tags=TargetTags(required=False),
+            input_tags=InputTags(),
             transformer_tags=TransformerTags(preserves_dtype=["float64", "float32"]),
-        )  # fmt: skip
+        )
 
     def get_feature_names_out(self, input_features=None) -> np.ndarray:
         return np.array([f"gaussianbernoullirbm{j}" for j in range(self._model().n_hidden)], dtype=object)
 
-    # -- learning -------------------------------------------------------------------------------------------------------
+    # -- learning ----------------------------------------------------------------------------------------------------
 
     def fit(self, X, y=None, *, resume=None) -> GaussianBernoulliRBM:
         """Learn from the rows of X (n, V).
@@ -292,7 +300,9 @@ class GaussianBernoulliRBM:
                 f"n_components={self.n_components}; use 'pcd' or 'tempered'"
             )
         if round(len(x) * self.validation_fraction) >= len(x):
-            raise ValueError(f"validation_fraction={self.validation_fraction} leaves none of {len(x)} rows to learn from")
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction} leaves none of {len(x)} rows to learn from"
+            )
 
     def _check_checkpoint(self, state, trainer):
         want = trainer.arrays["weights"].shape
@@ -314,7 +324,7 @@ class GaussianBernoulliRBM:
         result = exact_fit(trainer, x, self.n_epochs, run.after_epoch)
         self.converged_ = bool(result.success)
 
-    # -- the model ------------------------------------------------------------------------------------------------------
+    # -- the model ---------------------------------------------------------------------------------------------------
 
     def _set_model(self, model: Model):
         self.weights_, self.visible_bias_ = model.weights, model.visible_bias
@@ -390,7 +400,7 @@ class GaussianBernoulliRBM:
         return _partition.ais_log_partition(self._model(), stream_key(rng), n_chains, n_betas, self.n_threads)
 
     def moments(self) -> _partition.Moments:
-        """Exact mean and covariance of v, mean and second moment of h, log Z and its gradient (up to 32 hidden units)."""
+        """Exact mean and covariance of v, moments of h, log Z and its gradient (up to 32 hidden units)."""
         return _partition.exact_moments(self._model(), self.n_threads)
 
     def log_prob(self, v) -> np.ndarray:
@@ -455,16 +465,16 @@ class GaussianBernoulliRBM:
             start = _checks.real_array("start", start, shape=(n, model.n_visible))
         return _sampling.run(model, n, method, n_steps, start, n_temperatures, Draws(stream_key(rng), self.n_threads))
 
-    # -- files ----------------------------------------------------------------------------------------------------------
+    # -- files -------------------------------------------------------------------------------------------------------
 
     def save(self, path):
         """Write parameters and settings to an .npz file."""
         model = self._model()
-        settings = {k: v for k, v in self.get_params().items() if isinstance(v, (bool, int, float, str))}
-        np.savez(
-            path, weights=model.weights, visible_bias=model.visible_bias, hidden_bias=model.hidden_bias, sigma=model.sigma,
-            **{f"setting_{k}": np.array(v) for k, v in settings.items()},
-        )  # fmt: skip
+        arrays: dict[str, Any] = {name: getattr(model, name) for name in PARAMETERS}
+        for name, value in self.get_params().items():
+            if isinstance(value, (bool, int, float, str)):
+                arrays[f"setting_{name}"] = np.array(value)
+        np.savez(path, **arrays)
 
     @classmethod
     def load(cls, path) -> GaussianBernoulliRBM:
@@ -472,9 +482,7 @@ class GaussianBernoulliRBM:
         with np.load(path) as file:
             settings = {k[8:]: file[k].item() for k in file.files if k.startswith("setting_")}
             settings.pop("n_components", None)
-            return cls.from_params(
-                *(file[k] for k in ("weights", "visible_bias", "hidden_bias", "sigma")), **settings
-            )
+            return cls.from_params(*(file[k] for k in PARAMETERS), **settings)
 
 
 class _Run:
@@ -483,7 +491,7 @@ class _Run:
     def __init__(self, rbm: GaussianBernoulliRBM, trainer: Trainer, watched, keep_best=True):
         self.rbm, self.trainer, self.watched, self.keep_best = rbm, trainer, watched, keep_best
         self.good = trainer.model()
-        self.bar = None
+        self.bar: Any = None
 
     def __enter__(self):
         if self.rbm.progress:
@@ -509,8 +517,8 @@ class _Run:
         if kind is TrainingDiverged:
             del rbm._trainer
             raise TrainingDiverged(
-                f"training diverged in epoch {trainer.epoch + 1}: {error}; the parameters of the last good epoch are kept. "
-                f"Try a smaller learning_rate (now {rbm._rate(0):g}) or standardised data"
+                f"training diverged in epoch {trainer.epoch + 1}: {error}; the parameters of the last good epoch are "
+                f"kept. Try a smaller learning_rate (now {rbm._rate(0):g}) or standardised data"
             ) from None
         return False
 
@@ -527,7 +535,7 @@ class _Run:
             self.bar.update()
 
     def stalled(self) -> bool:
-        """Whether `patience` epochs have passed without a better likelihood or, where that is unknown, reconstruction."""
+        """Whether `patience` epochs have passed without a better likelihood or, where unknown, reconstruction."""
         patience = self.rbm.patience
         if patience is None:
             return False

@@ -59,16 +59,18 @@ class Model:
         """A = D^-1 W (V, H), so that the linear forms of v are v @ A."""
         return (self.weights / self.sigma[:, None]).astype(dtype, copy=False)
 
-    # -- value ---------------------------------------------------------------------------------------------------------
+    # -- value -------------------------------------------------------------------------------------------------------
 
     def energy(self, v, h) -> np.ndarray:
         v, h = self.points("v", v), _checks.real_array("h", h, shape=(None, self.n_hidden), dtypes=BOTH)
         if len(v) != len(h) and 1 not in (len(v), len(h)):
             raise ValueError(f"v and h must have as many rows as each other, got {len(v)} and {len(h)}")
         x = v / self.sigma
-        return 0.5 * (((v - self.visible_bias) / self.sigma) ** 2).sum(1) - h @ self.hidden_bias - (
-            x @ self.weights * h
-        ).sum(1)
+        return (
+            0.5 * (((v - self.visible_bias) / self.sigma) ** 2).sum(1)
+            - h @ self.hidden_bias
+            - (x @ self.weights * h).sum(1)
+        )
 
     def free_energy(self, v, n_threads) -> np.ndarray:
         model, a, threads = self.astype(v.dtype), self.factor(v.dtype), _core.effective_threads(n_threads)
@@ -87,7 +89,7 @@ class Model:
         )
         return s
 
-    # -- derivatives ---------------------------------------------------------------------------------------------------
+    # -- derivatives -------------------------------------------------------------------------------------------------
 
     def free_energy_grad(self, v, n_threads) -> np.ndarray:
         model, a = self.astype(v.dtype), self.factor(v.dtype)

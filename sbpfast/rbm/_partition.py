@@ -6,6 +6,7 @@ beta = c + W^T (b / sigma) and G = W^T W, so log Z needs 2^H terms whatever the 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -79,7 +80,7 @@ class LogPartition:
         return self.value
 
 
-# -- exactly ----------------------------------------------------------------------------------------------------------
+# -- exactly --------------------------------------------------------------------------------------------------------
 
 
 def hidden_machine(model: Model):
@@ -97,8 +98,8 @@ def _gaussian_constant(sigma) -> float:
 def _check_size(model: Model):
     if model.n_hidden > LARGEST_SUM:
         raise ValueError(
-            f"exact sums run over 2^n_components states and stop at n_components = {LARGEST_SUM}, got {model.n_hidden}; "
-            "use annealed importance sampling instead: log_partition(method='ais')"
+            f"exact sums run over 2^n_components states and stop at n_components = {LARGEST_SUM}, got "
+            f"{model.n_hidden}; use annealed importance sampling instead: log_partition(method='ais')"
         )
 
 
@@ -154,7 +155,7 @@ def exact_draws(model: Model, n, draws: Draws) -> np.ndarray:
     return draws.visible(h @ model.weights.T, model.visible_bias, model.sigma, model.sigma)
 
 
-# -- by annealing -----------------------------------------------------------------------------------------------------
+# -- by annealing ---------------------------------------------------------------------------------------------------
 
 
 class Path:
@@ -210,7 +211,7 @@ class Path:
     def anneal(self, v, betas, draws: Draws):
         """Follow `betas` from v; returns the end point and log prod_k p_{k+1}(v_k) / p_k(v_k)."""
         log_weight = np.zeros(len(v))
-        for k, (here, there) in enumerate(zip(betas[:-1], betas[1:])):
+        for k, (here, there) in enumerate(itertools.pairwise(betas)):
             t = v @ self.factor
             log_weight += self.linked(t, there, draws) - self.linked(t, here, draws)
             log_weight -= (there - here) * self.squares(v, draws)
@@ -219,10 +220,11 @@ class Path:
         return v, log_weight
 
     def tempered_transition(self, v, betas, draws: Draws):
-        """Points moved, and which of them: Neal's tempered transition (1996): up the path to the base, a fresh draw there, down again, accept or stay.
+        """Neal's tempered transition (1996) of every point; returns the points and which of them moved.
 
-        Detailed balance holds with respect to the model, because every step of the way is reversible with respect to
-        its own rung and the acceptance probability is the product of the ratios met on the way.
+        Up the path to the base, a fresh draw there, down again, then accept or stay.  Detailed balance holds with
+        respect to the model, because every step of the way is reversible with respect to its own rung and the
+        acceptance probability is the product of the ratios met on the way.
         """
         _, up = self.anneal(v, betas[::-1], draws)
         proposal, down = self.anneal(self.base_draws(len(v), draws), betas, draws)
@@ -281,21 +283,18 @@ def ais_log_partition(model: Model, key, n_chains, n_betas, n_threads) -> LogPar
     betas = np.linspace(0.0, 1.0, n_betas + 1)
     ends, forward = path.anneal(path.base_draws(n_chains, draws), betas, draws)
     exact_start = model.n_hidden <= LARGEST_TABLE
-    if exact_start:
-        start = exact_draws(model, n_chains, draws)
-    else:
-        start = _relaxed_ends(path, ends, forward, betas, draws)
+    start = exact_draws(model, n_chains, draws) if exact_start else _relaxed_ends(path, ends, forward, betas, draws)
     _, reverse = path.anneal(start, betas[::-1], draws)
     base = path.base_log_partition
     low, low_error, ess_forward = _log_mean(forward)
     high, high_error, ess_reverse = _log_mean(reverse)
     estimates = sorted([(base + low, low_error), (base - high, high_error)])
     return LogPartition(
-        value=base + _bennett(forward, reverse),
-        lower=estimates[0][0] - 2 * estimates[0][1],
-        upper=estimates[1][0] + 2 * estimates[1][1],
-        forward=base + low,
-        reverse=base - high,
+        value=float(base + _bennett(forward, reverse)),
+        lower=float(estimates[0][0] - 2 * estimates[0][1]),
+        upper=float(estimates[1][0] + 2 * estimates[1][1]),
+        forward=float(base + low),
+        reverse=float(base - high),
         ess_forward=ess_forward,
         ess_reverse=ess_reverse,
         exact_start=exact_start,

@@ -41,7 +41,7 @@ def gibbs_langevin(path: Path, v, n_steps, draws: Draws) -> np.ndarray:
     a function of the parameters alone: V^(-1/6) over the root of the Lipschitz constant of D grad F D.
     """
     model = path.model
-    lipschitz = max(1.0, 0.25 * np.linalg.norm(model.weights, 2) ** 2)
+    lipschitz = max(1.0, 0.25 * float(np.linalg.norm(model.weights, 2)) ** 2)
     eps = len(model.sigma) ** (-1 / 6) / np.sqrt(lipschitz)
     zero, one, scale = np.zeros_like(model.sigma), np.ones_like(model.sigma), eps * model.sigma
 
@@ -84,7 +84,7 @@ class Ladder:
 
     @classmethod
     def started(cls, path: Path, v, n_temperatures, draws: Draws, n_relax=50) -> Ladder:
-        """Replicas below 1 start in their exact laws where states can be listed, else from Gibbs chains out of the base."""
+        """Replicas below 1 start in their exact laws where states can be listed, else from short Gibbs chains."""
         betas = np.linspace(0.0, 1.0, n_temperatures + 1)
         replicas = []
         for beta in betas[:-1]:

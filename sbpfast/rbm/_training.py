@@ -68,9 +68,20 @@ class Adam:
         self.epsilon = EPSILON * np.sqrt(1 - BETA2**step)
         self.correction = np.sqrt(1 - BETA2**step) / (1 - BETA1**step)
         _core.rbm.adam_step(
-            w, positive, negative, self.arrays["first"], self.arrays["second"], scale, decay,
-            rate / self.root * self.correction, BETA1, BETA2, self.epsilon, dots, threads,
-        )  # fmt: skip
+            w,
+            positive,
+            negative,
+            self.arrays["first"],
+            self.arrays["second"],
+            scale,
+            decay,
+            rate / self.root * self.correction,
+            BETA1,
+            BETA2,
+            self.epsilon,
+            dots,
+            threads,
+        )
 
     def vector(self, name, value, grad, rate):
         first, second = self.arrays[f"{name}_first"], self.arrays[f"{name}_second"]
@@ -84,12 +95,27 @@ class Momentum:
 
     def __init__(self, shape, dtype, momentum):
         v, h = shape
-        self.arrays = {"weights": np.zeros(shape, dtype), "alpha": np.zeros(v), "gamma": np.zeros(h), "log_sigma": np.zeros(v)}
+        self.arrays = {
+            "weights": np.zeros(shape, dtype),
+            "alpha": np.zeros(v),
+            "gamma": np.zeros(h),
+            "log_sigma": np.zeros(v),
+        }
         self.momentum = momentum
 
     def weights(self, w, positive, negative, scale, decay, rate, step, dots, threads):
         _core.rbm.momentum_step(
-            w, positive, negative, self.arrays["weights"], scale, decay, rate, self.momentum, LONGEST_STEP, dots, threads
+            w,
+            positive,
+            negative,
+            self.arrays["weights"],
+            scale,
+            decay,
+            rate,
+            self.momentum,
+            LONGEST_STEP,
+            dots,
+            threads,
         )
 
     def vector(self, name, value, grad, rate):
@@ -132,7 +158,7 @@ class Trainer:
         self.history: dict[str, list[float]] = {"reconstruction_error": [], "log_likelihood": []}
         self.best: dict[str, np.ndarray] = {}  # parameters, epoch and log likelihood of the best epoch
 
-    # -- what is learned ------------------------------------------------------------------------------------------------
+    # -- what is learned ---------------------------------------------------------------------------------------------
 
     def model(self) -> Model:
         """The parameters in the units of the data."""
@@ -150,7 +176,7 @@ class Trainer:
         parameters = (p.astype(self.dtype) for p in (a["weights"], alpha, a["gamma"], np.ones_like(alpha)))
         return Path(Model(*parameters), np.zeros_like(alpha), self.scale.std / sigma, np.log(centre / (1 - centre)))
 
-    # -- one minibatch --------------------------------------------------------------------------------------------------
+    # -- one minibatch -----------------------------------------------------------------------------------------------
 
     def minibatch(self, x, rows, rate):
         """One step of ascent on the likelihood of x[rows]."""
@@ -176,7 +202,9 @@ class Trainer:
         data_mean = data.mean(0, dtype=np.float64)
         data_square = np.einsum("ni,ni->i", data, data, dtype=np.float64) / n
         self.activity += (active.sum(0, dtype=np.float64) + n * a["centre"]) / self.rows_in_epoch
-        self.optimizer.vector("gamma", a["gamma"], active.mean(0, dtype=np.float64) - model_active.mean(0, dtype=np.float64), rate)
+        self.optimizer.vector(
+            "gamma", a["gamma"], active.mean(0, dtype=np.float64) - model_active.mean(0, dtype=np.float64), rate
+        )
         if s.learn_sigma:
             grad = data_square - a["alpha"] * data_mean - dots / n - 1.0
             self.optimizer.vector("log_sigma", a["log_sigma"], grad, s.sigma_rate * rate)
@@ -200,7 +228,7 @@ class Trainer:
             self.scratch[name] = np.empty_like(like)
         return self.scratch[name]
 
-    # -- samples of the model -------------------------------------------------------------------------------------------
+    # -- samples of the model ----------------------------------------------------------------------------------------
 
     def _negative(self, on, active, low, one):
         """Visible points of the model's chains and their hidden probabilities, less the centres."""
@@ -226,11 +254,13 @@ class Trainer:
         if "chains" not in self.arrays:
             n = self.settings.n_chains or self.settings.batch_size
             start = np.resize(active + low["centre"], (n, active.shape[1]))  # as active as the first batch
-            self.arrays["chains"] = (self.draws.uniform(start.size).reshape(start.shape) < start).astype(self.dtype) - low["centre"]
+            self.arrays["chains"] = (self.draws.uniform(start.size).reshape(start.shape) < start).astype(
+                self.dtype
+            ) - low["centre"]
         return self._gibbs(self.arrays["chains"], low, one, jump=self.step >= self.next_jump)
 
     def _jump(self, v):
-        """A tempered transition of every chain; rarer while few are accepted, so that it costs little where it is no use."""
+        """A tempered transition of every chain; rarer while few are accepted, to cost little where it is no use."""
         betas = np.linspace(0.0, 1.0, self.settings.n_temperatures + 1)
         v, accepted = self.path().tempered_transition(v, betas, self.draws)
         share = accepted.mean()
@@ -255,7 +285,7 @@ class Trainer:
         _core.rbm.probability_rows(probability, low["gamma"], 1.0, low["centre"], probability, self.draws.threads)
         return v.copy(), probability
 
-    # -- one epoch ------------------------------------------------------------------------------------------------------
+    # -- one epoch ---------------------------------------------------------------------------------------------------
 
     def run_epoch(self, x, rate, centre_weight=1.0):
         """Every row once, in minibatches in random order; then the hidden centres move towards the mean activity."""
@@ -290,7 +320,7 @@ class Trainer:
             self.best |= {"log_likelihood": np.array(value), "epoch": np.array(self.epoch)}
         return error, float(value)
 
-    # -- stopping and going on ------------------------------------------------------------------------------------------
+    # -- stopping and going on ---------------------------------------------------------------------------------------
 
     def snapshot(self):
         """Everything that the next epoch depends on, as arrays."""
@@ -300,9 +330,12 @@ class Trainer:
         state |= {f"history_{k}": np.array(v) for k, v in self.history.items()}
         state |= {f"best_{k}": v for k, v in self.best.items()}
         return state | {
-            "key": self.draws.key.copy(), "block": np.array(self.draws.block), "mean": self.scale.mean,
-            "std": self.scale.std, "floor": self.scale.floor,
-        }  # fmt: skip
+            "key": self.draws.key.copy(),
+            "block": np.array(self.draws.block),
+            "mean": self.scale.mean,
+            "std": self.scale.std,
+            "floor": self.scale.floor,
+        }
 
     def restore(self, state):
         self.arrays = {k[6:]: np.array(v) for k, v in state.items() if k.startswith("array_")}
@@ -315,11 +348,11 @@ class Trainer:
         self.scale.mean, self.scale.std, self.scale.floor = (np.array(state[k]) for k in ("mean", "std", "floor"))
 
 
-# -- exact maximum likelihood -----------------------------------------------------------------------------------------
+# -- exact maximum likelihood ---------------------------------------------------------------------------------------
 
 
 def exact_fit(trainer: Trainer, x, max_iter, report):
-    """L-BFGS on the true log likelihood, in x = (v - m) / sigma with uncentred biases; report() after each iteration."""
+    """L-BFGS on the true log likelihood, with x = (v - m) / sigma and uncentred biases; report() every iteration."""
     settings, scale, threads = trainer.settings, trainer.scale, trainer.draws.threads
     x = x.astype(np.float64, copy=False) - scale.mean
     n, (v, h) = len(x), trainer.arrays["weights"].shape
@@ -366,7 +399,13 @@ def exact_fit(trainer: Trainer, x, max_iter, report):
         report()
 
     result = minimize(
-        loss, theta, jac=True, method="L-BFGS-B", bounds=bounds, callback=store, options={"maxiter": max_iter, "maxcor": 30}
+        loss,
+        theta,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
+        callback=store,
+        options={"maxiter": max_iter, "maxcor": 30},
     )
     if not np.isfinite(result.fun):
         raise TrainingDiverged("the log likelihood is no longer finite")
