@@ -160,6 +160,9 @@ class LowRankCovariance:
 STRUCTURES = {"full": FullCovariance, "diagonal": DiagonalCovariance, "low_rank": LowRankCovariance}
 
 
+LEAST_LOG_DIAG = -20.0  # of diag P_ii: the best diagonal may have elements of 0 (Heywood cases), which no density allows
+
+
 def nearest_low_rank(precision, diag, rank):
     """diag and factor (d, rank) of the S = diag(D) + U U^T with the least tr(P S) - log det S.
 
@@ -184,7 +187,8 @@ def nearest_low_rank(precision, diag, rank):
 
     start = np.log(diag / base)
     found = scipy.optimize.minimize(
-        objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-16, "gtol": 1e-11, "maxcor": 30}
+        objective, np.maximum(start, LEAST_LOG_DIAG), jac=True, method="L-BFGS-B", bounds=[(LEAST_LOG_DIAG, None)] * len(start),
+        options={"maxiter": 500, "ftol": 1e-16, "gtol": 1e-11, "maxcor": 30}
     ).x
     root, lam, v = smallest(found)
     root = root * np.sqrt(base)
@@ -200,12 +204,15 @@ def find_start(moments, mean):
     Directions of negative or no curvature get the absolute value of the curvature, at least a quarter in the
     coordinates at hand.
     """
-    curvature = moments.diagonal_curvature(mean)
+    try:
+        curvature = moments.diagonal_curvature(mean)
+    except NonFiniteTarget as error:
+        raise NonFiniteTarget(f"{error}; the fit starts at the zero vector, pass q0 to start elsewhere") from None
     usable = np.isfinite(curvature) & (curvature != 0.0)
     chol = np.diag(1.0 / np.sqrt(np.where(usable, np.abs(curvature), 1.0)))
     here = try_at(moments.at_point, mean, chol)
     if here is None:
-        raise NonFiniteTarget("the log density or a derivative is not finite where the fit starts, at the zero vector; pass q0")
+        raise NonFiniteTarget("f or a derivative is not finite at the zero vector, where the fit starts; pass q0 to start elsewhere")
     if (curvature == 0.0).any() and moments.exact:
         raise ImproperDensity(f"the log density does not depend on parameter {int(np.argmax(curvature == 0.0))}, so it cannot be normalised")
     if moments.exact:
@@ -398,9 +405,7 @@ class NaturalFit:
             if self._settled(residual, error):
                 if self._finished(residual, error):
                     return
-                self.n *= int(min(16, max(2, 1 << (math.ceil((error / self.tol) ** 2) - 1).bit_length())))
-                self.n, self.stalled = min(self.n, self.max_draws), 0
-                here = self.first()
+                here = self._with_more_draws(error)
                 continue
             if self.n_iter >= max_iter:
                 if self._widens(LATE_GROWTH):
@@ -408,6 +413,12 @@ class NaturalFit:
                 self.message = f"not converged: {max_iter} steps left a residual of {residual:.2g}"
                 return
             ahead = self.step(here)
+            if ahead is None and not self.exact and self.n < self.max_draws:
+                here = self._with_more_draws(error)  # the noise of these draws hides the way up
+                continue
+            if ahead is None and self.exact and residual < self._rounding():
+                self._finished(residual, error)
+                return
             if ahead is None:
                 self.message = f"not converged: no step raises the ELBO any more, at a residual of {residual:.2g}"
                 return
@@ -422,6 +433,12 @@ class NaturalFit:
                 self.message = f"stopped by the callback at a residual of {self.residual_trace[-1]:.2g}"
                 self.last = here
                 return
+
+    def _with_more_draws(self, error) -> Moments:
+        """The moments from new draws, as many more as the error calls for, but at most 16 times as many."""
+        more = 1 << (math.ceil(min(16.0, (error / self.tol) ** 2)) - 1).bit_length()
+        self.n, self.stalled = min(self.n * max(2, more), self.max_draws), 0
+        return self.first()
 
     def _widens(self, least) -> bool:
         """q gained so many nats of entropy in each of the last two runs of steps."""
@@ -444,8 +461,12 @@ class NaturalFit:
     def _settled(self, residual, error) -> bool:
         """Nothing is left to gain: with the draws at hand, or by further exact steps."""
         if self.exact:
-            return residual <= self.tol or (residual < 1e-5 and self.stalled >= 3)
+            return residual <= self.tol or (residual < self._rounding() and self.stalled >= 3)
         return residual <= max(0.5 * error, 1e-10) or (residual < 3.0 * error and self.stalled >= 1)
+
+    def _rounding(self) -> float:
+        """A residual that rounding, or the search for a low-rank covariance, may not let fall further."""
+        return 1e-4 if isinstance(self.shape, LowRankCovariance) else 1e-5
 
     def _finished(self, residual, error) -> bool:
         """True, with a message, where no more draws are to be taken."""

@@ -20,6 +20,7 @@ from sbpfast import _core
 from sbpfast._whitened import SOFTPLUS_SIGN, WIDE, WIDE_NODES, WIDE_WEIGHTS, WIDEST
 
 LARGEST = 2**24  # elements of F that are kept
+FORCING = 1e-2  # relative accuracy of a step; the last ones are solved to the square root of what is left
 ROWS = 128  # that share a quadrature rule
 
 
@@ -63,7 +64,7 @@ def _conjugate_gradients(product, delta_rhs, a_rhs, scale):
     z = [r[0], scale * r[1]]
     p = [z[0].copy(), z[1].copy()]
     rz = first = _inner(r, z)
-    goal = first * min(1e-2, math.sqrt(first)) ** 2
+    goal = first * min(FORCING, math.sqrt(first)) ** 2
     for _ in range(300):
         if rz <= goal:
             break
