@@ -54,7 +54,7 @@ class Run:
         # independent draws, which are two pairs of antithetic ones
         pair = (2 if sampling == "antithetic" else 1) * (2 if least > 1 and sampling != "sobol" else 1)
         if sampling == "sobol":
-            self.m = max(2 if least > 1 else 1, _power_of_two_above(-(-n_samples // REPLICATES)))
+            self.m = max(4 if least > 1 else 1, _power_of_two_above(-(-n_samples // REPLICATES)))
             self.n = REPLICATES * self.m
         else:
             self.n = -(-n_samples // pair) * pair if sampling == "antithetic" else n_samples - n_samples % pair
