@@ -82,7 +82,7 @@ def _address(name, function, signatures):
         return address, user_data
     if hasattr(function, "address"):  # numba.cfunc
         return function.address, 0
-    if isinstance(function, ctypes._CFuncPtr):
+    if hasattr(function, "restype"):  # ctypes
         return ctypes.cast(function, ctypes.c_void_p).value, 0
     raise TypeError(
         f"{name} must be a scipy.LowLevelCallable, a numba cfunc or a ctypes function, got {type(function).__name__}"

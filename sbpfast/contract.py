@@ -18,7 +18,7 @@ from sbpfast import _checks, _core
 
 __all__ = ["bonnet", "expfam", "gaussian", "price", "product"]
 
-KEPT = (np.float64, np.float32)
+KEPT: tuple = (np.float64, np.float32)
 
 
 def _array(name, value, ndim):
