@@ -6,7 +6,18 @@ import pytest
 import sbpfast as sb
 
 C = sb.contract
-SHAPES = [(1, 1, 1), (1, 5, 7), (2, 3, 8), (63, 4, 9), (64, 1, 17), (65, 7, 1), (257, 6, 8), (1000, 3, 3), (5, 40, 17), (130, 33, 2)]
+SHAPES = [
+    (1, 1, 1),
+    (1, 5, 7),
+    (2, 3, 8),
+    (63, 4, 9),
+    (64, 1, 17),
+    (65, 7, 1),
+    (257, 6, 8),
+    (1000, 3, 3),
+    (5, 40, 17),
+    (130, 33, 2),
+]
 DTYPES = [np.float64, np.float32]
 
 
@@ -55,14 +66,32 @@ def test_means_are_those_of_einsum(n, d, p, dtype, weighted):
     close(C.bonnet(a["g"], a["jac_mean"], w), averages(np.einsum("ni,ip->np", g, wide(a["jac_mean"])), w), size)
     close(C.bonnet(a["g"], a["jac_means"], w), averages(np.einsum("ni,nip->np", g, wide(a["jac_means"])), w), size)
     close(C.price(a["H"], weights=w), 0.5 * averages(h, w))
-    close(C.price(a["H"], a["jac_cov"], w), 0.5 * averages(np.einsum("nij,ijp->np", h, wide(a["jac_cov"])), w), size * d)
-    close(C.price(a["H"], a["jac_covs"], w), 0.5 * averages(np.einsum("nij,nijp->np", h, wide(a["jac_covs"])), w), size * d)
+    close(
+        C.price(a["H"], a["jac_cov"], w), 0.5 * averages(np.einsum("nij,ijp->np", h, wide(a["jac_cov"])), w), size * d
+    )
+    close(
+        C.price(a["H"], a["jac_covs"], w),
+        0.5 * averages(np.einsum("nij,nijp->np", h, wide(a["jac_covs"])), w),
+        size * d,
+    )
     close(C.price(a["diagonal"], weights=w), 0.5 * averages(diagonal, w))
-    close(C.price(a["diagonal"], a["jac_mean"], w), 0.5 * averages(np.einsum("ni,ip->np", diagonal, wide(a["jac_mean"])), w), size)
-    close(C.price(a["diagonal"], a["jac_means"], w), 0.5 * averages(np.einsum("ni,nip->np", diagonal, wide(a["jac_means"])), w), size)
+    close(
+        C.price(a["diagonal"], a["jac_mean"], w),
+        0.5 * averages(np.einsum("ni,ip->np", diagonal, wide(a["jac_mean"])), w),
+        size,
+    )
+    close(
+        C.price(a["diagonal"], a["jac_means"], w),
+        0.5 * averages(np.einsum("ni,nip->np", diagonal, wide(a["jac_means"])), w),
+        size,
+    )
     factored = np.einsum("ki,nk,kj->nij", wide(a["A"]), wide(a["w"]), wide(a["A"]))
     close(C.price((a["A"], a["w"]), weights=w), 0.5 * averages(factored, w), size)
-    close(C.price((a["A"], a["w"]), a["jac_cov"], w), 0.5 * averages(np.einsum("nij,ijp->np", factored, wide(a["jac_cov"])), w), size * d)
+    close(
+        C.price((a["A"], a["w"]), a["jac_cov"], w),
+        0.5 * averages(np.einsum("nij,ijp->np", factored, wide(a["jac_cov"])), w),
+        size * d,
+    )
 
 
 @pytest.mark.parametrize("hessian", ["H", "diagonal"])
@@ -75,12 +104,18 @@ def test_the_chain_rule_of_gaussians(n, d, p, dtype, hessian):
     for jac_mean in (a["jac_mean"], a["jac_means"]):
         for jac_cov in (shared_cov, own_cov):
             first = np.einsum("ni,nip->np", wide(a["g"]), np.broadcast_to(wide(jac_mean), (n, d, p)))
-            lead = wide(jac_cov) if len(jac_cov.shape) == 3 + full else np.broadcast_to(wide(jac_cov), (n, *jac_cov.shape))
+            lead = (
+                wide(jac_cov) if len(jac_cov.shape) == 3 + full else np.broadcast_to(wide(jac_cov), (n, *jac_cov.shape))
+            )
             second = 0.5 * np.einsum("nm,nmp->np", wide(a[hessian]).reshape(n, -1), lead.reshape(n, -1, p))
             each = first + second
             close(C.gaussian(a["g"], a[hessian], jac_mean, jac_cov, per_sample=True), each, 10.0 * d * d)
             close(C.gaussian(a["g"], a[hessian], jac_mean, jac_cov), each.mean(axis=0), 10.0 * d * d)
-            close(C.gaussian(a["g"], a[hessian], jac_mean, jac_cov, a["weights"]), averages(each, a["weights"]), 10.0 * d * d)
+            close(
+                C.gaussian(a["g"], a[hessian], jac_mean, jac_cov, a["weights"]),
+                averages(each, a["weights"]),
+                10.0 * d * d,
+            )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -93,7 +128,12 @@ def test_transport_and_product_weights(n, d, p, dtype):
     close(C.expfam(a["g"], a["diagonal"], a["weights"]), averages(each, a["weights"]))
     close(C.expfam(a["g"], a["jac_means"], per_sample=True), fields, 10.0 * d)
     close(C.expfam(a["g"], a["jac_means"]), fields.mean(axis=0), 10.0 * d)
-    f, b, db, boundary = r.standard_normal(n).astype(dtype), a["diagonal"], r.standard_normal((n, d)).astype(dtype), r.standard_normal(d)
+    f, b, db, boundary = (
+        r.standard_normal(n).astype(dtype),
+        a["diagonal"],
+        r.standard_normal((n, d)).astype(dtype),
+        r.standard_normal(d),
+    )
     each = -(wide(b) * wide(a["g"]) + wide(db) * wide(f)[:, None])
     close(C.product(f, a["g"], b, db, per_sample=True), each)
     close(C.product(f, a["g"], b, db), each.mean(axis=0))
@@ -106,7 +146,9 @@ def test_the_product_rule_is_a_gradient():
     """Exponential(lam): Btilde = x/lam - 1/lam^2 and the boundary term f(0)/lam give d/dlam E f, here for sin."""
     lam, n = 1.3, 400_000
     x = np.random.default_rng(0).exponential(1 / lam, n)[:, None]
-    each = C.product(np.sin(x[:, 0]) + 2.0, np.cos(x), x / lam - 1 / lam**2, np.full_like(x, 1 / lam), 2.0 / lam, per_sample=True)
+    each = C.product(
+        np.sin(x[:, 0]) + 2.0, np.cos(x), x / lam - 1 / lam**2, np.full_like(x, 1 / lam), 2.0 / lam, per_sample=True
+    )
     # E sin = lam/(1 + lam^2)
     exact = (1 - lam**2) / (1 + lam**2) ** 2
     assert abs(each.mean() - exact) < 5 * each.std() / np.sqrt(n)
@@ -123,7 +165,9 @@ def test_weights_are_self_normalised():
     a = inputs(50, 3, 2)
     w = a["weights"]
     for scale in (1e-200, 1e200):
-        np.testing.assert_allclose(C.price(a["H"], a["jac_cov"], w * scale), C.price(a["H"], a["jac_cov"], w), rtol=1e-12)
+        np.testing.assert_allclose(
+            C.price(a["H"], a["jac_cov"], w * scale), C.price(a["H"], a["jac_cov"], w), rtol=1e-12
+        )
     np.testing.assert_allclose(C.bonnet(a["g"], weights=np.ones(50)), C.bonnet(a["g"]), rtol=1e-13, atol=1e-15)
     picked = np.zeros(50)
     picked[17] = 3.0
@@ -157,14 +201,21 @@ def layouts(a):
 def test_memory_layouts(dtype):
     a = inputs(33, 5, 3, dtype)
     factors = (a["A"], a["w"])
-    base = [C.bonnet(a["g"]), C.price(a["H"], a["jac_covs"]), C.gaussian(a["g"], a["H"], a["jac_mean"], a["jac_covs"]), C.price(factors)]
+    base = [
+        C.bonnet(a["g"]),
+        C.price(a["H"], a["jac_covs"]),
+        C.gaussian(a["g"], a["H"], a["jac_mean"], a["jac_covs"]),
+        C.price(factors),
+    ]
     for g, h, jm, jcs, big_a, w in zip(*(layouts(a[k]) for k in ("g", "H", "jac_mean", "jac_covs", "A", "w"))):
         for got, want in zip((C.bonnet(g), C.price(h, jcs), C.gaussian(g, h, jm, jcs), C.price((big_a, w))), base):
             np.testing.assert_array_equal(got, want)
     np.testing.assert_array_equal(C.bonnet(a["g"].tolist()), C.bonnet(a["g"].astype(float)))
     integers = np.arange(12).reshape(4, 3)
     np.testing.assert_array_equal(C.bonnet(integers), integers.mean(axis=0))
-    np.testing.assert_array_equal(C.bonnet(a["g"].astype(np.float16)), C.bonnet(a["g"].astype(np.float16).astype(float)))
+    np.testing.assert_array_equal(
+        C.bonnet(a["g"].astype(np.float16)), C.bonnet(a["g"].astype(np.float16).astype(float))
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -206,10 +257,17 @@ def test_inputs_are_not_modified():
 
 
 CALLS = {
-    "bonnet": (C.bonnet, ("g",)), "bonnet jac": (C.bonnet, ("g", "jac_mean")), "bonnet jacs": (C.bonnet, ("g", "jac_means")), "price": (C.price, ("H",)),
-    "price jac": (C.price, ("H", "jac_cov")), "price jacs": (C.price, ("H", "jac_covs")), "gaussian": (C.gaussian, ("g", "H", "jac_mean", "jac_cov")),
-    "gaussian own": (C.gaussian, ("g", "H", "jac_means", "jac_covs")), "expfam": (C.expfam, ("g", "diagonal")), "expfam fields": (C.expfam, ("g", "jac_means")),
-}  # fmt: skip
+    "bonnet": (C.bonnet, ("g",)),
+    "bonnet jac": (C.bonnet, ("g", "jac_mean")),
+    "bonnet jacs": (C.bonnet, ("g", "jac_means")),
+    "price": (C.price, ("H",)),
+    "price jac": (C.price, ("H", "jac_cov")),
+    "price jacs": (C.price, ("H", "jac_covs")),
+    "gaussian": (C.gaussian, ("g", "H", "jac_mean", "jac_cov")),
+    "gaussian own": (C.gaussian, ("g", "H", "jac_means", "jac_covs")),
+    "expfam": (C.expfam, ("g", "diagonal")),
+    "expfam fields": (C.expfam, ("g", "jac_means")),
+}
 NAMES = {"jac_means": "jac_mean", "jac_covs": "jac_cov"}
 
 
@@ -238,12 +296,18 @@ def test_what_is_not_finite_cannot_hide_behind_a_zero():
     g[2, 1] = np.inf
     with np.errstate(all="ignore"):
         for call in (
-            lambda: C.bonnet(g, weights=[1, 1, 0, 1]), lambda: C.bonnet(g, np.zeros((2, 3))), lambda: C.bonnet(g, np.zeros((4, 2, 3))),
-            lambda: C.expfam(g, np.zeros((4, 2))), lambda: C.gaussian(g, np.ones((4, 2, 2)), np.zeros((2, 3)), np.zeros((2, 2, 3)), per_sample=True),
-        ):  # fmt: skip
+            lambda: C.bonnet(g, weights=[1, 1, 0, 1]),
+            lambda: C.bonnet(g, np.zeros((2, 3))),
+            lambda: C.bonnet(g, np.zeros((4, 2, 3))),
+            lambda: C.expfam(g, np.zeros((4, 2))),
+            lambda: C.gaussian(g, np.ones((4, 2, 2)), np.zeros((2, 3)), np.zeros((2, 2, 3)), per_sample=True),
+        ):
             with pytest.raises(ValueError, match="finite"):
                 call()
-        for call in (lambda w: C.price((np.ones((3, 2)), w)), lambda w: C.price((np.ones((3, 2)), w), np.zeros((2, 2, 1)))):
+        for call in (
+            lambda w: C.price((np.ones((3, 2)), w)),
+            lambda w: C.price((np.ones((3, 2)), w), np.zeros((2, 2, 1))),
+        ):
             w = np.zeros((4, 3))
             w[1, 1] = np.nan
             with pytest.raises(ValueError, match=r"w must be finite"):
@@ -259,7 +323,11 @@ A = inputs(6, 3, 2)
 BAD = [
     (lambda: C.bonnet(A["g"][0]), ValueError, r"g must have 2 dimension"),
     (lambda: C.bonnet(A["g"][:0]), ValueError, r"g must hold at least one sample"),
-    (lambda: C.bonnet(A["g"], A["jac_mean"].T), ValueError, r"jac_mean must have shape \(3, p\) or \(6, 3, p\), got \(2, 3\)"),
+    (
+        lambda: C.bonnet(A["g"], A["jac_mean"].T),
+        ValueError,
+        r"jac_mean must have shape \(3, p\) or \(6, 3, p\), got \(2, 3\)",
+    ),
     (lambda: C.bonnet(A["g"], A["jac_means"][:5]), ValueError, r"jac_mean must have shape"),
     (lambda: C.bonnet(A["g"], A["jac_mean"][:, 0]), ValueError, r"jac_mean must have"),
     (lambda: C.bonnet(A["g"], weights=A["weights"][:5]), ValueError, r"weights must have shape \(6,\), got \(5,\)"),
@@ -277,15 +345,27 @@ BAD = [
     (lambda: C.price(A["H"], A["jac_mean"]), ValueError, r"jac_cov must have"),
     (lambda: C.price((A["A"],)), ValueError, r"factored .* pair"),
     (lambda: C.price((A["A"], A["w"][:, 1:])), ValueError, r"w must have shape \(n, 6\), got \(6, 5\)"),
-    (lambda: C.gaussian(A["g"], A["H"][:5], A["jac_mean"], A["jac_cov"]), ValueError, r"H must have shape \(6, 3, 3\) or \(6, 3\)"),
+    (
+        lambda: C.gaussian(A["g"], A["H"][:5], A["jac_mean"], A["jac_cov"]),
+        ValueError,
+        r"H must have shape \(6, 3, 3\) or \(6, 3\)",
+    ),
     (lambda: C.gaussian(A["g"], A["H"], A["jac_mean"], A["jac_cov"][..., :1]), ValueError, r"same p"),
-    (lambda: C.gaussian(A["g"], A["H"], A["jac_mean"], A["jac_cov"], A["weights"], per_sample=True), ValueError, r"weights"),
+    (
+        lambda: C.gaussian(A["g"], A["H"], A["jac_mean"], A["jac_cov"], A["weights"], per_sample=True),
+        ValueError,
+        r"weights",
+    ),
     (lambda: C.expfam(A["g"], A["diagonal"][:5]), ValueError, r"B must have shape"),
     (lambda: C.expfam(A["g"], A["g"][:, 0]), ValueError, r"B must have 2 or 3 dimension"),
     (lambda: C.product(A["g"], A["g"], A["g"], A["g"]), ValueError, r"f must have shape \(6,\)"),
     (lambda: C.product(A["weights"], A["g"], A["g"][:, :2], A["g"]), ValueError, r"Btilde must have shape"),
     (lambda: C.product(A["weights"], A["g"], A["g"], A["g"][:2]), ValueError, r"dBtilde must have shape"),
-    (lambda: C.product(A["weights"], A["g"], A["g"], A["g"], boundary=np.ones(2)), ValueError, r"boundary must have shape \(3,\), got \(2,\)"),
+    (
+        lambda: C.product(A["weights"], A["g"], A["g"], A["g"], boundary=np.ones(2)),
+        ValueError,
+        r"boundary must have shape \(3,\), got \(2,\)",
+    ),
     (lambda: C.product(A["weights"], A["g"], A["g"], A["g"], boundary=np.nan), ValueError, r"boundary must be finite"),
 ]
 

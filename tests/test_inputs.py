@@ -72,9 +72,17 @@ BAD = {
     ],
     "low rank": [
         (lambda: sb.LowRankGaussian(MEAN, [1.0, 0.0, 1.0], X[:3, :2]), ValueError, "diag must be positive"),
-        (lambda: sb.LowRankPrecisionGaussian(MEAN, [1.0, -2.0, 1.0], X[:3, :2]), ValueError, "diag must be positive, got -2"),
+        (
+            lambda: sb.LowRankPrecisionGaussian(MEAN, [1.0, -2.0, 1.0], X[:3, :2]),
+            ValueError,
+            "diag must be positive, got -2",
+        ),
         (lambda: sb.LowRankGaussian(MEAN, np.ones(2), X[:3, :2]), ValueError, "diag must have shape"),
-        (lambda: sb.LowRankGaussian(MEAN, np.ones(3), X[:2]), ValueError, r"factor must have shape \(3, n\), got \(2, 3\)"),
+        (
+            lambda: sb.LowRankGaussian(MEAN, np.ones(3), X[:2]),
+            ValueError,
+            r"factor must have shape \(3, n\), got \(2, 3\)",
+        ),
         (lambda: sb.LowRankPrecisionGaussian(MEAN, np.ones(3), X[:3, 0]), ValueError, "factor must have shape"),
         (lambda: sb.LowRankPrecisionGaussian(MEAN, np.ones(3), NOT_FINITE[:3]), ValueError, "factor must be finite"),
     ],
@@ -136,14 +144,22 @@ BAD = {
         (lambda: T.ridge(X, 0.0, "square", y=np.zeros(7)), ValueError, "y must have shape"),
         (lambda: T.ridge(X, 0.0, "exp", quadratic=3.0), TypeError, "quadratic must be made by"),
         (lambda: T.ridge(X, 0.0, "exp", quadratic=F), TypeError, "quadratic must be made by"),
-        (lambda: T.ridge(X, 0.0, "exp", quadratic=T.quadratic(1.0, np.zeros(2))), ValueError, "quadratic must have dimension 3"),
+        (
+            lambda: T.ridge(X, 0.0, "exp", quadratic=T.quadratic(1.0, np.zeros(2))),
+            ValueError,
+            "quadratic must have dimension 3",
+        ),
         (lambda: T.ridge(X, 0.0, "student_t"), TypeError, "df.*scale"),
         (lambda: T.ridge(X, 0.0, "exp", df=3.0), TypeError, "takes the parameters"),
         (lambda: T.ridge(X, 0.0, "student_t", df=0.0, scale=1.0), ValueError, "df must be finite and above 0"),
         (lambda: T.ridge(X, 0.0, "student_t", df=2.0, scale=np.inf), ValueError, "scale must be finite"),
     ],
     "regressions": [
-        (lambda: T.logistic_regression(X, BINARY[:-1], prior_scale=1.0), ValueError, r"y must have one entry for each of the 8 rows of X, got shape \(7,\)"),
+        (
+            lambda: T.logistic_regression(X, BINARY[:-1], prior_scale=1.0),
+            ValueError,
+            r"y must have one entry for each of the 8 rows of X, got shape \(7,\)",
+        ),
         (lambda: T.logistic_regression(X, BINARY[:, None], prior_scale=1.0), ValueError, "y must"),
         (lambda: T.logistic_regression(X, BINARY + 2, prior_scale=1.0), ValueError, "y must be 0 or 1, got 2"),
         (lambda: T.logistic_regression(X, 2 * BINARY - 1, prior_scale=1.0), ValueError, "y must be 0 or 1, got -1"),
@@ -159,40 +175,112 @@ BAD = {
         (lambda: T.logistic_regression(X, BINARY, prior_scale=1j), TypeError, "prior_scale"),
         (lambda: T.logistic_regression(X, BINARY, prior_scale=None), TypeError, "prior_scale"),
         (lambda: T.logistic_regression(X, BINARY), TypeError, "prior_scale"),
-        (lambda: T.logistic_regression(X, BINARY, prior_scale=1.0, prior_mean=np.ones(2)), ValueError, "prior_mean must have shape"),
-        (lambda: T.logistic_regression(X, BINARY, prior_scale=1.0, prior_mean=np.inf), ValueError, "prior_mean must be finite"),
-        (lambda: T.logistic_regression(X, BINARY, prior_scale=1.0, offset=np.ones(3)), ValueError, "offset must have shape"),
-        (lambda: T.logistic_regression(X, BINARY, prior_scale=1.0, weights=-np.ones(8)), ValueError, "weights must not be negative"),
-        (lambda: T.logistic_regression(X, BINARY, prior_scale=1.0, weights=np.ones(7)), ValueError, "weights must have shape"),
-        (lambda: T.logistic_regression(X, BINARY, prior_scale=1.0, trials=np.full(8, 0.5)), ValueError, "trials must be whole numbers"),
-        (lambda: T.logistic_regression(X, BINARY, prior_scale=1.0, trials=np.zeros(8)), ValueError, "trials must be whole numbers"),
-        (lambda: T.logistic_regression(X, BINARY * 4, prior_scale=1.0, trials=np.full(8, 3)), ValueError, "y must be whole numbers between 0 and trials"),
-        (lambda: T.logistic_regression(X, BINARY * 0.5, prior_scale=1.0, trials=np.full(8, 3)), ValueError, "y must be whole numbers"),
+        (
+            lambda: T.logistic_regression(X, BINARY, prior_scale=1.0, prior_mean=np.ones(2)),
+            ValueError,
+            "prior_mean must have shape",
+        ),
+        (
+            lambda: T.logistic_regression(X, BINARY, prior_scale=1.0, prior_mean=np.inf),
+            ValueError,
+            "prior_mean must be finite",
+        ),
+        (
+            lambda: T.logistic_regression(X, BINARY, prior_scale=1.0, offset=np.ones(3)),
+            ValueError,
+            "offset must have shape",
+        ),
+        (
+            lambda: T.logistic_regression(X, BINARY, prior_scale=1.0, weights=-np.ones(8)),
+            ValueError,
+            "weights must not be negative",
+        ),
+        (
+            lambda: T.logistic_regression(X, BINARY, prior_scale=1.0, weights=np.ones(7)),
+            ValueError,
+            "weights must have shape",
+        ),
+        (
+            lambda: T.logistic_regression(X, BINARY, prior_scale=1.0, trials=np.full(8, 0.5)),
+            ValueError,
+            "trials must be whole numbers",
+        ),
+        (
+            lambda: T.logistic_regression(X, BINARY, prior_scale=1.0, trials=np.zeros(8)),
+            ValueError,
+            "trials must be whole numbers",
+        ),
+        (
+            lambda: T.logistic_regression(X, BINARY * 4, prior_scale=1.0, trials=np.full(8, 3)),
+            ValueError,
+            "y must be whole numbers between 0 and trials",
+        ),
+        (
+            lambda: T.logistic_regression(X, BINARY * 0.5, prior_scale=1.0, trials=np.full(8, 3)),
+            ValueError,
+            "y must be whole numbers",
+        ),
         (lambda: T.probit_regression(X, BINARY * 2, prior_scale=1.0), ValueError, "y must be 0 or 1"),
         (lambda: T.poisson_regression(X, BINARY - 1, prior_scale=1.0), ValueError, "y must be whole numbers"),
         (lambda: T.poisson_regression(X, BINARY + 0.5, prior_scale=1.0), ValueError, "y must be whole numbers"),
-        (lambda: T.linear_regression(X, BINARY, noise_scale=0.0, prior_scale=1.0), ValueError, "noise_scale must be finite and above 0"),
-        (lambda: T.linear_regression(X, BINARY, noise_scale=np.ones(8), prior_scale=1.0), TypeError, "noise_scale must be a real number"),
-        (lambda: T.linear_regression(X, BINARY + np.inf, noise_scale=1.0, prior_scale=1.0), ValueError, "y must be finite"),
-        (lambda: T.student_t_regression(X, BINARY, df=-1.0, scale=1.0, prior_scale=1.0), ValueError, "df must be finite and above 0"),
-        (lambda: T.student_t_regression(X, BINARY, df=1.0, scale=0.0, prior_scale=1.0), ValueError, "scale must be finite and above 0"),
+        (
+            lambda: T.linear_regression(X, BINARY, noise_scale=0.0, prior_scale=1.0),
+            ValueError,
+            "noise_scale must be finite and above 0",
+        ),
+        (
+            lambda: T.linear_regression(X, BINARY, noise_scale=np.ones(8), prior_scale=1.0),
+            TypeError,
+            "noise_scale must be a real number",
+        ),
+        (
+            lambda: T.linear_regression(X, BINARY + np.inf, noise_scale=1.0, prior_scale=1.0),
+            ValueError,
+            "y must be finite",
+        ),
+        (
+            lambda: T.student_t_regression(X, BINARY, df=-1.0, scale=1.0, prior_scale=1.0),
+            ValueError,
+            "df must be finite and above 0",
+        ),
+        (
+            lambda: T.student_t_regression(X, BINARY, df=1.0, scale=0.0, prior_scale=1.0),
+            ValueError,
+            "scale must be finite and above 0",
+        ),
     ],
     # the verb
     "expectation_grad": [
         (lambda: sb.expectation_grad(np.sin, Q), TypeError, "target must be a sbpfast.Target, got ufunc"),
         (lambda: sb.expectation_grad(F, MEAN), TypeError, "distribution must be one of sbpfast's, got ndarray"),
-        (lambda: sb.expectation_grad(F, sb.Gaussian(MEAN[:2], COV[:2, :2])), ValueError, "target has dimension 3.*distribution has dimension 2"),
+        (
+            lambda: sb.expectation_grad(F, sb.Gaussian(MEAN[:2], COV[:2, :2])),
+            ValueError,
+            "target has dimension 3.*distribution has dimension 2",
+        ),
         (lambda: sb.expectation_grad(F, Q, estimator="magic"), ValueError, "estimator must be one of .*got 'magic'"),
         (lambda: sb.expectation_grad(F, Q, estimator=None), ValueError, "estimator must be one of"),
         (lambda: sb.expectation_grad(F, Q, estimator="product"), ValueError, "product"),
         (lambda: sb.expectation_grad(F, Q, estimator="difference"), ValueError, "difference"),
-        (lambda: sb.expectation_grad(F, Q, sampling="halton"), ValueError, "sampling must be one of 'mc', 'antithetic', 'sobol'"),
+        (
+            lambda: sb.expectation_grad(F, Q, sampling="halton"),
+            ValueError,
+            "sampling must be one of 'mc', 'antithetic', 'sobol'",
+        ),
         (lambda: sb.expectation_grad(F, Q, n_samples=0), ValueError, "n_samples must be at least 1"),
-        (lambda: sb.expectation_grad(F, Q, n_samples=-5, estimator="price"), ValueError, "n_samples must be at least 1"),
+        (
+            lambda: sb.expectation_grad(F, Q, n_samples=-5, estimator="price"),
+            ValueError,
+            "n_samples must be at least 1",
+        ),
         (lambda: sb.expectation_grad(F, Q, n_samples=10.0), TypeError, "n_samples must be an integer"),
         (lambda: sb.expectation_grad(F, Q, n_samples="10"), TypeError, "n_samples must be an integer"),
         (lambda: sb.expectation_grad(F, Q, estimator="score", n_samples=1), ValueError, "n_samples of at least 2"),
-        (lambda: sb.expectation_grad(F, Q, wrt="covariance"), ValueError, "wrt must name parameters among mean, cov; got 'covariance'"),
+        (
+            lambda: sb.expectation_grad(F, Q, wrt="covariance"),
+            ValueError,
+            "wrt must name parameters among mean, cov; got 'covariance'",
+        ),
         (lambda: sb.expectation_grad(F, Q, wrt=["mean", "std"]), ValueError, "got 'std'"),
         (lambda: sb.expectation_grad(F, Q, wrt=3), TypeError, "wrt"),
         (lambda: sb.expectation_grad(F, Q, rng="x"), TypeError, "rng must be"),
@@ -200,7 +288,7 @@ BAD = {
         (lambda: sb.expectation_grad(F, Q, n_threads=0), ValueError, "n_threads must be at least 1"),
         (lambda: sb.expectation_grad(F, Q, n_threads=2.5), TypeError, "n_threads must be"),
     ],
-}  # fmt: skip
+}
 CASES = [(group, i) for group, cases in BAD.items() for i in range(len(cases))]
 
 
@@ -211,7 +299,17 @@ def test_bad_input_is_refused_by_name(group, number):
         call()
 
 
-@pytest.mark.parametrize("options", [{"estimator": "magic"}, {"sampling": "x"}, {"n_samples": 0}, {"wrt": "x"}, {"estimator": "score", "n_samples": 1}, {"rng": "x"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"estimator": "magic"},
+        {"sampling": "x"},
+        {"n_samples": 0},
+        {"wrt": "x"},
+        {"estimator": "score", "n_samples": 1},
+        {"rng": "x"},
+    ],
+)
 def test_nothing_is_evaluated_before_the_arguments_are_known_to_be_good(options):
     def never(*_):
         raise AssertionError("evaluated")
@@ -232,8 +330,14 @@ def test_a_covariance_that_is_symmetric_to_rounding_is_taken():
 def test_distributions_and_targets_keep_their_own_copies():
     """Changing the caller's array later changes nothing, and what is handed out is read-only."""
     mean, cov, diag, factor = MEAN.copy(), COV.copy(), np.ones(D), X[:D, :2].copy()
-    qs = [sb.Gaussian(mean, cov), sb.DiagonalGaussian(mean, diag), sb.LowRankGaussian(mean, diag, factor), sb.LowRankPrecisionGaussian(mean, diag, factor),
-          sb.CholeskyGaussian(mean, np.linalg.cholesky(cov)), sb.NaturalGaussian(mean, -cov)]  # fmt: skip
+    qs = [
+        sb.Gaussian(mean, cov),
+        sb.DiagonalGaussian(mean, diag),
+        sb.LowRankGaussian(mean, diag, factor),
+        sb.LowRankPrecisionGaussian(mean, diag, factor),
+        sb.CholeskyGaussian(mean, np.linalg.cholesky(cov)),
+        sb.NaturalGaussian(mean, -cov),
+    ]
     before = [q.log_prob(X) for q in qs]
     quadratic = T.quadratic(cov, mean)
     values = quadratic.value(X)
@@ -249,10 +353,25 @@ def test_distributions_and_targets_keep_their_own_copies():
 
 
 def test_inputs_are_never_modified():
-    arrays = {"X": X.copy(), "y": BINARY.astype(float), "offset": RNG.standard_normal(N), "weights": RNG.random(N), "scale": np.ones(D), "x": X + 1.0}
+    arrays = {
+        "X": X.copy(),
+        "y": BINARY.astype(float),
+        "offset": RNG.standard_normal(N),
+        "weights": RNG.random(N),
+        "scale": np.ones(D),
+        "x": X + 1.0,
+    }
     kept = {name: a.copy() for name, a in arrays.items()}
-    f = T.logistic_regression(arrays["X"], arrays["y"], prior_scale=arrays["scale"], offset=arrays["offset"], weights=arrays["weights"])
-    for result in (f.value(arrays["x"]), f.grad(arrays["x"]), f.hess(arrays["x"]), f.hvp(arrays["x"], arrays["x"]), f.hess_mean(arrays["x"])):
+    f = T.logistic_regression(
+        arrays["X"], arrays["y"], prior_scale=arrays["scale"], offset=arrays["offset"], weights=arrays["weights"]
+    )
+    for result in (
+        f.value(arrays["x"]),
+        f.grad(arrays["x"]),
+        f.hess(arrays["x"]),
+        f.hvp(arrays["x"], arrays["x"]),
+        f.hess_mean(arrays["x"]),
+    ):
         result[...] = 0.0
     for estimator in ("exact", "price", "pathwise", "score", "stein", "combined"):
         est = sb.expectation_grad(f, Q, estimator=estimator, n_samples=100, rng=0)

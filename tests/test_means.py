@@ -16,7 +16,9 @@ def test_groups(n, m):
     assert sizes.tolist() == [len(a[g]) for g in groups] and sizes.sum() == n
     np.testing.assert_allclose(group_mean(a, m), [a[g].mean(axis=0) for g in groups], rtol=1e-13)
     np.testing.assert_allclose(group_mean(a[:, 0], m), [a[g, 0].mean() for g in groups], rtol=1e-13)
-    np.testing.assert_allclose(group_cross(a, b, m), [a[g].T @ b[g] / len(a[g]) for g in groups], rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(
+        group_cross(a, b, m), [a[g].T @ b[g] / len(a[g]) for g in groups], rtol=1e-12, atol=1e-14
+    )
 
 
 def fed(statistic, x, m, cuts):
