@@ -46,8 +46,9 @@ class Block:
 class Run:
     """One call: the target, the distribution and the blocks of draws, which can be replayed."""
 
-    def __init__(self, target, distribution, n_samples, sampling, key, n_threads, least=1):
+    def __init__(self, target, distribution, n_samples, sampling, key, n_threads, least=1, wrt=None):
         self.target, self.q, self.sampling, self.n_threads = target, distribution, sampling, n_threads
+        self.wrt = wrt
         self.key = key
         self.pilot_key = self.key ^ np.uint64(0x9E3779B97F4A7C15)  # of draws that are independent of the run's
         # every group, and every part of one, is a multiple of this: where an estimator has a baseline (least > 1), two

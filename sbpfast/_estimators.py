@@ -45,7 +45,7 @@ def _pathwise_part(run, block):
     if isinstance(run.q, GaussianBase):
         g, outer = block.mean(block.grad), run.q._form().of_outer(block.draws.u, block.grad, block.m)
         return _gradients(run.q, g, 0.5 * outer)
-    return {name: block.mean(term) for name, term in run.q._pathwise_terms(block.draws, block.grad).items()}
+    return {name: block.mean(term) for name, term in run.q._pathwise_terms(block.draws, block.grad, run.wrt).items()}
 
 
 def _score_part(run, block):
@@ -58,17 +58,18 @@ def _score_part(run, block):
         weighted = block.draws.u * f[:, None]
         outer = run.q._form().of_outer(weighted, block.draws.u, block.m)
         return _gradients(run.q, block.mean(weighted), 0.5 * outer)
-    return {name: block.mean(_by_draw(f, term) * term) for name, term in run.q._score_terms(block.draws).items()}
+    return {name: block.mean(_by_draw(f, term) * term) for name, term in run.q._score_terms(block.draws, run.wrt).items()}
 
 
 def _product_part(run, block):
     """The product rule, where the distribution finds it valid."""
-    return {name: block.mean(term) for name, term in run.q._product_terms(block.draws, block.f, block.grad).items()}
+    terms = run.q._product_terms(block.draws, block.f, block.grad, run.target, run.wrt)
+    return {name: block.mean(term) for name, term in terms.items()}
 
 
 def _difference_part(run, block):
     """The exact finite-difference analogue of the discrete families."""
-    return {name: block.mean(term) for name, term in run.q._difference_terms(block.draws, run.target).items()}
+    return {name: block.mean(term) for name, term in run.q._difference_terms(block.draws, run.target, run.wrt).items()}
 
 
 def _by_draw(f, term):
@@ -238,10 +239,10 @@ def _combined(run):
     return Result(value.mean, value.standard_error(), grads, errors, moments, run.n, "combined")
 
 
-def exact(target, q, n_threads):
+def exact(target, q, wrt, n_threads):
     """Deterministic integrals, for ridge targets under Gaussians and for families that integrate themselves."""
     if not isinstance(q, GaussianBase):
-        value, grads = q._exact(target)
+        value, grads = q._exact(target, wrt)
         moments = {}
     else:
         value, g, hessian = target._exact(q, q._form(), n_threads)

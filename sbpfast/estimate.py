@@ -190,13 +190,13 @@ def expectation_grad(
     key = stream_key(rng)
 
     def make_run(n, name):
-        return Run(target, distribution, n, sampling, key, n_threads, least=8 if name in ("score", "combined") else 1)
+        return Run(target, distribution, n, sampling, key, n_threads, least=8 if name in ("score", "combined") else 1, wrt=wrt)
 
     if estimator == "auto":
         estimator = _estimators.automatic(target, distribution, make_run, n_samples)
     _require(estimator, target, distribution, n_samples)
     if estimator == "exact":
-        return Estimate(_estimators.exact(target, distribution, n_threads), wrt, distribution)
+        return Estimate(_estimators.exact(target, distribution, wrt, n_threads), wrt, distribution)
     return Estimate(_estimators.MONTE_CARLO[estimator](make_run(n_samples, estimator)), wrt, distribution)
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "LINKS",
     "NonFiniteTarget",
     "Target",
+    "gaussian_bernoulli_free_energy",
     "linear_regression",
     "logistic_regression",
     "poisson_regression",
@@ -543,6 +544,26 @@ def ridge(a, offset, link, weights=1.0, y=None, quadratic=None, **parameters) ->
     else:
         raise TypeError("quadratic must be made by sbpfast.targets.quadratic")
     return Ridge(a, _checks.vector("offset", offset, rows), link, values, _checks.vector("weights", weights, rows), y, quad)
+
+
+def gaussian_bernoulli_free_energy(rbm) -> Ridge:
+    """F(v) of a Gaussian-Bernoulli restricted Boltzmann machine, so that log P(v) = -F(v) - log Z.
+
+    F(v) = sum_i (v_i - b_i)^2 / (2 sigma_i^2) - sum_j log(1 + exp(c_j + sum_i v_i w_ij / sigma_i))
+
+    Parameters
+    ----------
+    rbm : GaussianBernoulliRBM
+        Fitted, or made from parameters.
+
+    Returns
+    -------
+    Target
+        With an indefinite Hessian in general; every Gaussian estimator applies, "exact" among them.
+    """
+    sigma = np.asarray(rbm.sigma_, dtype=np.float64)
+    factor = np.ascontiguousarray((np.asarray(rbm.weights_, dtype=np.float64) / sigma[:, None]).T)
+    return ridge(factor, rbm.hidden_bias_, "softplus", weights=-1.0, quadratic=quadratic(-1.0 / sigma**2, rbm.visible_bias_))
 
 
 def _design(name, a):

@@ -1,0 +1,115 @@
+"""Newton's method for the ELBO of a ridge target, where natural gradients converge slowly.
+
+A natural gradient step ignores how E[-Hess f] changes with the mean and the covariance.  With much data that change is
+small; with little, or where the data nearly separate, the steps crawl or overshoot.  Here the whole second derivative is
+used, in the coordinates delta, A of mean + L delta and L (I + A), A lower triangular, in which the ELBO of a log-concave
+f is concave (Challis & Barber 2013).  For a ridge target with forms F = a L, of length t, and z' = F z / t it is
+
+    sum w [c0 (F delta)^2 + 2 c1 (F delta) s + (c2 - c0) s^2 + c0 |A^T F|^2] - sum A_ii^2,   s = F A F^T / t,
+
+with c_k = E[phi''(m + t z') z'^k]: one-dimensional integrals again.  Conjugate gradients solve for the step.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from sbpfast import _core
+from sbpfast._whitened import SOFTPLUS_SIGN, WIDE, WIDE_NODES, WIDE_WEIGHTS, WIDEST
+
+LARGEST = 2**24  # elements of F that are kept
+ROWS = 128  # that share a quadrature rule
+
+
+def affordable(target) -> bool:
+    return target._rows * target.dim <= LARGEST
+
+
+def newton_direction(target, mean, chol, gradient, precision, diagonal, n_threads):
+    """The Newton step (delta, A), or None where the ELBO is not concave; A is diagonal where the covariance is."""
+    d = len(mean)
+    forms = np.asarray(target._a @ chol)
+    m, t = target._a @ mean + target._offset, np.sqrt((forms * forms).sum(axis=1))
+    c0, c1, c2 = (target._weights * c for c in curvature_moments(target, m, t, n_threads))
+    inverse_t = 1.0 / np.maximum(t, 1e-300)
+    squares = forms * forms if diagonal else None
+    slope = c1 * inverse_t
+    bend = (c2 - c0) * inverse_t**2
+
+    def product(delta, a):
+        """Minus the second derivative times (delta, A)."""
+        s = squares @ np.diagonal(a) if diagonal else np.einsum("ij,ij->i", forms @ a, forms)
+        f_delta = forms @ delta
+        weights = slope * f_delta + bend * s
+        out = precision @ a + np.diag(np.diagonal(a))
+        if diagonal:
+            out = np.diag(np.diagonal(out) - squares.T @ weights)
+        else:
+            out = np.tril(out - forms.T @ (weights[:, None] * forms))
+        return precision @ delta - forms.T @ (slope * s), out
+
+    ascent = np.eye(d) - precision
+    ascent = np.diag(np.diagonal(ascent)) if diagonal else np.tril(ascent)
+    scale = np.ones((d, d))
+    scale[np.diag_indices(d)] = 0.5  # of the second derivative at a Gaussian target, |delta|^2 + |A|^2 + sum A_ii^2
+    return _conjugate_gradients(product, gradient, ascent, scale)
+
+
+def _conjugate_gradients(product, delta_rhs, a_rhs, scale):
+    x = [np.zeros_like(delta_rhs), np.zeros_like(a_rhs)]
+    r = [delta_rhs.copy(), a_rhs.copy()]
+    z = [r[0], scale * r[1]]
+    p = [z[0].copy(), z[1].copy()]
+    rz = first = _inner(r, z)
+    goal = first * min(1e-2, math.sqrt(first)) ** 2
+    for _ in range(300):
+        if rz <= goal:
+            break
+        hp = product(*p)
+        curvature = _inner(p, hp)
+        if curvature <= 0.0:
+            return None
+        step = rz / curvature
+        x = [x[i] + step * p[i] for i in (0, 1)]
+        r = [r[i] - step * hp[i] for i in (0, 1)]
+        z = [r[0], scale * r[1]]
+        rz, before = _inner(r, z), rz
+        p = [z[i] + rz / before * p[i] for i in (0, 1)]
+    return x
+
+
+def _inner(u, v):
+    return float(u[0] @ v[0] + (u[1] * v[1]).sum())
+
+
+def _rough_rule(widest, pole):
+    """A trapezoid rule good to about 1e-7, plenty for the derivative that a Newton step is solved with."""
+    h = min(0.9, 1.2 * pole / (math.pi * max(widest, 1e-300)))
+    z = h * np.arange(-math.ceil(6.0 / h), math.ceil(6.0 / h) + 1)
+    return z, h * np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
+
+
+def curvature_moments(target, m, t, n_threads):
+    """E[phi'' z^k], k = 0, 1, 2, for phi'' at m + t z."""
+    if target._link_name in ("exp", "poisson"):
+        c = (1.0 if target._link_name == "exp" else -1.0) * np.exp(m + 0.5 * t * t)
+        return c, c * t, c * (1.0 + t * t)
+    out = np.empty((3, len(m)))
+    sign = SOFTPLUS_SIGN.get(target._link_name, 0.0)
+    limit = WIDE if sign else WIDEST * target._pole
+    order = np.argsort(t)  # rows of like t share a rule
+    for start in range(0, len(m), ROWS):
+        rows = order[start : start + ROWS]
+        z, w = _rough_rule(min(t[rows].max(), limit), target._pole)
+        at = np.ascontiguousarray(m[rows] + np.multiply.outer(z, t[rows]))
+        v, s, c = np.empty_like(at), np.empty_like(at), np.empty_like(at)
+        _core.ridge.link_derivatives(at, target._y[rows], target._link.code, target._parameters, v, s, c, n_threads if at.size > 2**16 else 1)
+        out[:, rows] = np.stack([w, w * z, w * z * z]) @ c
+    far = t > limit
+    if sign and far.any():
+        u = (WIDE_NODES[:, None] - m[far]) / t[far]
+        density = sign * np.exp(-0.5 * u * u) / (math.sqrt(2.0 * math.pi) * t[far])
+        out[:, far] = [WIDE_WEIGHTS @ (density * u**k) for k in range(3)]
+    return out

@@ -1,0 +1,317 @@
+"""What a fit needs of a log density f: its moments under a Gaussian, in the Gaussian's own coordinates.
+
+For x = mean + L z the fit sees the gradient L^T E[grad f] and the precision L^T E[-Hess f] L.  Both are invariant to
+affine changes of x, well scaled whatever the scale and correlation of x, and equal to 0 and I at the optimum.  They come
+from one-dimensional integrals (`ExactMoments`, ridge targets) or from antithetic draws (`SampledMoments`, any target).
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import scipy
+
+from sbpfast import _core
+from sbpfast._forms import FullForm, scale_rows
+from sbpfast._means import RunningMean, group_cross, group_mean, group_sizes
+from sbpfast._streams import NOISE, normal_rows
+from sbpfast.gaussian import LOG_2PI
+from sbpfast.targets import NonFiniteTarget, Ridge, Target
+
+# Gauss-Hermite rules, and the largest t / (distance of the nearest singularity) for which each is exact to rounding;
+# beyond the last the trapezoid rule takes over
+RULE_SIZES = np.array([3, 4, 6, 8, 12, 16], dtype=np.intp)
+RULE_REACH = np.array([0.0045, 0.014, 0.043, 0.07, 0.125, 0.16])
+_RULES = [np.polynomial.hermite_e.hermegauss(int(k)) for k in RULE_SIZES]
+RULE_NODES = np.concatenate([nodes for nodes, _ in _RULES])
+RULE_WEIGHTS = np.concatenate([weights / weights.sum() for _, weights in _RULES])
+WIDE = 12.0  # t beyond which softplus is integrated against the logistic density instead
+WIDEST = 100.0  # t / (distance of the nearest singularity) beyond which other links are not integrated: NaN
+BLOCK = 1024  # draws, or rows of a design matrix, worked on at a time
+
+
+def _logistic_rule(n):
+    """The n-point Gauss rule of the logistic density, by Lanczos's method on a fine trapezoid rule."""
+    x = 0.1 * np.arange(-450, 451)
+    p = 0.1 * scipy.special.expit(x) * scipy.special.expit(-x)
+    basis, off_diagonal = [np.sqrt(p)], []
+    for k in range(n - 1):
+        v = x * basis[k]
+        for b in reversed(basis):
+            v = v - (b @ v) * b
+        off_diagonal.append(np.linalg.norm(v))
+        basis.append(v / off_diagonal[-1])
+    nodes, vectors = scipy.linalg.eigh_tridiagonal(np.zeros(n), off_diagonal)
+    return nodes, vectors[0] ** 2
+
+
+WIDE_NODES, WIDE_WEIGHTS = _logistic_rule(12)
+SOFTPLUS_SIGN = {"softplus": 1.0, "logistic": -1.0}
+
+
+class Moments(NamedTuple):
+    """Of a log density under N(mean, L L^T); the errors are 0 where the moments are exact."""
+
+    elbo: float  # E f + entropy, or f itself at a point
+    gradient: np.ndarray  # L^T E[grad f]
+    precision: np.ndarray  # L^T E[-Hess f] L
+    gradient_error: np.ndarray | float = 0.0
+    precision_error: np.ndarray | float = 0.0
+    ratios: np.ndarray | None = None  # group means of f - log q, for paired comparisons and the error of the ELBO
+
+    @property
+    def elbo_error(self) -> float:
+        if self.ratios is None:
+            return 0.0
+        return float(self.ratios.std(ddof=1) / math.sqrt(len(self.ratios)))
+
+    def finite(self) -> bool:
+        return bool(math.isfinite(self.elbo) and np.isfinite(self.gradient).all() and np.isfinite(self.precision).all())
+
+
+def entropy(chol) -> float:
+    """1/2 log det(2 pi e L L^T)."""
+    return 0.5 * len(chol) * (1.0 + LOG_2PI) + float(np.log(np.diagonal(chol)).sum())
+
+
+# -- ridge targets: one-dimensional integrals -------------------------------------------------------------------------
+
+
+class ExactMoments:
+    """Of a ridge target; deterministic."""
+
+    exact = True
+
+    def __init__(self, target: Ridge, n_threads: int):
+        self.target, self.n_threads = target, n_threads
+        self.counts = {"passes": 0}
+
+    @property
+    def dim(self) -> int:
+        return self.target.dim
+
+    def at(self, mean, chol) -> Moments:
+        """Under N(mean, L L^T)."""
+        value, gradient, precision = self._moments(mean, chol, 1.0)
+        return Moments(value + entropy(chol), gradient, precision)
+
+    def at_point(self, mean, chol) -> Moments:
+        """f itself and its derivatives at the mean, in the coordinates of L."""
+        return Moments(*self._moments(mean, chol, 0.0))
+
+    def _moments(self, mean, chol, spread):
+        self.counts["passes"] += 1
+        target, quad = self.target, self.target._quad
+        d = target.dim
+        gradient, curvature = np.empty(d), np.empty((d, d))
+        exponential = target._link_name in ("exp", "poisson")
+        with np.errstate(over="ignore", invalid="ignore"):
+            ridge_sum = whitened_moments if target._sparse else _core.fit.whitened_moments
+            value = ridge_sum(
+                target._a, target._offset, target._y, target._weights, target._link.code, target._parameters, target._pole,
+                exponential, float(target._link_name == "poisson"), RULE_SIZES, RULE_REACH, RULE_NODES, RULE_WEIGHTS,
+                SOFTPLUS_SIGN.get(target._link_name, 0.0), WIDE_NODES, WIDE_WEIGHTS, WIDE, WIDEST,
+                mean, chol, spread, gradient, curvature, self.n_threads,
+            )  # fmt: skip
+            r = mean - quad.mean
+            p_r = quad.apply(r)
+            p_chol = quad.precision @ chol if quad.precision.ndim == 2 else np.broadcast_to(quad.precision, d)[:, None] * chol
+            value += quad.constant - 0.5 * float(r @ p_r + spread * (chol * p_chol).sum())
+            return value, gradient - chol.T @ p_r, chol.T @ p_chol - curvature
+
+    def diagonal_curvature(self, mean) -> np.ndarray:
+        """The diagonal of -Hess f at a point, which sets the scale of the first coordinates."""
+        diagonal = np.zeros(self.dim)
+        target = self.target
+        for rows in target._row_blocks(1):
+            _, _, c = target._derivatives(mean[None], rows, self.n_threads)
+            a = target._a[rows]
+            diagonal -= (a * a).T @ c[0]
+        precision = target._quad.precision
+        return diagonal + (np.diagonal(precision) if precision.ndim == 2 else precision)
+
+    def every(self, stride) -> ExactMoments:
+        """The same with every stride-th row, counted stride times: a cheap stand-in far from the optimum."""
+        t = self.target
+        rows = slice(None, None, stride)
+        part = Ridge.__new__(Ridge)
+        part.__dict__.update(t.__dict__)
+        part._a, part._offset, part._y = t._a[rows], t._offset[rows].copy(), t._y[rows].copy()
+        part._a = part._a if t._sparse else np.ascontiguousarray(part._a)
+        part._weights = t._weights[rows] * (t._weights.sum() / t._weights[rows].sum())
+        part._rows = part._a.shape[0]
+        return ExactMoments(part, self.n_threads)
+
+
+def quadrature(widest, pole, sizes=RULE_SIZES, reach=RULE_REACH, nodes=RULE_NODES, node_weights=RULE_WEIGHTS):
+    """Nodes z and weights for E phi(m + t z), t up to `widest`: the smallest rule that is exact to rounding."""
+    rule = int(np.searchsorted(reach * pole, widest))
+    if rule < len(sizes):
+        part = slice(int(sizes[:rule].sum()), int(sizes[: rule + 1].sum()))
+        return nodes[part], node_weights[part]
+    h = min(0.7, 0.4 * pole / (math.pi * widest))
+    z = h * np.arange(-math.ceil(8.4 / h), math.ceil(8.4 / h) + 1)
+    return z, h * np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
+
+
+def whitened_moments(
+    a, offset, y, weights, link, params, pole, exponential, lift, sizes, reach, nodes, node_weights,
+    sign, wide_nodes, wide_weights, wide, widest, mean, factor, spread, gradient, curvature, n_threads,
+):  # fmt: skip
+    """The kernel of the same name, readable, and for sparse rows: fills gradient and curvature, returns E f."""
+    gradient[:] = 0.0
+    curvature[:] = 0.0
+    total = 0.0
+    for start in range(0, a.shape[0], BLOCK):
+        rows = slice(start, start + BLOCK)
+        forms = np.ascontiguousarray(a[rows] @ factor)
+        m, t = a[rows] @ mean + offset[rows], spread * np.sqrt((forms * forms).sum(axis=1))
+        if exponential:
+            z, w = np.zeros(1), np.ones(1)
+            m = m + 0.5 * t * t
+        else:
+            limit = wide if sign else widest * pole
+            z, w = quadrature(min(t.max(), limit), pole, sizes, reach, nodes, node_weights)
+        at = np.ascontiguousarray(m + np.multiply.outer(z, 0.0 * t if exponential else t))
+        v, s, c = np.empty_like(at), np.empty_like(at), np.empty_like(at)
+        _core.ridge.link_derivatives(at, y[rows], link, params, v, s, c, n_threads)
+        value, slope, bend = w @ v, w @ s, w @ c
+        if exponential:
+            value = value - lift * y[rows] * 0.5 * t * t
+        elif (far := t > limit).any():
+            value[far], slope[far], bend[far] = math.nan, math.nan, math.nan
+            if sign:
+                u = (m[far] - wide_nodes[:, None]) / t[far]
+                pdf, cdf = np.exp(-0.5 * u * u) / math.sqrt(2.0 * math.pi), scipy.special.ndtr(u)
+                linear = y[rows][far] if sign < 0 else 0.0
+                value[far] = sign * (wide_weights @ (t[far] * (u * cdf + pdf))) + linear * m[far]
+                slope[far] = sign * (wide_weights @ cdf) + linear
+                bend[far] = sign * (wide_weights @ pdf) / t[far]
+        total += float(weights[rows] @ value)
+        gradient += forms.T @ (weights[rows] * slope)
+        curvature += forms.T @ scale_rows(forms, weights[rows] * bend)
+    return total
+
+
+# -- any target: antithetic draws -------------------------------------------------------------------------------------
+
+
+class SampledMoments:
+    """From n antithetic draws x = mean + L z, the same z whatever mean and L.
+
+    With Hessians the precision is Price's, E[-L^T H L].  With gradients g alone it is Stein's identity less the
+    Gaussian's own score, whose expectation is known: I - E sym[z (L^T g + z)^T].  Near the optimum L^T g + z is small,
+    so the noise vanishes with it.
+    """
+
+    exact = False
+
+    def __init__(self, target: Target, hessian: bool, key, n: int, n_threads: int, counts: dict):
+        self.target, self.hessian, self.n, self.n_threads, self.counts = target, hessian, n, n_threads, counts
+        self.key = key
+
+    @property
+    def dim(self) -> int:
+        return self.target.dim
+
+    def at(self, mean, chol) -> Moments:
+        """Under N(mean, L L^T)."""
+        d, n = self.dim, self.n
+        m = max(2, 1 << ((n // 64).bit_length() - 1)) if n >= 128 else 2
+        block = max(m, min(BLOCK, n))
+        gradient, precision = RunningMean(), RunningMean()
+        ratios = []
+        log_normaliser = 0.5 * d * LOG_2PI + float(np.log(np.diagonal(chol)).sum())
+        for start in range(0, n, block):
+            stop = min(start + block, n)
+            z = normal_rows(self.key, NOISE, start, stop, d, True, self.n_threads)
+            x = z @ chol.T + mean
+            f, g = self._value_and_grad(x)
+            sizes, g = group_sizes(len(z), m), g @ chol
+            gradient.add(group_mean(g, m), sizes)
+            precision.add(self._precisions(x, z, g, chol, m), sizes)
+            ratios.append(group_mean(f + 0.5 * (z * z).sum(axis=1) + log_normaliser, m))
+        groups = np.concatenate(ratios)
+        return Moments(
+            float(groups.mean()), gradient.mean, precision.mean,
+            gradient.standard_error(), precision.standard_error(), groups,
+        )  # fmt: skip
+
+    def _precisions(self, x, z, g, chol, m):
+        if self.hessian:
+            self.counts["hessians"] += len(x)
+            return -(chol.T @ self.target._hess_means(x, m, FullForm) @ chol)
+        cross = group_cross(z, g + z, m)
+        return np.eye(self.dim) - 0.5 * (cross + cross.swapaxes(-1, -2))
+
+    def _value_and_grad(self, x):
+        self.counts["values"] += len(x)
+        self.counts["gradients"] += len(x)
+        return self.target._value_and_grad(np.ascontiguousarray(x))
+
+    def at_point(self, mean, chol) -> Moments:
+        """f and its derivatives at the mean; Hessians missing from the target become differences of gradients."""
+        f, g = self._value_and_grad(mean[None])
+        if self.hessian:
+            self.counts["hessians"] += 1
+            h = -(chol.T @ self.target._hess(np.ascontiguousarray(mean[None]))[0] @ chol)
+        else:
+            step = 0.01  # of a standard deviation
+            points = np.concatenate([mean + step * chol.T, mean - step * chol.T])
+            _, gradients = self._value_and_grad(points)
+            h = (gradients[self.dim :] - gradients[: self.dim]) @ chol / (2.0 * step)
+        return Moments(float(f[0]), chol.T @ g[0], 0.5 * (h + h.T))
+
+    def diagonal_curvature(self, mean) -> np.ndarray:
+        """The diagonal of -Hess f at a point, which sets the scale of the first coordinates."""
+        if self.hessian:
+            self.counts["hessians"] += 1
+            return -np.diagonal(self.target._hess(np.ascontiguousarray(mean[None]))[0])
+        steps = 1e-4 * np.maximum(1.0, np.abs(mean))
+        shift = np.diag(steps)
+        _, gradients = self._value_and_grad(np.concatenate([mean + shift, mean - shift]))
+        return (np.diagonal(gradients[self.dim :]) - np.diagonal(gradients[: self.dim])) / (2.0 * steps)
+
+
+class Sampler:
+    """Makes `SampledMoments` of any size; every size has its own independent draws."""
+
+    def __init__(self, target: Target, hessian: bool, key, n_threads: int):
+        self.target, self.hessian, self.key, self.n_threads = target, hessian, key, n_threads
+
+    @cached_property
+    def counts(self) -> dict:
+        return {"values": 0, "gradients": 0, "hessians": 0}
+
+    def draws(self, n) -> SampledMoments:
+        key = self.key.copy()
+        key[0] ^= np.uint64(n)
+        return SampledMoments(self.target, self.hessian, key, n, self.n_threads, self.counts)
+
+
+def try_at(moments, mean, chol) -> Moments | None:
+    """The moments, or None where they are not finite: a step that went too far."""
+    try:
+        result = moments(mean, chol)
+    except NonFiniteTarget:
+        return None
+    return result if result.finite() else None
+
+
+def upper_factor(precision) -> np.ndarray:
+    """The upper triangular U with P = U U^T; LinAlgError unless P is positive definite."""
+    return np.linalg.cholesky(precision[::-1, ::-1])[::-1, ::-1]
+
+
+def solved(upper, v) -> np.ndarray:
+    """P^-1 v for P = U U^T."""
+    half = scipy.linalg.solve_triangular(upper, v, check_finite=False)
+    return scipy.linalg.solve_triangular(upper, half, trans="T", check_finite=False)
+
+
+def refactored(chol, upper) -> np.ndarray:
+    """The lower factor L' = L U^-T, with (L' L'^T)^-1 = L^-T P L^-1 for a precision P = U U^T in the coordinates of L."""
+    return np.tril(scipy.linalg.solve_triangular(upper, chol.T, check_finite=False).T)

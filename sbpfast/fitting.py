@@ -1,0 +1,544 @@
+"""fit: the best Gaussian approximation of a log density, when to stop, and whether to trust it.
+
+The steps are natural gradients from Bonnet's and Price's theorems (`_natural.py`), from one-dimensional integrals or
+antithetic draws (`_whitened.py`); `Fit` holds the answer and judges it by importance sampling (`_psis.py`).
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import scipy
+
+from sbpfast import _checks, _core, _psis
+from sbpfast._natural import STRUCTURES, ImproperDensity, NaturalFit, find_start
+from sbpfast._streams import stream_key
+from sbpfast._whitened import ExactMoments, Sampler
+from sbpfast.gaussian import CholeskyGaussian, DiagonalGaussian, Gaussian, LowRankGaussian, GaussianBase
+from sbpfast.targets import NonFiniteTarget, Ridge, Target
+
+__all__ = ["Fit", "FitStep", "FitWarning", "ImproperDensity", "fit"]
+
+ESTIMATORS = ("auto", "exact", "price", "stein")
+UNRELIABLE = 0.7  # k-hat above which importance sampling cannot repair the moments (Vehtari et al. 2024)
+IMPORTANCE_DRAWS = 2048
+SECOND_LOOK = 32768  # draws before a k-hat above that is believed
+MOST_WORK = 2 * 10**9  # evaluations of a link function for them
+CHEAP = 4 * 10**6  # evaluations of a link function that are spent on the diagnostics without being asked
+SUBSAMPLE_ROWS = 40000  # a ridge target with more rows starts from a sixteenth of them
+VERSION = 1  # of the saved format
+
+
+class FitWarning(UserWarning):
+    """A fit that did not converge, or whose Gaussian is a poor approximation."""
+
+
+class FitStep(NamedTuple):
+    """What a callback sees after each step."""
+
+    n_iter: int
+    elbo: float
+    residual: float
+    n_samples: int  # draws behind the step; 0 for exact moments
+    mean: np.ndarray
+
+
+def fit(
+    target: Target,
+    q0=None,
+    *,
+    structure: str = "full",
+    rank: int | None = None,
+    estimator: str = "auto",
+    tol: float | None = None,
+    max_iter: int = 200,
+    max_samples: int = 65536,
+    rng=None,
+    n_threads: int | None = None,
+    progress: bool = False,
+    callback: Callable[[FitStep], object] | None = None,
+) -> Fit:
+    """The Gaussian q that maximises the ELBO E_q[f] + entropy(q), for a log density f.
+
+    There is no learning rate.  Each step takes the precision to E[-Hess f] and the mean by cov E[grad f] (a natural
+    gradient step of rate 1), shorter or in the form of Lin, Schmidt & Khan (2020) where that would lower the ELBO or
+    leave the positive definite matrices.  The result does not depend on how the parameters are scaled or correlated.
+
+    Parameters
+    ----------
+    target : Target
+        f, up to a constant, with a value and a gradient.  With a Hessian fewer draws are needed; ridge targets
+        (the regressions) need none.
+    q0 : Gaussian, Fit or None
+        Where to start.  None: the Laplace approximation at a mode, searched for from the zero vector.  A `Fit` (of the
+        same target and settings) is continued, bit for bit as if it had never stopped.
+    structure : {"full", "diagonal", "low_rank"}
+        Of the covariance.
+    rank : int, optional
+        Columns k of U in diag + U U^T, for "low_rank"; 5 by default, or d if that is less.
+    estimator : {"auto", "exact", "price", "stein"}
+        "exact": one-dimensional integrals, ridge targets only.  "price": E[Hess f] from draws.  "stein": from gradients
+        alone, E[-Hess f] = cov^-1 - E of an expression that vanishes at the optimum.  "auto": the first that applies.
+    tol : float, optional
+        Of the residual r = |L^T E[grad f]| + |I - L^T E[-Hess f] L|_F, cov = L L^T, in which the KL divergence from the
+        optimum is about r^2/4 to r^2/2.  Default 1e-8 for exact moments (1e-6 for low rank), else 0.02: draws are added until the standard
+        error of r falls below it.
+    max_iter : int
+        Most natural-gradient steps.
+    max_samples : int
+        Most draws a step.
+    rng : None, int, SeedSequence, BitGenerator or Generator
+        Source of the draws, see SPEC 7.
+    n_threads : int, optional
+        None means all usable cores.
+    progress : bool
+        Show the steps: with tqdm where it is installed, else as lines on standard error.
+    callback : callable, optional
+        Called with a `FitStep` after each step; a true result stops the fit.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    TypeError, ValueError
+        Wrong kinds or dimensions; a target without value or gradient.
+    ImproperDensity
+        A ValueError: f has no best Gaussian because it cannot be normalised.
+    NonFiniteTarget
+        f or a derivative is not finite where the fit starts.
+
+    Warns
+    -----
+    FitWarning
+        The fit did not converge, or k-hat is above 0.7.
+
+    References
+    ----------
+    Khan & Rue (2023), The Bayesian learning rule, JMLR 24.  Lin, Schmidt & Khan (2020), Handling the positive-definite
+    constraint in the Bayesian learning rule, ICML.  Opper & Archambeau (2009), The variational Gaussian approximation
+    revisited, Neural Computation 21.
+
+    Examples
+    --------
+    >>> import numpy as np, sbpfast as sb
+    >>> X, y = np.array([[1.0, -1.0], [1.0, 0.5], [1.0, 2.0]]), np.array([0.0, 1.0, 1.0])
+    >>> sb.fit(sb.targets.logistic_regression(X, y, prior_scale=1.0)).q.mean.round(4)
+    array([0.1794, 0.5741])
+    """
+    exact = _check_target(target, estimator)
+    _checks.choice("structure", structure, STRUCTURES)
+    rank = _checked_rank(rank, structure, target.dim)
+    tol = (0.02 if not exact else 1e-6 if structure == "low_rank" else 1e-8) if tol is None else _checks.scalar("tol", tol, above=0.0)
+    max_iter, max_samples = _checks.count("max_iter", max_iter, 0), _checks.count("max_samples", max_samples)
+    n_threads = _core.effective_threads(n_threads)
+    key = stream_key(rng)
+    hessian = estimator != "stein" and target._has("hess")
+    source = ExactMoments(target, n_threads) if exact else Sampler(target, hessian, key, n_threads)
+    if isinstance(q0, Fit):
+        loop = q0._continued(source, structure, tol, max_samples)
+    else:
+        mean, chol = _start(source, q0)
+        loop = NaturalFit(source, mean, STRUCTURES[structure].start(chol, rank), tol, max_samples)
+    with _Watch(progress, callback) as watch:
+        loop.run(max_iter, watch)
+    result = Fit._of(loop, structure, target, key)
+    if not loop.converged and not watch.stopped:
+        warnings.warn(f"{loop.message[0].upper()}{loop.message[1:]}.", FitWarning, stacklevel=2)
+    if not isinstance(target, Ridge) or target._rows * IMPORTANCE_DRAWS <= CHEAP:
+        result._diagnose(stacklevel=3)
+    return result
+
+
+def _check_target(target, estimator):
+    """Whether the moments will be exact."""
+    if not isinstance(target, Target):
+        raise TypeError(f"target must be a sbpfast.Target, got {type(target).__name__}")
+    _checks.choice("estimator", estimator, ESTIMATORS)
+    missing = [name for name in ("value", "grad") if not target._has(name)]
+    if missing:
+        raise ValueError(f"fit needs {' and '.join(missing)} of the target, which has none")
+    if estimator == "exact" and not isinstance(target, Ridge):
+        raise ValueError("estimator 'exact' needs a ridge target (sbpfast.targets.ridge, quadratic or a regression)")
+    if estimator == "price" and not target._has("hess"):
+        raise ValueError("estimator 'price' needs hess or hvp of the target, which has none")
+    return estimator in ("auto", "exact") and isinstance(target, Ridge)
+
+
+def _checked_rank(rank, structure, d):
+    if structure != "low_rank":
+        if rank is not None:
+            raise ValueError(f"rank belongs to structure 'low_rank', got structure {structure!r}")
+        return None
+    rank = min(5, d) if rank is None else _checks.count("rank", rank)
+    if rank > d:
+        raise ValueError(f"rank must be at most the dimension {d}, got {rank}")
+    return rank
+
+
+def _start(source, q0):
+    """Mean and lower factor to start from."""
+    if q0 is not None:
+        if not isinstance(q0, GaussianBase):
+            raise TypeError(f"q0 must be a Gaussian of sbpfast, a Fit or None, got {type(q0).__name__}")
+        if q0.dim != source.target.dim:
+            raise ValueError(f"q0 must have the dimension of the target, {source.target.dim}, got {q0.dim}")
+        return np.array(q0.mean), np.array(q0.to_cholesky().chol)
+    zero = np.zeros(source.target.dim)
+    if isinstance(source, Sampler):
+        return find_start(source.draws(1), zero)
+    rows = source.target._rows
+    if rows >= SUBSAMPLE_ROWS and rows >= 400 * len(zero):
+        return find_start(source.every(16), zero)
+    return find_start(source, zero)
+
+
+class _Watch:
+    """Progress and callback: called after each step, true to stop."""
+
+    def __init__(self, progress, callback):
+        if callback is not None and not callable(callback):
+            raise TypeError(f"callback must be callable, got {type(callback).__name__}")
+        self.progress, self.callback, self.stopped, self._bar = progress, callback, False, None
+
+    def __enter__(self):
+        if self.progress:
+            try:
+                from tqdm.auto import tqdm
+            except ImportError:
+                pass
+            else:
+                self._bar = tqdm(desc="fit", unit=" steps")
+        return self
+
+    def __exit__(self, *exception):
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, loop, here):
+        step = FitStep(loop.n_iter, here.elbo, loop.residual_trace[-1], loop.n, loop.mean)
+        if self._bar is not None:
+            self._bar.update()
+            self._bar.set_postfix_str(f"ELBO {step.elbo:.6g}, residual {step.residual:.1e}")
+        elif self.progress:
+            print(f"fit: step {step.n_iter}, ELBO {step.elbo:.6g}, residual {step.residual:.1e}", file=sys.stderr)
+        self.stopped = self.callback is not None and bool(self.callback(step))
+        return self.stopped
+
+
+class Fit:
+    """A Gaussian fitted to a log density, and how well it fits.
+
+    Attributes
+    ----------
+    q : Gaussian, DiagonalGaussian or LowRankGaussian
+    elbo, elbo_stderr : float
+        The evidence lower bound at q, and its standard error (0 where it is exact).
+    elbo_trace, residual_trace : numpy.ndarray
+        At the start and after every step.
+    converged : bool
+    n_iter : int
+        Natural-gradient steps taken.
+    message : str
+        Why the fit stopped, in words.
+    n_samples : int
+        Draws behind the last step; 0 for exact moments.
+    counts : dict of str to int
+        Evaluations of the target by kind: "passes" over the data for exact moments, else "values", "gradients" and
+        "hessians", one a point.  The importance sampling is not in it.
+
+    Notes
+    -----
+    ``khat``, ``ess``, ``log_evidence``, ``kl_gap`` and the ``psis_`` moments come from one importance sample from q,
+    drawn when the first of them is asked for (already by `fit` where it costs little).
+    """
+
+    def __init__(self, *, q, structure, elbo, elbo_stderr, converged, message, counts, key, state, target=None):
+        self.q, self.structure = q, structure
+        self.elbo, self.elbo_stderr = float(elbo), float(elbo_stderr)
+        self.converged, self.message, self.counts = bool(converged), str(message), dict(counts)
+        self._key, self._state, self._target = key, state, target
+        self._importance: dict | None = None
+
+    @classmethod
+    def _of(cls, loop, structure, target, key):
+        here = loop.last
+        return cls(
+            q=loop.shape.gaussian(loop.mean), structure=structure, elbo=here.elbo, elbo_stderr=here.elbo_error,
+            converged=loop.converged, message=loop.message, counts=loop.source.counts, key=key, state=loop.state(),
+            target=target,
+        )  # fmt: skip
+
+    def _continued(self, source, structure, tol, max_samples):
+        """The loop this fit came from, in the state it stopped in."""
+        if structure != self.structure:
+            raise ValueError(f"a fit continues in its own structure, {self.structure!r}, got {structure!r}")
+        if source.target.dim != self.q.dim:
+            raise ValueError(f"q0 must have the dimension of the target, {source.target.dim}, got {self.q.dim}")
+        arrays = {name[6:]: array for name, array in self._state.items() if name.startswith("shape_")}
+        loop = NaturalFit(source, self._state["mean"], STRUCTURES[structure](**arrays), tol, max_samples)
+        loop.restore(self._state)
+        if isinstance(source, Sampler):
+            source.key = self._key
+        return loop
+
+    @property
+    def elbo_trace(self) -> np.ndarray:
+        return self._state["elbo_trace"]
+
+    @property
+    def residual_trace(self) -> np.ndarray:
+        return self._state["residual_trace"]
+
+    @property
+    def n_iter(self) -> int:
+        return int(self._state["counters"][NaturalFit.COUNTERS.index("n_iter")])
+
+    @property
+    def n_samples(self) -> int:
+        return int(self._state["counters"][NaturalFit.COUNTERS.index("n")])
+
+    # importance sampling
+
+    def _diagnose(self, n_samples=None, key=None, stacklevel=2):
+        if self._target is None:
+            raise ValueError("this fit was loaded without its diagnostics and has no target; call diagnose(target=...)")
+        key = self._key ^ np.uint64(0x9E3779B97F4A7C15) if key is None else key  # draws the fit has not seen
+        try:
+            self._importance = self._importance_sample(n_samples or IMPORTANCE_DRAWS, key)
+            if n_samples is None and self._importance["khat"] > UNRELIABLE:
+                # few draws can mistake the edge of a plateau for a tail: look further out before saying so
+                rows = self._target._rows if isinstance(self._target, Ridge) else 1
+                more = min(SECOND_LOOK, MOST_WORK // max(rows, 1))
+                if more > IMPORTANCE_DRAWS:
+                    self._importance = self._importance_sample(more, key)
+        except NonFiniteTarget as error:
+            nan = np.full(self.q.dim, math.nan)
+            self._importance = dict(khat=math.inf, ess=0.0, n=0, log_evidence=math.nan, log_evidence_stderr=math.nan, mean=nan, sd=nan, weights=np.zeros(0))
+            warnings.warn(f"The fit cannot be checked by importance sampling: {error}.", FitWarning, stacklevel=stacklevel)
+            return
+        if not self._trusted():
+            warnings.warn(
+                f"The Gaussian is a poor approximation: Pareto k-hat is {self._importance['khat']:.2f}, above {UNRELIABLE}, so its "
+                "moments may be wrong and importance weights cannot repair them. Transform the parameters (logarithms of "
+                "scales, non-centred effects), use more data or a tighter prior, or run Markov chain Monte Carlo.",
+                FitWarning,
+                stacklevel=stacklevel,
+            )
+
+    def _importance_sample(self, n, key):
+        x = self.q._draw(key, 0, n, False, _core.effective_threads()).x
+        result = _psis.smooth(self._target._value(x) - self.q.log_prob(x))
+        weights = np.exp(result.log_weights)
+        mean = weights @ x
+        return {
+            "khat": result.khat, "ess": result.ess, "n": n,
+            "log_evidence": result.log_mean, "log_evidence_stderr": result.log_mean_error,
+            "mean": mean, "sd": np.sqrt(weights @ (x - mean) ** 2), "weights": weights,
+        }  # fmt: skip
+
+    def _trusted(self):
+        """k-hat is low, or the weights are so equal that their tail is of no consequence (moments right to 0.1 sd)."""
+        return self._importance["khat"] <= UNRELIABLE or self._importance["ess"] > 0.99 * self._importance["n"]
+
+    def diagnose(self, n_samples: int = 4096, *, rng=None, target: Target | None = None) -> Fit:
+        """Draw the importance sample anew; returns self.
+
+        Parameters
+        ----------
+        n_samples : int
+            More draws make k-hat and the PSIS moments more precise.
+        rng : None, int, SeedSequence, BitGenerator or Generator
+        target : Target, optional
+            The log density, for a fit that was loaded from a file.
+        """
+        n_samples = _checks.count("n_samples", n_samples, 25)
+        if target is not None:
+            if not isinstance(target, Target) or target.dim != self.q.dim:
+                raise ValueError(f"target must be a Target of dimension {self.q.dim}")
+            self._target = target
+        self._diagnose(n_samples, stream_key(rng), stacklevel=3)
+        return self
+
+    def _importance_result(self, name):
+        if self._importance is None:
+            self._diagnose(stacklevel=4)
+        return self._importance[name]
+
+    @property
+    def khat(self) -> float:
+        """The Pareto shape of the importance ratios exp(f)/q: below 0.5 good, above 0.7 not to be trusted."""
+        return self._importance_result("khat")
+
+    @property
+    def ess(self) -> float:
+        """Effective sample size of the importance sample."""
+        return self._importance_result("ess")
+
+    @property
+    def log_evidence(self) -> float:
+        """log of the integral of exp(f), by importance sampling."""
+        return self._importance_result("log_evidence")
+
+    @property
+    def log_evidence_stderr(self) -> float:
+        """Standard error of ``log_evidence``; not to be trusted where k-hat is above 0.7."""
+        return self._importance_result("log_evidence_stderr")
+
+    @property
+    def kl_gap(self) -> float:
+        """KL(q || p) = log_evidence - elbo."""
+        return self.log_evidence - self.elbo
+
+    @property
+    def psis_mean(self) -> np.ndarray:
+        """Mean of x, corrected by Pareto smoothed importance sampling, (d,)."""
+        return self._importance_result("mean")
+
+    @property
+    def psis_sd(self) -> np.ndarray:
+        """Standard deviations of x, corrected by Pareto smoothed importance sampling, (d,)."""
+        return self._importance_result("sd")
+
+    @property
+    def importance_weights(self) -> np.ndarray:
+        """Pareto smoothed importance weights of the draws from q behind the diagnostics; they sum to 1."""
+        return self._importance_result("weights")
+
+    # reading and showing
+
+    def sample(self, n: int, *, rng=None) -> np.ndarray:
+        """Draw n points from q, (n, d)."""
+        return self.q.sample(n, rng=rng)
+
+    def summary(self, names=None, *, level: float = 0.95) -> Summary:
+        """A table: for each parameter mean, sd, interval, probability of being positive, PSIS-corrected mean and sd.
+
+        Parameters
+        ----------
+        names : sequence of str, optional
+            x[0], x[1], ... by default.
+        level : float
+            Probability of the central interval.
+        """
+        names = self._names(names)
+        if not 0.0 < _checks.scalar("level", level) < 1.0:
+            raise ValueError(f"level must lie between 0 and 1, got {level}")
+        mean, sd = self.q.mean, np.sqrt(self.q._variances())
+        half = scipy.special.ndtri(0.5 + 0.5 * level) * sd
+        columns = {
+            "mean": mean, "sd": sd, "low": mean - half, "high": mean + half, "P(>0)": scipy.special.ndtr(mean / sd),
+            "psis mean": self.psis_mean, "psis sd": self.psis_sd,
+        }  # fmt: skip
+        return Summary(names, columns, level, self._headline())
+
+    def _headline(self):
+        error = f" +- {self.elbo_stderr:.2g}" if self.elbo_stderr else ""
+        lines = [f"Gaussian fit ({self.structure} covariance), {self.n_iter} steps; {self.message}", f"ELBO {self.elbo:.6g}{error}"]
+        if self._importance is not None:
+            verdict = "good" if self.khat <= 0.5 else "fair" if self._trusted() else "not to be trusted"
+            lines[1] += (
+                f", log evidence {self.log_evidence:.6g} +- {self.log_evidence_stderr:.2g}; "
+                f"Pareto k-hat {self.khat:.2f} ({verdict}), effective sample size {self.ess:.0f}"
+            )
+        return "\n".join(lines)
+
+    def __repr__(self):
+        return self._headline()
+
+    def _names(self, names):
+        if names is None:
+            return [f"x[{i}]" for i in range(self.q.dim)]
+        names = [str(name) for name in names]
+        if len(names) != self.q.dim:
+            raise ValueError(f"names must have {self.q.dim} entries, one a parameter, got {len(names)}")
+        return names
+
+    def to_arviz(self, names=None, *, n_samples: int = 4000, rng=None):
+        """Draws from q as an ArviZ ``InferenceData`` (or ``DataTree``), one variable a name; needs arviz."""
+        import arviz
+
+        x = self.sample(n_samples, rng=rng)
+        if names is None:
+            posterior = {"x": x[None]}
+        else:
+            posterior = {name: x[None, :, i] for i, name in enumerate(self._names(names))}
+        if int(arviz.__version__.split(".")[0]) >= 1:
+            return arviz.from_dict({"posterior": posterior})
+        return arviz.from_dict(posterior=posterior)
+
+    def plot(self, path=None, names=None):
+        """A page with the ELBO trace, the marginals and k-hat, as a matplotlib figure; saved where a path is given."""
+        from sbpfast._fit_page import draw
+
+        return draw(self, path, self._names(names))
+
+    # files
+
+    def save(self, path) -> None:
+        """Save to an .npz file; diagnostics not computed yet are computed first."""
+        if self._importance is None and self._target is not None:
+            self._diagnose(stacklevel=3)
+        arrays = {f"state_{name}": array for name, array in self._state.items()}
+        arrays |= {f"q_{name}": np.asarray(value) for name, value in self.q._parameters().items()}
+        arrays |= {f"importance_{name}": np.asarray(value) for name, value in (self._importance or {}).items()}
+        arrays |= {f"count_{name}": np.asarray(value) for name, value in self.counts.items()}
+        with open(path, "wb") as file:
+            np.savez(
+                file, version=VERSION, family=type(self.q).__name__, structure=self.structure, elbo=self.elbo,
+                elbo_stderr=self.elbo_stderr, converged=self.converged, message=self.message, key=self._key, **arrays,
+            )  # fmt: skip
+
+    @classmethod
+    def load(cls, path) -> Fit:
+        """Read a fit that was saved; it can be continued by passing it to `fit` as q0."""
+        with np.load(path, allow_pickle=False) as file:
+            saved = dict(file)
+        if "version" not in saved or "family" not in saved:
+            raise ValueError(f"{path} does not hold a saved fit")
+        if int(saved["version"]) > VERSION:
+            raise ValueError(f"{path} was saved by a newer version of sbpfast")
+
+        def part(prefix):
+            return {name[len(prefix) :]: array for name, array in saved.items() if name.startswith(prefix)}
+
+        result = cls(
+            q=FAMILIES[str(saved["family"])](**part("q_")), structure=str(saved["structure"]), elbo=saved["elbo"],
+            elbo_stderr=saved["elbo_stderr"], converged=saved["converged"], message=saved["message"], key=saved["key"],
+            counts={name: int(value) for name, value in part("count_").items()}, state=part("state_"),
+        )  # fmt: skip
+        importance = part("importance_")
+        if importance:
+            result._importance = {name: array if array.ndim else float(array) for name, array in importance.items()}
+        return result
+
+
+FAMILIES = {family.__name__: family for family in (Gaussian, CholeskyGaussian, DiagonalGaussian, LowRankGaussian)}
+
+
+class Summary:
+    """A table of parameters; ``names``, ``columns`` (a dict of arrays) and a text form."""
+
+    def __init__(self, names, columns, level, headline):
+        self.names, self.columns, self.level, self.headline = names, columns, level, headline
+
+    def __getitem__(self, column) -> np.ndarray:
+        return self.columns[column]
+
+    def __str__(self):
+        width = max(9, *(len(name) for name in self.names))
+        titles = {"low": f"{50 * (1 - self.level):.3g}%", "high": f"{50 * (1 + self.level):.3g}%"}
+        head = " " * width + "".join(f"{titles.get(title, title):>12}" for title in self.columns)
+        rows = [
+            f"{name:<{width}}" + "".join(f"{column[i]:12.3f}" if title == "P(>0)" else f"{column[i]:12.5g}" for title, column in self.columns.items())
+            for i, name in enumerate(self.names)
+        ]
+        return "\n".join([self.headline, head, *rows])
+
+    __repr__ = __str__
