@@ -8,6 +8,7 @@ many there are or which thread works on them, and memory does not grow with the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 
 import numpy as np
@@ -203,6 +204,8 @@ def _wanted(wrt, distribution):
     names = distribution._names
     if wrt is None:
         return names
+    if not isinstance(wrt, str | Iterable):
+        raise TypeError(f"wrt must be a sequence of parameter names, got {type(wrt).__name__}")
     wrt = (wrt,) if isinstance(wrt, str) else tuple(wrt)
     for name in wrt:
         if name not in names:
