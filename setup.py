@@ -22,7 +22,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 CORE = Path("sbpfast/_core")
-TOPICS = ("elementary", "random", "contract", "ridge", "fit")  # sbpfast/_core/<topic>.pxi
+TOPICS = ("elementary", "random", "contract", "ridge", "weights", "special", "draws", "statistics", "rbm", "fit")
 DEBUG = os.environ.get("SBPFAST_DEBUG") == "1"
 COVERAGE = os.environ.get("SBPFAST_COVERAGE") == "1"
 
@@ -70,9 +70,22 @@ def extension(name, source, flags):
 
 
 class BuildExt(build_ext):
-    """Adds the OpenMP flags that this compiler and linker are seen to take."""
+    """Adds the OpenMP flags that this compiler and linker are seen to take, and builds in parallel.
+
+    The modules are also copied beside their sources: `python -m sbpfast` in the root of the repository imports the package
+    from there, whatever is installed.
+    """
 
     PROBE = "#include <omp.h>\nint main(void) { int n = 0;\n#pragma omp parallel reduction(+:n)\nn += 1;\nreturn n < 1; }\n"
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
+
+    def run(self):
+        super().run()
+        if not self.inplace:
+            self.copy_extensions_to_source()
 
     def build_extensions(self):
         flags = self.openmp_flags()
@@ -119,7 +132,7 @@ setup(
         extensions,
         compiler_directives=directives,
         include_path=[str(CORE)],
-        nthreads=0,
+        nthreads=os.cpu_count() or 1,
         show_all_warnings=DEBUG,
     ),
     cmdclass={"build_ext": BuildExt},

@@ -7,10 +7,11 @@
 1.612118
 """
 
-from sbpfast import contract, targets
+from sbpfast import contract, expfam, special, targets
 from sbpfast._config import show_config
 from sbpfast._streams import standard_normal
 from sbpfast.estimate import Estimate, expectation_grad
+from sbpfast.expfam import MLEDoesNotExist
 from sbpfast.fitting import Fit, FitStep, FitWarning, ImproperDensity, fit
 from sbpfast.gaussian import (
     CholeskyGaussian,
@@ -20,6 +21,7 @@ from sbpfast.gaussian import (
     LowRankPrecisionGaussian,
     NaturalGaussian,
 )
+from sbpfast.rbm import GaussianBernoulliRBM, TrainingDiverged
 from sbpfast.regression import (
     BayesianLinearRegression,
     BayesianLogisticRegression,
@@ -44,16 +46,21 @@ __all__ = [
     "FitStep",
     "FitWarning",
     "Gaussian",
+    "GaussianBernoulliRBM",
     "ImproperDensity",
     "LowRankGaussian",
     "LowRankPrecisionGaussian",
+    "MLEDoesNotExist",
     "NaturalGaussian",
     "NonFiniteTarget",
     "Target",
+    "TrainingDiverged",
     "contract",
     "expectation_grad",
+    "expfam",
     "fit",
     "show_config",
+    "special",
     "standard_normal",
     "targets",
 ]

@@ -1,4 +1,4 @@
-"""python -m sbpfast: Bonnet and Price gradients of a real Bayesian regression, beside the exact answer."""
+"""python -m sbpfast: gradients of expectations on a real Bayesian regression, and the Gaussian fitted to its posterior."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 import numpy as np
 
 import sbpfast as sb
+from sbpfast import _command_fit
 from sbpfast._config import describe
 from sbpfast.data import load_breast_cancer
 
@@ -107,11 +108,21 @@ def main(arguments=None) -> int:
     parser.add_argument("--n-samples", type=int, default=4096, help="draws of each estimator (default 4096)")
     parser.add_argument("--seed", type=int, default=0, help="of the draws (default 0)")
     parser.add_argument("--plot", metavar="FILE", help="draw error against time for every estimator (needs matplotlib)")
+    commands = parser.add_subparsers(dest="command", metavar="fit", title="your own data")
+    about = "a Bayesian regression of a CSV file: a table of coefficients with intervals, ELBO and k-hat"
+    _command_fit.add_arguments(commands.add_parser("fit", help=about, description=about))
     options = parser.parse_args(arguments)
+    if options.command == "fit":
+        return _command_fit.run(options)
     if options.n_samples < 2:
         parser.error("--n-samples must be at least 2")
     if options.seed < 0:
         parser.error("--seed must not be negative")
+    return show(options)
+
+
+def show(options) -> int:
+    """The main job: the machine, the table of estimators, the fit."""
     print(", ".join(f"{name} {text}" for name, text in describe().items()))
     print()
     target, q = problem()
@@ -119,7 +130,10 @@ def main(arguments=None) -> int:
     for line in table(target, q, options.n_samples, options.seed):
         print(line, flush=True)
     print()
-    print(COLUMNS, end="")
+    print(COLUMNS)
+    fit, names, seconds = _command_fit.breast_cancer_fit(options.seed)
+    print(f"The Gaussian closest to the posterior, by natural gradients from the exact expectations, in {1e3 * seconds:.1f} ms:")
+    print(fit.summary(names))
     if options.plot:
         try:
             plot(target, q, options.plot, options.seed)

@@ -45,7 +45,7 @@ def _pathwise_part(run, block):
     if isinstance(run.q, GaussianBase):
         g, outer = block.mean(block.grad), run.q._form().of_outer(block.draws.u, block.grad, block.m)
         return _gradients(run.q, g, 0.5 * outer)
-    return {name: block.mean(term) for name, term in run.q._pathwise_terms(block.draws, block.grad).items()}
+    return {name: block.mean(term) for name, term in run.q._pathwise_terms(block.draws, block.grad, run.wrt).items()}
 
 
 def _score_part(run, block):
@@ -53,22 +53,23 @@ def _score_part(run, block):
 
     The deviations of f sum to 0 over a group, which cancels the constant part of a Gaussian's second-order score.
     """
-    f = leave_one_out(block.f, block.m)
+    f = baselined(block.f, block.m, run.sampling)
     if isinstance(run.q, GaussianBase):
         weighted = block.draws.u * f[:, None]
         outer = run.q._form().of_outer(weighted, block.draws.u, block.m)
         return _gradients(run.q, block.mean(weighted), 0.5 * outer)
-    return {name: block.mean(_by_draw(f, term) * term) for name, term in run.q._score_terms(block.draws).items()}
+    return {name: block.mean(_by_draw(f, term) * term) for name, term in run.q._score_terms(block.draws, run.wrt).items()}
 
 
 def _product_part(run, block):
     """The product rule, where the distribution finds it valid."""
-    return {name: block.mean(term) for name, term in run.q._product_terms(block.draws, block.f, block.grad).items()}
+    terms = run.q._product_terms(block.draws, block.f, block.grad, run.target, run.wrt)
+    return {name: block.mean(term) for name, term in terms.items()}
 
 
 def _difference_part(run, block):
     """The exact finite-difference analogue of the discrete families."""
-    return {name: block.mean(term) for name, term in run.q._difference_terms(block.draws, run.target).items()}
+    return {name: block.mean(term) for name, term in run.q._difference_terms(block.draws, run.target, run.wrt).items()}
 
 
 def _by_draw(f, term):
@@ -92,11 +93,20 @@ def _cost(run, names):
     return run.target._rows + d * d // run.m + d if isinstance(run.target, Ridge) else d * d
 
 
-def leave_one_out(f, m) -> np.ndarray:
-    """f less the mean of f over the other draws of its group, (n,): the deviation from the group's mean, times m/(m - 1)."""
+def baselined(f, m, sampling) -> np.ndarray:
+    """f less a baseline that is independent of its draw, (n,); the results sum to 0 over each group.
+
+    The baseline is the mean of f over the other draws of the group: the result is the deviation from the group's mean,
+    times m/(m - 1).  The mirror image of an antithetic draw depends on it and is left out as well.  The points of a
+    Sobol sequence make their own mean nearly constant, so nothing is left out of it.
+    """
     sizes = group_sizes(len(f), m)
-    own = np.repeat(sizes, sizes)
-    return (f - np.repeat(group_mean(f, m), sizes)) * (own / (own - 1))
+    own, mean = np.repeat(sizes, sizes), np.repeat(group_mean(f, m), sizes)
+    if sampling == "sobol":
+        return f - mean
+    if sampling == "antithetic":
+        return f - (own * mean - np.repeat(f[0::2] + f[1::2], 2)) / (own - 2)
+    return (f - mean) * (own / (own - 1))
 
 
 # -- the estimators ---------------------------------------------------------------------------------------------------
@@ -229,10 +239,10 @@ def _combined(run):
     return Result(value.mean, value.standard_error(), grads, errors, moments, run.n, "combined")
 
 
-def exact(target, q, n_threads):
+def exact(target, q, wrt, n_threads):
     """Deterministic integrals, for ridge targets under Gaussians and for families that integrate themselves."""
     if not isinstance(q, GaussianBase):
-        value, grads = q._exact(target)
+        value, grads = q._exact(target, wrt)
         moments = {}
     else:
         value, g, hessian = target._exact(q, q._form(), n_threads)

@@ -8,6 +8,7 @@ many there are or which thread works on them, and memory does not grow with the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 
 import numpy as np
@@ -189,13 +190,13 @@ def expectation_grad(
     key = stream_key(rng)
 
     def make_run(n, name):
-        return Run(target, distribution, n, sampling, key, n_threads, least=8 if name in ("score", "combined") else 1)
+        return Run(target, distribution, n, sampling, key, n_threads, least=8 if name in ("score", "combined") else 1, wrt=wrt)
 
     if estimator == "auto":
         estimator = _estimators.automatic(target, distribution, make_run, n_samples)
     _require(estimator, target, distribution, n_samples)
     if estimator == "exact":
-        return Estimate(_estimators.exact(target, distribution, n_threads), wrt, distribution)
+        return Estimate(_estimators.exact(target, distribution, wrt, n_threads), wrt, distribution)
     return Estimate(_estimators.MONTE_CARLO[estimator](make_run(n_samples, estimator)), wrt, distribution)
 
 
@@ -203,6 +204,8 @@ def _wanted(wrt, distribution):
     names = distribution._names
     if wrt is None:
         return names
+    if not isinstance(wrt, str | Iterable):
+        raise TypeError(f"wrt must be a sequence of parameter names, got {type(wrt).__name__}")
     wrt = (wrt,) if isinstance(wrt, str) else tuple(wrt)
     for name in wrt:
         if name not in names:

@@ -28,6 +28,7 @@ __all__ = [
     "LINKS",
     "NonFiniteTarget",
     "Target",
+    "gaussian_bernoulli_free_energy",
     "linear_regression",
     "logistic_regression",
     "poisson_regression",
@@ -159,8 +160,10 @@ class Target:
     def hvp(self, x, v) -> np.ndarray:
         """Hessian-vector products at x (n, d) with v (n, d) or (d,), (n, d)."""
         x = _checks.points("x", x, self.dim)
-        v = np.broadcast_to(_checks.real_array("v", v), x.shape)
-        return self._hvp(x, np.ascontiguousarray(v))
+        v = _checks.real_array("v", v)
+        if v.shape not in (x.shape, (self.dim,)):
+            raise ValueError(f"v must have shape {x.shape} or ({self.dim},), got {v.shape}")
+        return self._hvp(x, np.broadcast_to(v, x.shape).copy())
 
     def hess_mean(self, x) -> np.ndarray:
         """Mean of the Hessians over the points x (n, d), (d, d)."""
@@ -479,6 +482,8 @@ def quadratic(precision, mean, constant=0.0) -> Ridge:
     """
     mean = _checks.real_array("mean", mean, ndim=1)
     d = len(mean)
+    if d == 0:
+        raise ValueError("mean must have at least one element")
     precision = _checks.real_array("precision", precision, ndim=(0, 1, 2))
     if precision.ndim == 2:
         precision = _checks.symmetric("precision", precision)
@@ -541,6 +546,26 @@ def ridge(a, offset, link, weights=1.0, y=None, quadratic=None, **parameters) ->
     return Ridge(a, _checks.vector("offset", offset, rows), link, values, _checks.vector("weights", weights, rows), y, quad)
 
 
+def gaussian_bernoulli_free_energy(rbm) -> Ridge:
+    """F(v) of a Gaussian-Bernoulli restricted Boltzmann machine, so that log P(v) = -F(v) - log Z.
+
+    F(v) = sum_i (v_i - b_i)^2 / (2 sigma_i^2) - sum_j log(1 + exp(c_j + sum_i v_i w_ij / sigma_i))
+
+    Parameters
+    ----------
+    rbm : GaussianBernoulliRBM
+        Fitted, or made from parameters.
+
+    Returns
+    -------
+    Target
+        With an indefinite Hessian in general; every Gaussian estimator applies, "exact" among them.
+    """
+    sigma = np.asarray(rbm.sigma_, dtype=np.float64)
+    factor = np.ascontiguousarray((np.asarray(rbm.weights_, dtype=np.float64) / sigma[:, None]).T)
+    return ridge(factor, rbm.hidden_bias_, "softplus", weights=-1.0, quadratic=quadratic(-1.0 / sigma**2, rbm.visible_bias_))
+
+
 def _design(name, a):
     """A design matrix: C-contiguous float64, or CSR."""
     if scipy.sparse.issparse(a):
@@ -560,8 +585,10 @@ def _regression(X, y, link, weights, offset, prior_scale, prior_mean, constant, 
     """A log joint density: ridge terms of the data and a normal prior with its constant."""
     X = _design("X", X)
     rows, d = X.shape
-    scale = prior_scale if np.ndim(prior_scale) == 0 else _checks.real_array("prior_scale", prior_scale, shape=(d,), finite=False)
-    scale = np.broadcast_to(np.asarray(scale, dtype=np.float64), d)
+    scale = _checks.real_array("prior_scale", prior_scale, ndim=(0, 1), finite=False)
+    if scale.shape not in ((), (d,)):
+        raise ValueError(f"prior_scale must be a scalar or have shape ({d},), got {scale.shape}")
+    scale = np.broadcast_to(scale, d)
     if np.isnan(scale).any() or not (scale > 0).all():
         raise ValueError("prior_scale must be positive (np.inf for a flat prior)")
     weights = _checks.vector("weights", 1.0 if weights is None else weights, rows)

@@ -8,10 +8,13 @@ processor is an error, never a silent fall-back.
 import os
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 from sbpfast._core._platform import OPENMP, effective_threads, processor_isas
 
-__all__ = ["AVAILABLE_ISAS", "ISA", "OPENMP", "contract", "effective_threads", "fit", "random", "ridge"]
+TOPICS = ("contract", "draws", "elementary", "fit", "random", "rbm", "ridge", "special", "statistics", "weights")
+
+__all__ = ["AVAILABLE_ISAS", "ISA", "OPENMP", "TOPICS", "effective_threads", "load", "processor_isas"]
 
 
 def _available():
@@ -31,12 +34,14 @@ AVAILABLE_ISAS = _available()
 ISA = _chosen(AVAILABLE_ISAS)
 
 
-def load(topic, isa=ISA):
+def load(topic: str, isa: str = ISA) -> Any:
     """The module of one topic's kernels for one instruction set."""
     return import_module(f"sbpfast._core.{topic}_{isa}")
 
 
-random = load("random")
-contract = load("contract")
-ridge = load("ridge")
-fit = load("fit")
+def __getattr__(topic: str) -> Any:
+    """`_core.ridge` and its like are loaded when first used."""
+    if topic not in TOPICS:
+        raise AttributeError(f"module {__name__!r} has no attribute {topic!r}")
+    module = globals()[topic] = load(topic)
+    return module

@@ -1,4 +1,5 @@
-"""Writes coefficients.h: the polynomials of vmath.h, by Chebyshev interpolation in 60-digit arithmetic.
+"""Writes coefficients.h and coefficients32.h, the polynomials of vmath.h and vmath32.h, by Chebyshev interpolation in
+60-digit arithmetic.
 
 Run it (mpmath is needed) from the root of the repository: python sbpfast/_core/generate_coefficients.py
 Each line of output states the interpolation error relative to the function it stands for.
@@ -74,6 +75,17 @@ TABLES = [
     ("PROBIT", "(1 - a R) / R^2 in the same t", of_half_line(probit_curvature, mp.mpf(1)), mp.mpf(-1), mp.mpf(1), 29),
 ]  # fmt: skip
 
+TABLES32 = [
+    ("EXP32", "(e^r - 1 - r) / r^2 on |r| <= ln(2)/2", taylor_tail(mp.exp, 2), -mp.log(2) / 2, mp.log(2) / 2, 4),
+    ("LOG32", "(log(1 + f) - f + f^2/2) / f^3 on sqrt(1/2) <= 1 + f <= sqrt(2)",
+     lambda f: mp.mpf(1) / 3 if f == 0 else (mp.log1p(f) - f + f * f / 2) / f**3, mp.sqrt(0.5) - 1, mp.sqrt(2) - 1, 8),
+    ("LOG1P32", "log(1 + e) / e on 0 <= e <= 1",
+     lambda e: mp.mpf(1) if e == 0 else mp.log1p(e) / e, mp.mpf(0), mp.mpf(1), 9),
+    ("SIN2PI32", "sin(2 pi r)/r in z = r^2, |r| <= 1/8", sin_ratio, mp.mpf(0), mp.mpf(1) / 64, 3),
+    ("COS2PI32", "cos(2 pi r) in z = r^2, |r| <= 1/8",
+     lambda z: mp.cos(2 * mp.pi * mp.sqrt(z)), mp.mpf(0), mp.mpf(1) / 64, 4),
+]  # fmt: skip
+
 
 def horner(coefficients, variable):
     """A C expression: the loops of a vectorised function must not contain loops of their own."""
@@ -81,20 +93,25 @@ def horner(coefficients, variable):
     return f"{first} + {variable} * ({horner(coefficients[1:], variable)})" if rest else first
 
 
-def main():
+def write_header(file_name, tables, suffix=""):
     lines = ["/* Written by generate_coefficients.py; do not edit.  Constant term first. */", "#pragma once", ""]
-    for name, what, function, low, high, degree in TABLES:
+    for name, what, function, low, high, degree in tables:
         coefficients = chebyshev(function, low, high, degree)
         error = relative_error(coefficients, function, low, high)
         lines += [f"/* {what}: relative error {mp.nstr(error, 2)} */"]
         if degree <= 12:
-            lines += [f"#define {name}_{k} {float(c)!r}" for k, c in enumerate(coefficients)]
+            lines += [f"#define {name}_{k} {float(c)!r}{suffix}" for k, c in enumerate(coefficients)]
         else:
             even, odd = (horner(coefficients[start::2], "t2") for start in (0, 1))
             lines += [f"#define {name}_AT(t, t2) (({even}) + (t) * ({odd}))"]
         lines += [""]
         print(name, mp.nstr(error, 3), "largest coefficient", mp.nstr(max(abs(c) for c in coefficients), 3))
-    Path(__file__).with_name("coefficients.h").write_text("\n".join(lines))
+    Path(__file__).with_name(file_name).write_text("\n".join(lines))
+
+
+def main():
+    write_header("coefficients.h", TABLES)
+    write_header("coefficients32.h", TABLES32, suffix="f")
 
 
 if __name__ == "__main__":

@@ -8,24 +8,11 @@
  * lane, so its bits depend on nothing but its own row and column.
  */
 #pragma once
-#include <stddef.h>
-#include <string.h>
-#include "vmath.h"
+#include "lanes.h"
 
 enum { LANES = 64 }; /* draws in a panel */
 
-#if defined(__AVX512F__)
-enum { VEC = 8, TILE_VECS = 4 };
-#elif defined(__AVX__)
-enum { VEC = 4, TILE_VECS = 2 };
-#else
-enum { VEC = 2, TILE_VECS = 2 };
-#endif
-
-typedef double vec __attribute__((vector_size(8 * VEC)));
-
-VM_INLINE vec vec_load(const double *p) { vec v; memcpy(&v, p, sizeof v); return v; }
-VM_INLINE void vec_store(double *p, vec v) { memcpy(p, &v, sizeof v); }
+enum { TILE_VECS = VEC == 8 ? 4 : 2 };
 
 /* R rows by V vectors of the output in registers. */
 #define PANEL_TILE(R, V)                                                                                              \

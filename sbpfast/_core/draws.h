@@ -1,0 +1,143 @@
+/* Rejection samplers, a row of 64 lanes at a time.
+ *
+ * The first attempt of every lane is a vectorised sweep over the row; the few lanes it rejects try again one by one,
+ * each from a stream of its own, so that a draw depends on (key, stream, block, row, lane) alone.
+ */
+#pragma once
+#include "threefry.h"
+
+/* Streams are used in blocks of eight, `stream` being the first. */
+enum { DRAW_NORMAL = 0, DRAW_ACCEPT = 1, DRAW_BOOST = 2, DRAW_RETRY = 3, DRAW_STREAMS = 8 };
+
+/* One attempt of Marsaglia & Tsang (ACM TOMS 26, 2000) at a gamma with shape d + 1/3 >= 1, c = 1 / sqrt(9 d): the
+ * candidate is d t^3.  Returns log t of an accepted one and NaN of a rejected one. */
+VM_INLINE double gamma_attempt(double d, double c, double z, double u) {
+    double t = 1.0 + c * z;
+    double safe = t > 0.0 ? t : 1.0;
+    double log_t = vm_log(safe), v = safe * safe * safe;
+    double bound = 0.5 * z * z + d * (1.0 - v + 3.0 * log_t);
+    return (t > 0.0) & (vm_log(u) < bound) ? log_t : NAN;
+}
+
+/* Attempts 1, 2, ... of one lane, two from each evaluation of Threefry. */
+static double gamma_retry(const uint64_t *key, uint64_t stream, uint64_t block, uint64_t row, uint64_t lane, double d,
+                          double c) {
+    const threefry_key k = threefry_schedule(key);
+    for (uint64_t attempt = 0;; attempt++) {
+        uint64_t p, q, r, s;
+        double a, b;
+        threefry4x64(k, ROW * attempt + lane, block, stream + DRAW_RETRY, row, &p, &q, &r, &s);
+        box_muller(p, q, &a, &b);
+        double first = gamma_attempt(d, c, a, vm_uniform(r)), second = gamma_attempt(d, c, b, vm_uniform(s));
+        if (first == first) return first;
+        if (second == second) return second;
+    }
+}
+
+/* 64 standard gammas and their logarithms.  A shape below 1 is reached from shape + 1 by a factor U^(1/shape) in the
+ * logarithm, which therefore stays finite where the draw itself underflows to 0. */
+static void row_gamma(const uint64_t *key, uint64_t stream, uint64_t block, uint64_t row, double shape,
+                      double *restrict x, double *restrict log_x) {
+    const double above = shape < 1.0 ? shape + 1.0 : shape, d = above - 1.0 / 3.0, c = 1.0 / sqrt(9.0 * d);
+    const double log_d = vm_log(d);
+    double z[ROW], u[ROW];
+    row_normal(key, stream + DRAW_NORMAL, block, row, z);
+    row_uniform(key, stream + DRAW_ACCEPT, block, row, u);
+    #pragma omp simd
+    for (int l = 0; l < ROW; l++) log_x[l] = gamma_attempt(d, c, z[l], u[l]);
+    for (int l = 0; l < ROW; l++)
+        if (log_x[l] != log_x[l]) log_x[l] = gamma_retry(key, stream, block, row, l, d, c);
+    if (shape < 1.0) {
+        row_uniform(key, stream + DRAW_BOOST, block, row, u);
+        #pragma omp simd
+        for (int l = 0; l < ROW; l++) {
+            log_x[l] = log_d + 3.0 * log_x[l] + vm_log(u[l]) / shape;
+            x[l] = vm_exp(log_x[l]);
+        }
+    } else {
+        #pragma omp simd
+        for (int l = 0; l < ROW; l++) {
+            x[l] = d * vm_exp(3.0 * log_x[l]);
+            log_x[l] = log_d + 3.0 * log_x[l];
+        }
+    }
+}
+
+/* 64 values tan(x / 2), x from the von Mises distribution with mean 0 (Best & Fisher, Applied Statistics 28, 1979).
+ * Their envelope is a wrapped Cauchy, whose half-angle has a scaled Cauchy tangent; rho and 1 - rho are free of
+ * cancellation for every concentration from 0 up. */
+static void row_von_mises(const uint64_t *key, uint64_t stream, uint64_t block, uint64_t row, double kappa,
+                          double *restrict tangent) {
+    const double h = sqrt(1.0 + 4.0 * kappa * kappa), root = sqrt(1.0 + h);
+    const double rho = 2.0 * kappa * root / ((h + 1.0) * (root + 1.4142135623730951));
+    const double half_ratio = (h + 1.0) * (root + 1.4142135623730951) / (4.0 * root); /* kappa / (2 rho) */
+    const double scale = (1.0 - rho) / (1.0 + rho), gap = 1.0 - rho * rho, top = half_ratio * gap * gap;
+    double angle[ROW], u[ROW], candidate[ROW];
+    int left = ROW;
+    for (int l = 0; l < ROW; l++) tangent[l] = NAN;
+    for (uint64_t attempt = 0; left > 0; attempt++) {
+        row_uniform(key, stream + 2 * attempt, block, row, angle);
+        row_uniform(key, stream + 2 * attempt + 1, block, row, u);
+        #pragma omp simd
+        for (int l = 0; l < ROW; l++) {
+            double s, co;
+            vm_sincos2pi(0.5 * angle[l], &s, &co);
+            double z = (s - co) * (s + co), bound = top / (1.0 + rho * rho + 2.0 * rho * z);
+            candidate[l] = vm_log(u[l]) < vm_log(bound) + 1.0 - bound ? -scale * co / s : NAN;
+        }
+        left = 0;
+        for (int l = 0; l < ROW; l++) {
+            if (tangent[l] != tangent[l]) tangent[l] = candidate[l];
+            left += tangent[l] != tangent[l];
+        }
+    }
+}
+
+/* From 64 lanes of K log gammas, (K, 64), to a point of the simplex by lanes: rows (64, K) of x, 1 - x and their
+ * logarithms, each to full relative precision.  Only the largest coordinate can be near 1; its complement is the sum
+ * of the others, scaled by the second largest. */
+VM_INLINE void simplex_lanes(ptrdiff_t k, const double *log_g, double *first, double *second, double *rest,
+                             ptrdiff_t *largest) {
+    for (int l = 0; l < ROW; l++) first[l] = second[l] = -INFINITY, rest[l] = 0.0, largest[l] = 0;
+    for (ptrdiff_t i = 0; i < k; i++) {
+        #pragma omp simd
+        for (int l = 0; l < ROW; l++) {
+            double g = log_g[i * ROW + l], top = first[l];
+            second[l] = g > top ? top : (g > second[l] ? g : second[l]);
+            largest[l] = g > top ? i : largest[l];
+            first[l] = g > top ? g : top;
+        }
+    }
+    for (ptrdiff_t i = 0; i < k; i++) {
+        #pragma omp simd
+        for (int l = 0; l < ROW; l++) {
+            double e = vm_exp(log_g[i * ROW + l] - second[l]);
+            rest[l] += largest[l] == i ? 0.0 : e;
+        }
+    }
+}
+
+static void row_simplex(ptrdiff_t k, const double *log_g, ptrdiff_t lanes, ptrdiff_t stride, double *x, double *y,
+                        double *log_x, double *log_y) {
+    double first[ROW], second[ROW], rest[ROW], log_sum[ROW], xs[ROW], ys[ROW], lx[ROW], ly[ROW];
+    ptrdiff_t largest[ROW];
+    simplex_lanes(k, log_g, first, second, rest, largest);
+    #pragma omp simd
+    for (int l = 0; l < ROW; l++) log_sum[l] = vm_log1p(vm_exp(second[l] - first[l]) * rest[l]);
+    for (ptrdiff_t i = 0; i < k; i++) {
+        #pragma omp simd
+        for (int l = 0; l < ROW; l++) {
+            double below = log_g[i * ROW + l] - first[l] - log_sum[l], other = vm_exp(below);
+            double log_rest = second[l] - first[l] + vm_log(rest[l]) - log_sum[l], rest_share = vm_exp(log_rest);
+            int top = largest[l] == i;
+            lx[l] = top ? -log_sum[l] : below;
+            xs[l] = top ? vm_exp(-log_sum[l]) : other;
+            ys[l] = top ? rest_share : 1.0 - other;
+            ly[l] = top ? log_rest : vm_log1p(-other);
+        }
+        for (ptrdiff_t l = 0; l < lanes; l++) {
+            x[l * stride + i] = xs[l], y[l * stride + i] = ys[l];
+            log_x[l * stride + i] = lx[l], log_y[l * stride + i] = ly[l];
+        }
+    }
+}

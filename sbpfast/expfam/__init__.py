@@ -1,0 +1,65 @@
+"""Exponential families and the weights B(x) with d/dtheta E[f] = E[B(x) f'(x)].
+
+`FAMILIES` is the registry: twenty-four exponential families and three others, each a class whose body is its row of the
+table.  `Univariate` makes any other one-dimensional family numerically.
+"""
+
+from sbpfast.expfam.base import FAMILIES
+from sbpfast.expfam.bounded import ContinuousBernoulli, TruncatedNormal, VonMises
+from sbpfast.expfam.discrete import Bernoulli, Binomial, Geometric, NegativeBinomial, Poisson
+from sbpfast.expfam.gamma_beta import Beta, ChiSquare, Gamma, InverseGamma
+from sbpfast.expfam.location_scale import Gumbel, Logistic, StudentT
+from sbpfast.expfam.mle import MLE, GaussianStatistics, MLEDoesNotExist, fit_gaussian
+from sbpfast.expfam.multivariate import Categorical, Dirichlet, Wishart, smat, svec
+from sbpfast.expfam.numeric import Univariate
+from sbpfast.expfam.reparameterisation import generalised_reparameterisation
+from sbpfast.expfam.univariate import (
+    Exponential,
+    HalfNormal,
+    InverseGaussian,
+    Laplace,
+    LogNormal,
+    Normal,
+    Pareto,
+    Rayleigh,
+    Weibull,
+)
+
+__all__ = [
+    "FAMILIES",
+    "MLE",
+    "Bernoulli",
+    "Beta",
+    "Binomial",
+    "Categorical",
+    "ChiSquare",
+    "ContinuousBernoulli",
+    "Dirichlet",
+    "Exponential",
+    "Gamma",
+    "GaussianStatistics",
+    "Geometric",
+    "Gumbel",
+    "HalfNormal",
+    "InverseGamma",
+    "InverseGaussian",
+    "Laplace",
+    "LogNormal",
+    "Logistic",
+    "MLEDoesNotExist",
+    "NegativeBinomial",
+    "Normal",
+    "Pareto",
+    "Poisson",
+    "Rayleigh",
+    "StudentT",
+    "TruncatedNormal",
+    "Univariate",
+    "VonMises",
+    "Weibull",
+    "Wishart",
+    "fit_gaussian",
+    "generalised_reparameterisation",
+    "smat",
+    "svec",
+]

@@ -1,0 +1,703 @@
+"""What all families share: the registry, parameters, points, estimation and the exponential-family calculus.
+
+A family is a class whose body is its row of the registry: the parameters and their domains, the formulas, and the
+handful of one-dimensional functions (density, score, weights, ...) that only it knows.  Everything else is made here
+from the row: the constructor, the documentation, vectors of independent components, the checks and the estimators.
+
+The functions of a row take ``p``, the parameters as float64 arrays (d,), and ``t``, points (n, d) with their
+transforms (see `Points`), and return arrays (n, d) or (d,).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import cached_property
+from types import SimpleNamespace
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from scipy import special
+
+from sbpfast import _checks, _core
+from sbpfast._streams import stream_key
+from sbpfast.expfam import quadrature
+from sbpfast.expfam.points import Points, Streams
+
+FAMILIES: dict[str, type[Distribution]] = {}
+"""Every family by name, in the order of the table in the documentation."""
+
+
+# -- parameters -------------------------------------------------------------------------------------------------------
+
+
+class Domain(NamedTuple):
+    """A set of real numbers, and its name in an error text."""
+
+    text: str
+    contains: Callable
+
+
+REAL = Domain("finite", np.isfinite)
+EXTENDED = Domain("a number, possibly infinite", lambda v: ~np.isnan(v))
+POSITIVE = Domain("positive and finite", lambda v: (v > 0) & np.isfinite(v))
+NON_NEGATIVE = Domain("non-negative and finite", lambda v: (v >= 0) & np.isfinite(v))
+PROBABILITY = Domain("inside (0, 1)", lambda v: (v > 0) & (v < 1))
+COUNT = Domain("a positive whole number", lambda v: (v >= 1) & np.isfinite(v) & (v == np.floor(v)))
+
+
+class Parameter(NamedTuple):
+    """One argument of a family."""
+
+    name: str
+    domain: Domain
+    meaning: str
+
+
+class Formulas(NamedTuple):
+    """The mathematics of a row, as text for the documentation."""
+
+    support: str
+    density: str
+    product: str
+    eta: str = ""
+    u: str = ""
+    h: str = ""
+    A: str = ""
+
+
+class Validity(NamedTuple):
+    """Where the product rule may be used for one parameter.
+
+    valid : bool array (d,);  reason : what is in the way where it is not;
+    ends : pairs (point (d,), coefficient (d,)): the boundary and jump terms, coefficient * f(point).
+    """
+
+    valid: Any
+    reason: str
+    ends: tuple = ()
+
+
+# -- distributions ----------------------------------------------------------------------------------------------------
+
+
+class Distribution:
+    """Base of all families: a name, parameters, points as rows."""
+
+    parameters: ClassVar[tuple[Parameter, ...]] = ()
+    constants: ClassVar[tuple[Parameter, ...]] = ()
+    formulas: ClassVar[Formulas]
+    example: ClassVar[dict[str, Any]]
+    __signature__: ClassVar[inspect.Signature]
+    _names: ClassVar[tuple[str, ...]] = ()
+    _estimators: ClassVar[tuple[str, ...]] = ()
+
+    dim: int
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "formulas" in cls.__dict__:
+            _register(cls)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    @classmethod
+    def _bind(cls, args, kwargs) -> dict:
+        try:
+            return cls.__signature__.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise TypeError(f"{cls.__name__}{cls.__signature__}: {error}") from None
+
+    @classmethod
+    def _known(cls, constants) -> dict:
+        """The constants of a family, as keywords of a class method."""
+        names = tuple(c.name for c in cls.constants)
+        if set(constants) != set(names):
+            raise TypeError(f"{cls.__name__} needs the constants {names or 'none'} by keyword, got {tuple(constants)}")
+        return constants
+
+    def _parameters(self) -> dict:
+        return {name: getattr(self, name) for name in self._names}
+
+    def __repr__(self):
+        inner = ", ".join(f"{c.name}={getattr(self, c.name)!r}" for c in (*self.parameters, *self.constants))
+        return f"{type(self).__name__}({inner})"
+
+    def _points(self, x) -> Points:
+        raise NotImplementedError
+
+    def _draw(self, key, start, stop, sampling="mc", n_threads=None) -> Points:
+        raise NotImplementedError
+
+    def sample(self, n, *, rng=None, n_threads=None) -> np.ndarray:
+        """n independent points as rows (n, dim).
+
+        Parameters
+        ----------
+        n : int
+            Number of points.  A smaller n with the same ``rng`` gives the first of them.
+        rng : None, int, SeedSequence, BitGenerator or Generator
+            See SPEC 7.
+        n_threads : int, optional
+            None means all usable cores.  The bits of the result do not depend on it.
+        """
+        n = _checks.count("n", n, least=0)
+        key, out = stream_key(rng), np.empty((n, self.dim))
+        step = max(64, 2**16 // self.dim // 64 * 64)  # in pieces that stay in the cache and off the page tables
+        for start in range(0, n, step):
+            stop = min(start + step, n)
+            out[start:stop] = self._draw(key, start, stop, n_threads=n_threads).x
+        return out
+
+
+def _register(cls):
+    """Complete a row: constructor signature, documentation, entry in the registry."""
+    kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    cls.__signature__ = inspect.Signature(
+        [inspect.Parameter(q.name, kinds[0]) for q in cls.parameters]
+        + [inspect.Parameter(q.name, kinds[1]) for q in cls.constants]
+    )
+    cls._names = tuple(q.name for q in cls.parameters)
+    cls.__doc__ = _documentation(cls)
+    FAMILIES[cls.__name__] = cls
+
+
+def _documentation(cls):
+    f = cls.formulas
+    lines = [inspect.cleandoc(cls.__doc__), "", "Parameters", "----------"]
+    for q in (*cls.parameters, *cls.constants):
+        lines += [f"{q.name} : array_like, {q.domain.text}", f"    {q.meaning}"]
+    lines += ["", "Notes", "-----", f"Support: {f.support}.  Density: {f.density}.", ""]
+    if f.eta:
+        lines += [f"Exponential family with eta = {f.eta}, u(x) = {f.u}, h(x) = {f.h}, A = {f.A}.", ""]
+    lines += [f"Product rule: {f.product}."]
+    return "\n".join(lines)
+
+
+# -- independent components of a one-dimensional family ---------------------------------------------------------------
+
+
+class Independent(Distribution):
+    """Independent components of a one-dimensional family; points are rows (n, d).
+
+    Scalar parameters mean d = 1, unless another parameter is a vector; a scalar parameter has a scalar gradient.
+    """
+
+    def __init__(self, *args, **kwargs):
+        given = self._bind(args, kwargs)
+        arrays = {}
+        for q in (*self.parameters, *self.constants):
+            array = _checks.real_array(q.name, given[q.name], ndim=(0, 1), finite=False)
+            inside = q.domain.contains(array)
+            if not inside.all():
+                raise ValueError(f"{q.name} must be {q.domain.text}, got {array[~inside].flat[0]}")
+            arrays[q.name] = array
+        lengths = {name: len(a) for name, a in arrays.items() if a.ndim}
+        if len(set(lengths.values())) > 1 or 0 in lengths.values():
+            raise ValueError(f"vector parameters must have one common length of at least 1, got {lengths}")
+        self.dim = next(iter(lengths.values()), 1)
+        for name, array in arrays.items():
+            self.__dict__[name] = _checks.frozen(array) if array.ndim else float(array)
+        self._p = SimpleNamespace(
+            **{name: np.ascontiguousarray(np.broadcast_to(a, self.dim)) for name, a in arrays.items()}
+        )
+        self._prepare(self._p)
+
+    # a row supplies these
+
+    @staticmethod
+    def _prepare(p) -> None:
+        """Check the parameters jointly, and add to p what several functions need."""
+
+    @staticmethod
+    def _support(p) -> tuple:
+        """The ends (low, high) of the closed support."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _log_prob(t, p) -> np.ndarray:
+        raise NotImplementedError
+
+    @staticmethod
+    def _score(t, p) -> dict:
+        """d log p / d parameter."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _ppf(u, p) -> np.ndarray:
+        """The inverse distribution function."""
+        raise NotImplementedError
+
+    # points
+
+    @classmethod
+    def _inside(cls, x, p) -> np.ndarray:
+        low, high = cls._support(p)
+        return (x >= low) & (x <= high)
+
+    def _rows(self, x) -> np.ndarray:
+        if np.ndim(x) == 1 and self.dim == 1:
+            x = np.reshape(x, (-1, 1))
+        return _checks.points("x", x, self.dim)
+
+    def _points(self, x) -> Points:
+        """Points that a user gives, checked against the support."""
+        if isinstance(x, Points):
+            return x
+        rows = self._rows(x)
+        inside = self._inside(rows, self._p)
+        if not inside.all():
+            n, j = np.argwhere(~inside)[0]
+            text = f"x must lie in the support, {self.formulas.support}; got {rows[n, j]} at index ({n}, {j})"
+            raise ValueError(text)
+        return Points(rows, n_threads=_core.effective_threads(None))
+
+    def _draw(self, key, start, stop, sampling="mc", n_threads=None) -> Points:
+        """Draws start..stop-1; start a multiple of 64.  sampling: "mc" or "antithetic"."""
+        antithetic = sampling in ("antithetic", True)
+        streams = Streams(key, start, stop, self.dim, antithetic, _core.effective_threads(n_threads))
+        if antithetic and not self._mirrors:
+            return self._draw_uniform(streams.uniforms(), streams.n_threads)
+        return self._draw_points(streams, self._p)
+
+    _mirrors = False  # _draw_points is a monotone function of symmetric noise, so that mirrored noise is antithetic
+
+    @classmethod
+    def _draw_points(cls, streams, p) -> Points:
+        return Points(cls._ppf(streams.uniforms(), p), n_threads=streams.n_threads)
+
+    def _draw_uniform(self, u, n_threads=1) -> Points:
+        """Points (n, d) from uniforms (n, d) by the inverse distribution function."""
+        if type(self)._ppf is Independent._ppf:
+            raise ValueError(
+                f"{type(self).__name__} has no inverse distribution function: only sampling='mc' is possible"
+            )
+        return Points(np.ascontiguousarray(self._ppf(u, self._p)), n_threads=n_threads)
+
+    def _noise_dims(self):
+        return (self.dim,)
+
+    def _draw_from(self, normals, n_threads=1) -> Points:
+        """Points from standard normals (n, d)."""
+        return self._draw_uniform(special.ndtr(normals), n_threads)
+
+    # public
+
+    def log_prob(self, x) -> np.ndarray:
+        """Log density (n,) at points x (n, d), summed over the components; -inf outside the support."""
+        if isinstance(x, Points):
+            return self._log_prob(x, self._p).sum(axis=1)
+        rows = self._rows(x)
+        inside = self._inside(rows, self._p)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            values = self._log_prob(Points(rows, n_threads=1), self._p)
+        return np.where(inside, values, -np.inf).sum(axis=1)
+
+    def score(self, x) -> dict[str, np.ndarray]:
+        """Derivatives of the log density by parameter name, each (n, d), at points x (n, d) of the support."""
+        return self._broadcast(self._score(self._points(x), self._p), x)
+
+    def entropy(self) -> float:
+        """-E[log p(x)], summed over the components."""
+        return float(np.sum(self._entropy(self._p)))
+
+    @classmethod
+    def _entropy(cls, p) -> np.ndarray:
+        raise NotImplementedError
+
+    def _broadcast(self, terms, x):
+        shape = np.shape(x.x) if isinstance(x, Points) else (len(x), self.dim)
+        return {name: np.array(np.broadcast_to(value, shape)) for name, value in terms.items()}
+
+    # estimation: contributions of single draws, whose mean is the gradient
+
+    @cached_property
+    def _refused(self) -> tuple[str, ...]:
+        """Estimators that this very distribution cannot serve for all its parameters."""
+        return ("score",) if self._moving_ends(self._p) else ()
+
+    def _integrates(self, target) -> bool:
+        """Whether `_exact` serves this target."""
+        return self.dim == 1 and target._has("value")
+
+    def _chosen(self, names):
+        return self._names if names is None else tuple(names)
+
+    def _shaped(self, name, contributions) -> np.ndarray:
+        """(n, d) as the parameter is shaped: a scalar parameter has its components' contributions added."""
+        return contributions if np.ndim(getattr(self, name)) else contributions.sum(axis=1)
+
+    def _score_terms(self, draws, names=None) -> dict:
+        """name -> (n, ...) d log p / d parameter: E[f times these] is the gradient."""
+        self._require_fixed_support("score", names)
+        score = self._score(draws, self._p)
+        return {k: self._shaped(k, np.broadcast_to(score[k], draws.x.shape)) for k in self._chosen(names)}
+
+    def _require_fixed_support(self, estimator, names):
+        moving = [name for name in self._chosen(names) if name in self._moving_ends(self._p)]
+        if moving:
+            raise ValueError(
+                f"estimator {estimator!r} is not valid for {', '.join(moving)}: the support of {type(self).__name__} "
+                "moves with it; use 'pathwise', or leave it out of wrt"
+            )
+
+    @classmethod
+    def _moving_ends(cls, p) -> dict:
+        """name -> (end (d,), flux (d,)): parameters the support moves with; flux is d(end)/dparameter times the
+        density there, counted into the support."""
+        return {}
+
+    def _require_scalar(self, what):
+        if self.dim != 1:
+            raise ValueError(f"{what} needs one component, but this {type(self).__name__} has {self.dim}")
+
+    def _exact(self, target, names=None) -> tuple[float, dict]:
+        """E[f] and its gradient by deterministic quadrature or summation, for one component."""
+        self._require_scalar("estimator 'exact'")
+        if not target._has("value"):
+            raise ValueError("estimator 'exact' needs the target's value, which it does not have")
+        wanted = self._chosen(names)
+        p, ends = self._p, self._moving_ends(self._p)
+
+        def moments(t):
+            score = self._score(t, p)
+            columns = [np.ones(t.n), *(np.broadcast_to(score[k], t.x.shape)[:, 0] for k in wanted)]
+            f = target._value(t.x)
+            return np.stack([*columns, *(f * c for c in columns)], axis=1)
+
+        both = self._expectation(moments)
+        # E[(f - E f) s]: the mean of s is not exactly zero where the support moves, nor is it needed to be
+        one, f = np.split(both, 2)
+        value = f[0] / one[0]
+        grads = {}
+        for i, name in enumerate(wanted, start=1):
+            slope = f[i] - value * one[i]
+            if name in ends:
+                end, flux = (np.reshape(a, -1)[0] for a in ends[name])
+                slope = f[i] - flux * target._value(np.array([[end]]))[0] if np.isfinite(end) else 0.0
+            grads[name] = np.reshape(slope, np.shape(getattr(self, name)))
+        return float(value), grads
+
+    def _expectation(self, function) -> np.ndarray:
+        """E[function(points) (m, q)], for one component."""
+        raise NotImplementedError
+
+    def _score_covariance(self) -> np.ndarray:
+        """Fisher information in the parameters of each component, (d, k, k), by quadrature or summation."""
+        self._require_fixed_support("natural gradient", None)
+        matrices = []
+        for j in range(self.dim):
+            one = self._component(j)
+
+            def outer(t, one=one):
+                s = one._score(t, one._p)
+                s = np.stack([np.broadcast_to(s[k], t.x.shape)[:, 0] for k in one._names], axis=1)
+                return (s[:, :, None] * s[:, None, :]).reshape(t.n, -1)
+
+            matrices.append(one._expectation(outer).reshape(len(self._names), -1))
+        return np.array(matrices)
+
+    def _component(self, j):
+        """The distribution of component j."""
+        return type(self)(**{q.name: getattr(self._p, q.name)[j] for q in (*self.parameters, *self.constants)})
+
+    def _natural_grad(self, grads) -> dict:
+        """Inverse Fisher information times a gradient, in the parameters as the user shaped them."""
+        widths = [np.size(getattr(self, name)) for name in self._names]
+        offsets = np.concatenate([[0], np.cumsum(widths)])
+        information = np.zeros((offsets[-1], offsets[-1]))
+        for j, matrix in enumerate(self._score_covariance()):
+            index = [offset + (j if width > 1 else 0) for offset, width in zip(offsets, widths)]
+            information[np.ix_(index, index)] += matrix
+        flat = np.concatenate([np.reshape(grads[name], -1) for name in self._names])
+        solved = np.linalg.solve(information, flat)
+        parts = np.split(solved, offsets[1:-1])
+        return {name: part.reshape(np.shape(getattr(self, name))) for name, part in zip(self._names, parts)}
+
+
+class Continuous(Independent):
+    """Continuous components: transport weights, the product rule, one-dimensional quadrature."""
+
+    _estimators = ("pathwise", "score", "product", "exact", "combined", "auto")
+    _locations: ClassVar[tuple[str, ...]] = ()  # parameters that only shift x: Btilde = -1
+    _line = "positive"  # the map from the real line for quadrature
+
+    # a row supplies these
+
+    @staticmethod
+    def _transport(t, p) -> dict:
+        """B = -dF/dparameter / p."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _slopes(t, p) -> tuple:
+        """First and second derivative of log p in x."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _score_slopes(t, p) -> dict:
+        """Derivatives of the score in x."""
+        raise NotImplementedError
+
+    @classmethod
+    def _product_rule(cls, p) -> dict[str, Validity]:
+        raise NotImplementedError
+
+    # public
+
+    def transport(self, x) -> dict[str, np.ndarray]:
+        """Transport weights B(x) = -dF/dparameter / p by parameter name, each (n, d).
+
+        E[B f'] is the gradient of E f: B is dx/dparameter at fixed F (implicit reparameterisation; Figurnov, Mohamed
+        & Mnih 2018), and solves the continuity equation dp/dparameter + d(p B)/dx = 0.
+        """
+        return self._broadcast(self._transport(self._points(x), self._p), x)
+
+    def product_weight(self, x) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """The product rule's weight Btilde = (d log p / dparameter) / (d log p / dx) and its derivative in x.
+
+        The gradient of E f is -E[d/dx (Btilde f)] plus boundary terms, but only where Btilde has no pole of positive
+        density in the support; see the family's notes, and ``estimator="product"``, which refuses elsewhere.
+        """
+        t = self._points(x)
+        return {
+            name: (np.array(np.broadcast_to(b, t.x.shape)), np.array(np.broadcast_to(slope, t.x.shape)))
+            for name, (b, slope) in self._product_weight(t, self._p).items()
+        }
+
+    @classmethod
+    def _product_weight(cls, t, p) -> dict:
+        slope, curvature = cls._slopes(t, p)
+        score, score_slopes = cls._score(t, p), cls._score_slopes(t, p)
+        weights = {}
+        for name in cls._names:
+            if name in cls._locations:
+                weights[name] = (-1.0, 0.0)
+                continue
+            with np.errstate(divide="ignore", invalid="ignore"):
+                b = score[name] / slope
+                weights[name] = (b, (score_slopes[name] - b * curvature) / slope)
+        return weights
+
+    # estimation
+
+    def _pathwise_terms(self, draws, grad, names=None) -> dict:
+        """name -> (n, ...) B grad f."""
+        weights = self._transport(draws, self._p)
+        return {k: self._shaped(k, weights[k] * grad) for k in self._chosen(names)}
+
+    def _product_terms(self, draws, f, grad, target=None, names=None) -> dict:
+        """name -> (n, ...) -(Btilde f)' + boundary terms.
+
+        Raises
+        ------
+        ValueError
+            Btilde has a pole (at the mode, as a rule) or its boundary term does not exist; the text says which.
+        """
+        rules = self._product_rule(self._p)
+        weights = self._product_weight(draws, self._p)
+        terms = {}
+        for name in self._chosen(names):
+            rule = rules[name]
+            valid = np.broadcast_to(rule.valid, (self.dim,))
+            if not valid.all():
+                j = int(np.argmin(valid))
+                where = f" (component {j})" if self.dim > 1 else ""
+                raise ValueError(
+                    f"estimator 'product' is not valid for {name} of {type(self).__name__}{where}: {rule.reason}; "
+                    "use 'pathwise'"
+                )
+            b, slope = weights[name]
+            total = -(b * grad + slope * f[:, None])
+            for point, coefficient in rule.ends:
+                total = total + self._end_term(draws, target, point, coefficient)
+            terms[name] = self._shaped(name, total)
+        return terms
+
+    def _end_term(self, draws, target, point, coefficient):
+        """coefficient_j f(x with x_j = point_j), for every component j."""
+        coefficient = np.broadcast_to(coefficient, (self.dim,))
+        point = np.broadcast_to(point, (self.dim,))
+        out = np.zeros(draws.x.shape)
+        for j in np.flatnonzero((coefficient != 0) & np.isfinite(point)):
+            moved = draws.x[:1].copy() if self.dim == 1 else draws.x.copy()
+            moved[:, j] = point[j]
+            out[:, j] = coefficient[j] * target._value(moved)
+        return out
+
+    def weighted_terms(self, draws, f, grad, V, dV) -> dict:
+        """name -> (n, ...) V f' + (d log p/dparameter + V d log p/dx + V') f, unbiased for any smooth weight V.
+
+        Parameters
+        ----------
+        draws : Points
+        f, grad : ndarray (n,), (n, d)
+            The target at the draws.
+        V, dV : dict of str to ndarray (n, d)
+            The weight and its derivative in x.
+        """
+        self._require_fixed_support("weighted", V)
+        score, (slope, _) = self._score(draws, self._p), self._slopes(draws, self._p)
+        return {
+            k: self._shaped(k, V[k] * grad + (score[k] + V[k] * slope + dV[k]) * f[:, None]) for k in self._chosen(V)
+        }
+
+    @cached_property
+    def _refused(self):
+        valid = all(np.all(rule.valid) for rule in self._product_rule(self._p).values())
+        return super()._refused + (() if valid else ("product",))
+
+    # quadrature: x = x(t), t on the real line, where log densities fall at least linearly at both ends
+
+    @classmethod
+    def _from_line(cls, t, p) -> tuple[Points, np.ndarray]:
+        """Points (m, 1) at t (m,), and log dx/dt (m,)."""
+        t = t[:, None]
+        if cls._line == "positive":
+            return Points(np.exp(t), log_x=t), t[:, 0]
+        if cls._line == "unit":
+            log_x, log_y = -np.logaddexp(0.0, -t), -np.logaddexp(0.0, t)
+            return Points(np.exp(log_x), y=np.exp(log_y), log_x=log_x, log_y=log_y), (log_x + log_y)[:, 0]
+        centre, width = cls._centre(p)
+        log_cosh = np.abs(t) + np.log1p(np.exp(-2.0 * np.abs(t))) - np.log(2.0)
+        return Points(centre + width * np.sinh(t)), (np.log(width) + log_cosh)[:, 0]
+
+    @classmethod
+    def _centre(cls, p) -> tuple:
+        """A location and a scale, for families on the whole line."""
+        raise NotImplementedError
+
+    _LIMITS: ClassVar[dict] = {"positive": (-700.0, 700.0), "unit": (-700.0, 700.0), "real": (-350.0, 350.0)}
+
+    def _expectation(self, function) -> np.ndarray:
+        p = self._p
+
+        def log_density(t):
+            points, log_slope = self._from_line(t, p)
+            with np.errstate(all="ignore"):
+                return self._log_prob(points, p)[:, 0] + log_slope
+
+        def integrand(t):
+            points, log_slope = self._from_line(t, p)
+            with np.errstate(all="ignore"):
+                weight = np.exp(self._log_prob(points, p)[:, 0] + log_slope)
+                return np.where(weight[:, None] > 0.0, weight[:, None] * function(points), 0.0)
+
+        low, high = self._line_limits(p)
+        integral = quadrature.integrate_line(integrand, log_density, low, high, self._line_breaks(p))
+        return np.asarray(integral.value)
+
+    @classmethod
+    def _line_limits(cls, p):
+        return cls._LIMITS[cls._line]
+
+    @classmethod
+    def _line_breaks(cls, p) -> list:
+        """Where on the line an integrand jumps."""
+        return []
+
+
+class Discrete(Independent):
+    """Families on 0, 1, 2, ...: the exact finite-difference analogue of the transport weight, and summation."""
+
+    _estimators = ("score", "difference", "exact", "auto")
+
+    @staticmethod
+    def _transport(t, p) -> dict:
+        raise NotImplementedError
+
+    @classmethod
+    def _cdf(cls, k, p) -> np.ndarray:
+        """P(X <= k)."""
+        raise NotImplementedError
+
+    @classmethod
+    def _inside(cls, x, p) -> np.ndarray:
+        low, high = cls._support(p)
+        return (x >= low) & (x <= high) & (x == np.floor(x))
+
+    def transport(self, x) -> dict[str, np.ndarray]:
+        """The discrete analogue of the transport weight, B(x) = -dF/dparameter(x) / p(x), by name, each (n, d).
+
+        E[B(X) (f(X + 1) - f(X))] is the gradient of E f (Abel summation).
+        """
+        return self._broadcast(self._transport(self._points(x), self._p), x)
+
+    def _difference_terms(self, draws, target, names=None) -> dict:
+        """name -> (n, ...) B(x_j) (f(x + e_j) - f(x))."""
+        x, (_, high) = draws.x, self._support(self._p)
+        f = target._value(x)
+        differences = np.empty(x.shape)
+        for j in range(self.dim):
+            moved = x.copy()
+            moved[:, j] = np.minimum(moved[:, j] + 1.0, high[j])  # at the upper end B is 0 and f is not asked beyond
+            differences[:, j] = target._value(moved) - f
+        weights = self._transport(draws, self._p)
+        return {k: self._shaped(k, weights[k] * differences) for k in self._chosen(names)}
+
+    @classmethod
+    def _ppf(cls, u, p) -> np.ndarray:
+        """The least k with F(k) >= u: by a table where the distribution is narrow enough, by bisection elsewhere."""
+        x = np.empty(u.shape)
+        for j in range(u.shape[1]):
+            q = SimpleNamespace(**{name: value[j : j + 1] for name, value in vars(p).items()})
+            low, high = (int(v) for v in cls._bracket(q))
+            if high - low < 2**20:
+                table = cls._cdf(np.arange(low, high, dtype=np.float64), q)
+                x[:, j] = low + np.searchsorted(table, u[:, j], side="left")
+            else:
+                x[:, j] = cls._bisect(u[:, j], q, low, high)
+        return x
+
+    @classmethod
+    def _bisect(cls, u, q, low, high):
+        a, b = np.full(len(u), float(low)), np.full(len(u), float(high))
+        while (b - a).max(initial=0.0) > 0:
+            middle = np.floor(0.5 * (a + b))
+            enough = cls._cdf(middle, q) >= u
+            a, b = np.where(enough, a, middle + 1.0), np.where(enough, middle, b)
+        return a
+
+    @classmethod
+    def _bracket(cls, q):
+        """Whole numbers low <= high with F(low - 1) < 2^-54 and 1 - F(high) < 2^-54, by doubling from the mean."""
+        low, high = (float(v[0]) for v in cls._support(q))
+        mean = float(cls._mean_value(q)[0])
+        step, a = 1.0, np.floor(mean)
+        while a > low and cls._cdf(np.array([a - 1.0]), q)[0] >= 2.0**-54:
+            a, step = max(low, a - step), 2.0 * step
+        step, b = 1.0, np.floor(mean)
+        while b < high and cls._cdf(np.array([b]), q)[0] < 1.0 - 2.0**-53:
+            b, step = min(high, b + step), 2.0 * step
+        return a, b
+
+    @classmethod
+    def _mean_value(cls, p) -> np.ndarray:
+        raise NotImplementedError
+
+    def _expectation(self, function) -> np.ndarray:
+        """Sums outwards from the mean in blocks until the terms no longer count."""
+        low, high = (float(v[0]) for v in self._support(self._p))
+        start = float(np.floor(np.clip(self._mean_value(self._p)[0], low, high)))
+        total, scale = 0.0, 0.0
+        for direction in (1.0, -1.0):
+            first, size = (start if direction > 0 else start - 1.0), 256
+            while low <= first <= high:
+                count = min(
+                    size,
+                    int(high - first if direction > 0 else first - low) + 1
+                    if np.isfinite(high) or direction < 0
+                    else size,
+                )
+                k = first + direction * np.arange(count)
+                points = Points(k[:, None])
+                weight = np.exp(self._log_prob(points, self._p))
+                with np.errstate(invalid="ignore", over="ignore"):
+                    terms = np.where(weight > 0.0, weight * function(points), 0.0)
+                total, size_here = total + terms.sum(axis=0), np.abs(terms).sum(axis=0)
+                scale = scale + size_here
+                if weight.sum() < 1e-12 and (size_here <= 1e-16 * scale).all():
+                    break
+                first, size = first + direction * count, min(2 * size, 2**20)
+        return np.asarray(total)

@@ -1,0 +1,199 @@
+"""Location-scale families that are expected but not exponential: Student t, logistic, Gumbel."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from scipy import special
+
+from sbpfast.expfam import weights
+from sbpfast.expfam.base import POSITIVE, REAL, Continuous, Formulas, Parameter, Validity
+from sbpfast.expfam.functions import EULER
+from sbpfast.expfam.points import Points
+
+_LOCATION = (Parameter("loc", REAL, "Location."), Parameter("scale", POSITIVE, "Scale s."))
+_AT_LOC = "Btilde has a pole at the mode, x = loc"
+
+
+class _LocationScale(Continuous):
+    """z = (x - loc)/scale moves with slope 1 in loc and z in scale."""
+
+    _locations = ("loc",)
+    _line = "real"
+
+    @staticmethod
+    def _support(p):
+        return -np.inf, np.inf
+
+    @staticmethod
+    def _z(t, p):
+        return (t.x - p.loc) / p.scale
+
+    @classmethod
+    def _transport(cls, t, p):
+        return {"loc": np.ones_like(t.x), "scale": cls._z(t, p)}
+
+    @classmethod
+    def _centre(cls, p):
+        return p.loc, p.scale
+
+    @classmethod
+    def _product_rule(cls, p):
+        return {"loc": Validity(True, ""), "scale": Validity(False, f"{_AT_LOC} = {p.loc}")}
+
+
+class StudentT(_LocationScale):
+    """Student t distribution with a location and a scale."""
+
+    parameters = (Parameter("df", POSITIVE, "Degrees of freedom nu, any positive number."), *_LOCATION)
+    formulas = Formulas(
+        support="the real line",
+        density="Gamma((nu + 1)/2) / (Gamma(nu/2) sqrt(nu pi) s) (1 + z^2/nu)^(-(nu + 1)/2), z = (x - loc)/s",
+        product="valid for loc; never for df and scale (pole at the mode, x = loc)",
+    )
+    example: ClassVar = {"df": 4.5, "loc": 0.3, "scale": 1.2}
+
+    @classmethod
+    def _log_prob(cls, t, p):
+        z, nu = cls._z(t, p), p.df
+        constant = special.gammaln(0.5 * (nu + 1.0)) - special.gammaln(0.5 * nu) - 0.5 * np.log(nu * np.pi)
+        return constant - np.log(p.scale) - 0.5 * (nu + 1.0) * np.log1p(z * z / nu)
+
+    @classmethod
+    def _slopes(cls, t, p):
+        z, nu = cls._z(t, p), p.df
+        q = (nu + 1.0) / (nu + z * z)
+        return -z * q / p.scale, -q * (nu - z * z) / (nu + z * z) / p.scale**2
+
+    @classmethod
+    def _score(cls, t, p):
+        z, nu = cls._z(t, p), p.df
+        q = (nu + 1.0) / (nu + z * z)
+        digammas = special.digamma(0.5 * (nu + 1.0)) - special.digamma(0.5 * nu)
+        return {
+            "df": 0.5 * (digammas - 1.0 / nu - np.log1p(z * z / nu) + z * z * q / nu),
+            "loc": z * q / p.scale,
+            "scale": (z * z * q - 1.0) / p.scale,
+        }
+
+    @classmethod
+    def _score_slopes(cls, t, p):
+        z, nu = cls._z(t, p), p.df
+        s = nu + z * z
+        q = (nu + 1.0) / s
+        return {
+            "df": (q - 1.0) * z / s / p.scale,
+            "loc": q * (nu - z * z) / s / p.scale**2,
+            "scale": 2.0 * z * nu * q / s / p.scale**2,
+        }
+
+    @classmethod
+    def _transport(cls, t, p):
+        z = cls._z(t, p)
+        return {"df": p.scale * weights.student_t_weight(p.df, z, t.n_threads)} | super()._transport(t, p)
+
+    @classmethod
+    def _product_rule(cls, p):
+        return super()._product_rule(p) | {"df": Validity(False, f"{_AT_LOC} = {p.loc}")}
+
+    @staticmethod
+    def _ppf(u, p):
+        return p.loc + p.scale * special.stdtrit(p.df, u)
+
+    @classmethod
+    def _draw_points(cls, streams, p):
+        """A normal over the root of an independent gamma, through its logarithm so that small df do not divide by 0."""
+        _, log_gamma = streams.gammas(0.5 * p.df)
+        z = streams.normals() * np.exp(0.5 * (np.log(0.5 * p.df) - log_gamma))
+        return Points(p.loc + p.scale * z, n_threads=streams.n_threads)
+
+    @classmethod
+    def _entropy(cls, p):
+        h = 0.5 * (p.df + 1.0)
+        return (
+            h * (special.digamma(h) - special.digamma(0.5 * p.df))
+            + 0.5 * np.log(p.df) + special.betaln(0.5 * p.df, 0.5) + np.log(p.scale)
+        )  # fmt: skip
+
+
+class Logistic(_LocationScale):
+    """Logistic distribution."""
+
+    parameters = _LOCATION
+    formulas = Formulas(
+        support="the real line", density="exp(-z) / (s (1 + exp(-z))^2), z = (x - loc)/s",
+        product="valid for loc; never for scale (pole at the mode, x = loc)",
+    )  # fmt: skip
+    example: ClassVar = {"loc": 0.3, "scale": 1.2}
+
+    @classmethod
+    def _log_prob(cls, t, p):
+        a = np.abs(cls._z(t, p))
+        return -a - 2.0 * np.log1p(np.exp(-a)) - np.log(p.scale)
+
+    @classmethod
+    def _slopes(cls, t, p):
+        th = np.tanh(0.5 * cls._z(t, p))
+        return -th / p.scale, -0.5 * (1.0 - th * th) / p.scale**2
+
+    @classmethod
+    def _score(cls, t, p):
+        z = cls._z(t, p)
+        th = np.tanh(0.5 * z)
+        return {"loc": th / p.scale, "scale": (z * th - 1.0) / p.scale}
+
+    @classmethod
+    def _score_slopes(cls, t, p):
+        z = cls._z(t, p)
+        th = np.tanh(0.5 * z)
+        bell = 0.5 * (1.0 - th * th)
+        return {"loc": bell / p.scale**2, "scale": (th + z * bell) / p.scale**2}
+
+    @staticmethod
+    def _ppf(u, p):
+        return p.loc + p.scale * special.logit(u)
+
+    @classmethod
+    def _entropy(cls, p):
+        return np.log(p.scale) + 2.0
+
+
+class Gumbel(_LocationScale):
+    """Gumbel distribution of maxima."""
+
+    parameters = _LOCATION
+    formulas = Formulas(
+        support="the real line", density="exp(-z - exp(-z)) / s, z = (x - loc)/s",
+        product="valid for loc; never for scale (pole at the mode, x = loc)",
+    )  # fmt: skip
+    example: ClassVar = {"loc": 0.3, "scale": 1.2}
+
+    @classmethod
+    def _log_prob(cls, t, p):
+        z = cls._z(t, p)
+        return -z - np.exp(-z) - np.log(p.scale)
+
+    @classmethod
+    def _slopes(cls, t, p):
+        z = cls._z(t, p)
+        return np.expm1(-z) / p.scale, -np.exp(-z) / p.scale**2
+
+    @classmethod
+    def _score(cls, t, p):
+        z = cls._z(t, p)
+        rise = -np.expm1(-z)
+        return {"loc": rise / p.scale, "scale": (z * rise - 1.0) / p.scale}
+
+    @classmethod
+    def _score_slopes(cls, t, p):
+        z = cls._z(t, p)
+        return {"loc": np.exp(-z) / p.scale**2, "scale": (z * np.exp(-z) - np.expm1(-z)) / p.scale**2}
+
+    @staticmethod
+    def _ppf(u, p):
+        return p.loc - p.scale * np.log(-np.log(u))
+
+    @classmethod
+    def _entropy(cls, p):
+        return np.log(p.scale) + EULER + 1.0

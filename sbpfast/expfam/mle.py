@@ -1,0 +1,442 @@
+"""Maximum likelihood: centred, mergeable statistics and the solution of grad A(eta) = mean u.
+
+Families whose statistics are (y, phi(y)) with a convex phi (y^2, -log y, 1/y) are determined by the mean of y and the
+*Jensen gap*, mean phi(y) - phi(mean y) >= 0.  The gap is accumulated as a mean of Bregman divergences
+D(y, c) = phi(y) - phi(c) - phi'(c)(y - c) from the centre of each chunk, terms that are all positive, so that data with
+a mean of 1e8 and a spread of 1 lose nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sbpfast import _checks, _core
+
+CHUNK = 1 << 15
+
+
+class MLEDoesNotExist(ValueError):
+    """The likelihood has no maximum: the mean statistics of the data lie on the boundary of their set."""
+
+
+class MLE:
+    """A maximum-likelihood (or maximum a posteriori) estimate.
+
+    Attributes
+    ----------
+    distribution
+        The fitted distribution.
+    log_likelihood : float
+        Of the data (weights counted), without the prior.
+    iterations : int
+        Newton steps; 0 for a closed form.
+    duality_gap : float
+        Upper bound on what the objective A(eta) - eta . mean u, summed over components, could still fall: the Newton
+        decrement squared g' (Hess A)^-1 g, g = grad A - mean u, a bound wherever the Hessian between here and the
+        optimum is at least half of the one here.  Closed forms have 0.
+    converged : bool
+        The gap is at the level of rounding.
+    """
+
+    def __init__(self, distribution, log_likelihood, iterations, duality_gap, converged):
+        self.distribution = distribution
+        self.log_likelihood = float(log_likelihood)
+        self.iterations = int(iterations)
+        self.duality_gap = float(duality_gap)
+        self.converged = bool(converged)
+
+    def __repr__(self):
+        return (
+            f"MLE({self.distribution!r}, log_likelihood={self.log_likelihood:.10g}, iterations={self.iterations}, "
+            f"duality_gap={self.duality_gap:.2g}, converged={self.converged})"
+        )
+
+
+class Solution(NamedTuple):
+    """Parameters (arrays (d,)) that solve the moment equations."""
+
+    source: dict[str, np.ndarray]
+    iterations: int = 0
+    gap: float = 0.0
+
+
+class Gap(NamedTuple):
+    """A convex function phi of a linear statistic y, for statistics that are (y, phi(y)) up to order and sign."""
+
+    y: Callable  # points to y
+    divergence: Callable  # D(y, c)
+    from_means: Callable  # mean parameters to [mean y, gap]
+    to_means: Callable  # and back
+    compiled: bool = False  # y is x itself and phi is -log: one compiled pass over the data
+
+
+def square_divergence(y, c):
+    """Of phi(y) = y^2."""
+    return (y - c) ** 2
+
+
+def log_divergence(y, c):
+    """Of phi(y) = -log y."""
+    d = (y - c) / c
+    return d - np.where(d < -0.5, np.log(y / c), np.log1p(np.maximum(d, -0.5)))  # 1 + d would round where y << c
+
+
+def inverse_divergence(y, c):
+    """Of phi(y) = 1/y."""
+    d = (y - c) / c
+    return d * d / y
+
+
+# -- statistics of data -----------------------------------------------------------------------------------------------
+
+
+class Statistics:
+    """Mean statistics of weighted data; statistics of two parts of the data add up to those of the whole.
+
+    Attributes
+    ----------
+    weight : float
+        The sum of the weights.
+    summary : list of ndarray (d,)
+        The means of the sufficient statistics, or mean and Jensen gap.
+    low, high : ndarray (d,)
+        The extremes of the data.
+    log_base : ndarray (d,)
+        The mean of log h.
+    """
+
+    def __init__(self, family, constants, scalar, weight, summary, low, high, log_base):
+        self.family, self.constants, self.scalar = family, constants, scalar
+        self.weight, self.summary, self.low, self.high, self.log_base = weight, summary, low, high, log_base
+
+    def __add__(self, other):
+        if not isinstance(other, Statistics):
+            return NotImplemented
+        same = self.constants.keys() == other.constants.keys() and all(
+            np.array_equal(v, other.constants[k]) for k, v in self.constants.items()
+        )
+        if self.family is not other.family or not same:
+            raise ValueError("only statistics of one family with the same constants can be merged")
+        if self.low.shape != other.low.shape:
+            raise ValueError(f"statistics of {len(self.low)} and {len(other.low)} components cannot be merged")
+        weight = self.weight + other.weight
+        share = other.weight / weight
+        summary = merge(self.family._gap, self.summary, other.summary, share)
+        low, high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
+        log_base = self.log_base + share * (other.log_base - self.log_base)
+        return Statistics(self.family, self.constants, self.scalar, weight, summary, low, high, log_base)
+
+
+def merge(gap, first, second, share) -> list:
+    """Summaries of two parts into one; share is the second's part of the weight."""
+    means = [a + share * (b - a) for a, b in zip(first, second)]
+    if gap is None:
+        return means
+    centre = means[0]
+    spread = (1.0 - share) * gap.divergence(first[0], centre) + share * gap.divergence(second[0], centre)
+    return [centre, means[1] + spread]
+
+
+def clean_data(name, x, weights, finite=True):
+    """Data (n, d) and weights (n,) with the weights of 0 dropped, and whether the data came as (n,)."""
+    x = _checks.real_array(name, x, ndim=(1, 2), finite=finite)
+    scalar = x.ndim == 1
+    x = x[:, None] if scalar else x
+    if weights is not None:
+        weights = _checks.real_array("weights", weights, shape=(len(x),))
+        if (weights < 0).any():
+            raise ValueError(f"weights must be non-negative, got {weights.min()}")
+        if (weights == 0).any():
+            x, weights = x[weights > 0], weights[weights > 0]
+    if x.shape[0] == 0 or x.shape[1] == 0:
+        raise ValueError(f"{name} must hold at least one observation of positive weight, got shape {x.shape}")
+    return x, weights, scalar
+
+
+def statistics(family, x, weights, constants) -> Statistics:
+    """The statistics of data, chunk by chunk."""
+    compiled = family._gap is not None and family._gap.compiled
+    x, weights, scalar = clean_data("x", x, weights, finite=not compiled)
+    c = family._constants(constants, (x.shape[1],))
+    if compiled:
+        return _compiled_statistics(family, x, weights, scalar)
+    parts = []
+    for start in range(0, len(x), CHUNK):
+        rows = x[start : start + CHUNK]
+        w = np.ones(len(rows)) if weights is None else weights[start : start + CHUNK]
+        parts.append(_chunk(family, rows, w, c, constants, scalar))
+    return functools.reduce(operator.add, parts)
+
+
+def _compiled_statistics(family, x, weights, scalar):
+    """Gamma: mean and Jensen gap from sums about a provisional centre, the mean of the first observations."""
+    head = x[:512]
+    centre = head.mean(axis=0)
+    if not (np.isfinite(centre).all() and (head > 0).all()):
+        family._features(_checks.real_array("x", x), {})
+    sums = np.empty((4, x.shape[1]))
+    _core.statistics.log_divergence_sums(x, weights, centre, sums, _core.effective_threads(None))
+    linear, divergence, low, high = sums
+    if not (np.isfinite(sums).all() and (low > 0).all()):
+        family._features(_checks.real_array("x", x), {})
+    weight = float(len(x)) if weights is None else weights.sum()
+    mean = np.clip(centre * (1.0 + linear / weight), low, high)
+    gap = np.maximum(divergence / weight - family._gap.divergence(mean, centre), 0.0)
+    return Statistics(family, {}, scalar, weight, [mean, gap], low, high, np.zeros(x.shape[1]))
+
+
+def _chunk(family, rows, w, c, constants, scalar):
+    t = family._features(rows, c)
+    weight = w.sum()
+
+    def mean(a):
+        return w @ a / weight
+
+    p = _Constants(c)
+    if family._gap is None:
+        summary = [mean(u) for u in family._u(t, p)]
+    else:
+        y = family._gap.y(t)
+        low, high = y.min(axis=0), y.max(axis=0)
+        centre = np.clip(mean(y), low, high)
+        divergences = family._gap.divergence(y, centre)
+        summary = [centre, mean(divergences)]
+    base = family._log_base(t, p)
+    log_base = np.full(rows.shape[1], base) if np.ndim(base) == 0 else mean(np.broadcast_to(base, rows.shape))
+    return Statistics(family, constants, scalar, weight, summary, rows.min(axis=0), rows.max(axis=0), log_base)
+
+
+class _Constants:
+    """The constants of a family as attributes, where the parameters are not known yet."""
+
+    def __init__(self, c):
+        self.__dict__.update(c)
+
+
+# -- the maximum ------------------------------------------------------------------------------------------------------
+
+
+def maximum_likelihood(family, stats, prior) -> MLE:
+    """The fit of a one-dimensional family with independent components."""
+    summary = stats.summary
+    if prior is not None:
+        nu, m0 = check_prior(prior)
+        columns, _ = family._columns("m0 of prior", m0)
+        pseudo = [np.broadcast_to(m, np.shape(s)) for m, s in zip(family._from_means(columns), summary)]
+        summary = merge(family._gap, summary, pseudo, nu / (nu + stats.weight))
+    elif family._gap is not None and (stats.low == stats.high).any():
+        j = int(np.argmax(stats.low == stats.high))
+        raise MLEDoesNotExist(
+            f"{family.__name__}: all observations of component {j} equal {stats.low[j]}: the likelihood has no maximum"
+        )
+    c = family._constants(stats.constants, stats.low.shape)
+    solution = family._solve(summary, c)
+    q = family._make(solution.source, stats.constants, stats.scalar)
+    log_likelihood = stats.weight * np.sum(family._mean_log_likelihood(q._p, stats.summary, stats.log_base))
+    return MLE(q, log_likelihood, solution.iterations, solution.gap, solution.gap < 1e-12 * len(stats.low))
+
+
+def check_prior(prior) -> tuple[float, Any]:
+    """(nu, m0) of a conjugate prior."""
+    try:
+        nu, m0 = prior
+    except (TypeError, ValueError):
+        raise TypeError(f"prior must be a pair (nu, m0), got {type(prior).__name__}") from None
+    return _checks.scalar("nu of prior", nu, above=0.0), m0
+
+
+def require(inside, family, what) -> None:
+    """Raise MLEDoesNotExist, naming the first component where a condition fails."""
+    inside = np.atleast_1d(inside)
+    if not inside.all():
+        raise MLEDoesNotExist(f"{family}: {what} (component {int(np.argmin(inside))})")
+
+
+# -- Newton -----------------------------------------------------------------------------------------------------------
+
+
+def newton_scalar(gradient: Callable, slope: Callable, start, low, high) -> tuple[np.ndarray, int, float]:
+    """Root of an increasing function for each component: Newton steps, bisection where they leave the bracket.
+
+    Returns the roots, the steps, and the sum of the squared Newton decrements g^2 / slope.
+    """
+    x = np.array(start, dtype=np.float64)
+    low, high = np.broadcast_to(low, x.shape).copy(), np.broadcast_to(high, x.shape).copy()
+    iterations = 0
+    for _ in range(200):
+        iterations += 1
+        g, s = gradient(x), slope(x)
+        low, high = np.where(g < 0, x, low), np.where(g > 0, x, high)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            step = x - g / s
+        outside = ~((step >= low) & (step <= high) & np.isfinite(step))
+        new = np.where(g == 0, x, np.where(outside, _middle(low, high, x), step))
+        moved = np.abs(new - x)
+        x = new
+        if (moved <= 2e-16 * np.abs(x)).all() or (high - low <= 4e-16 * np.abs(x)).all():
+            break
+    g, s = gradient(x), slope(x)
+    return x, iterations, float(np.sum(g * g / s))
+
+
+def _middle(low, high, x):
+    """Between the ends; outwards by doubling where an end is infinite."""
+    with np.errstate(invalid="ignore"):
+        inner = 0.5 * (low + high)
+    up, down = np.where(x > 0, 2.0 * x, 0.5 * x + 1.0), np.where(x < 0, 2.0 * x, 0.5 * x - 1.0)
+    return np.where(
+        np.isinf(high) & np.isinf(low), x, np.where(np.isinf(high), up, np.where(np.isinf(low), down, inner))
+    )
+
+
+def newton_vector(gradient: Callable, hessian: Callable, start, inside: Callable) -> tuple[np.ndarray, int, float]:
+    """Minimum of a convex function of a vector from its gradient and Hessian.
+
+    Lengths of a step are bisected until the point is inside the domain and the slope along the step has shrunk to 0.9
+    of its size or less, a line search that never subtracts large function values.
+
+    Returns the minimum, the steps, and the squared Newton decrement there.
+    """
+    x = np.array(start, dtype=np.float64)
+    g = gradient(x)
+    decrement = np.inf
+    iterations = 0
+    for _ in range(500):
+        iterations += 1
+        step = -np.linalg.solve(hessian(x), g)
+        slope = float(g @ step)
+        decrement_here = -slope
+        if (
+            not np.isfinite(slope)
+            or decrement_here <= 0.0
+            or (decrement_here < 1e-14 and decrement_here >= 0.25 * decrement)
+        ):
+            break
+        decrement = decrement_here
+        found = _line_search(gradient, inside, x, step, slope)
+        if found is None:
+            break
+        x, g = found
+    step = np.linalg.solve(hessian(x), g)
+    return x, iterations, max(float(g @ step), 0.0)
+
+
+def _line_search(gradient, inside, x, step, slope):
+    """The first point and gradient that will do, or None."""
+    short, long, length = 0.0, None, 1.0
+    for _ in range(60):
+        new = x + length * step
+        turned = np.inf
+        if inside(new):
+            g = gradient(new)
+            turned = float(g @ step) if np.isfinite(g).all() else np.inf
+            if abs(turned) <= 0.9 * abs(slope) + 1e-30:
+                return new, g
+        if turned > 0:
+            long = length
+        elif long is None:
+            return new, g  # a full step that falls all the way is a good one
+        else:
+            short = length
+        length = 0.5 * (short + long)
+    return None
+
+
+# -- the multivariate Gaussian ----------------------------------------------------------------------------------------
+
+
+class GaussianStatistics:
+    """Weight, mean (d,) and scatter (d, d) about it; parts add up to the whole (Chan, Golub & LeVeque 1983)."""
+
+    def __init__(self, weight, mean, scatter):
+        self.weight, self.mean, self.scatter = weight, mean, scatter
+
+    @classmethod
+    def of(cls, x, weights=None) -> GaussianStatistics:
+        """Of data (n, d)."""
+        x, weights, _ = clean_data("x", x, weights)
+        parts = []
+        step = max(1, CHUNK // x.shape[1])
+        for start in range(0, len(x), step):
+            rows = x[start : start + step]
+            w = np.ones(len(rows)) if weights is None else weights[start : start + step]
+            mean = w @ rows / w.sum()
+            centred = rows - mean
+            parts.append(cls(w.sum(), mean, (w[:, None] * centred).T @ centred))
+        return functools.reduce(operator.add, parts)
+
+    def __add__(self, other):
+        weight = self.weight + other.weight
+        shift = other.mean - self.mean
+        mean = self.mean + shift * (other.weight / weight)
+        between = np.outer(shift, shift) * (self.weight * other.weight / weight)
+        return GaussianStatistics(weight, mean, self.scatter + other.scatter + between)
+
+
+class GaussianFit(NamedTuple):
+    """What `fit_gaussian` finds."""
+
+    mean: np.ndarray
+    cov: np.ndarray
+    log_likelihood: float
+    iterations: int
+    duality_gap: float
+    converged: bool
+
+
+def fit_gaussian(x, weights=None, prior=None) -> GaussianFit:
+    """Maximum likelihood of a multivariate Gaussian: the weighted mean and the covariance about it.
+
+    Parameters
+    ----------
+    x : array_like (n, d), or GaussianStatistics
+    weights : array_like (n,), optional
+        Non-negative.
+    prior : (nu, (m1, m2)), optional
+        nu pseudo-observations with E x = m1 (d,) and E x x^T = m2 (d, d).
+
+    Returns
+    -------
+    GaussianFit
+
+    Raises
+    ------
+    MLEDoesNotExist
+        The covariance of the data is singular: at most d points, or data on a hyperplane.
+    """
+    data = x if isinstance(x, GaussianStatistics) else GaussianStatistics.of(x, weights)
+    d = len(data.mean)
+    stats = data
+    if prior is not None:
+        nu, (m1, m2) = check_prior(prior)
+        m1 = _checks.real_array("m1 of prior", m1, shape=(d,))
+        m2 = _checks.symmetric("m2 of prior", _checks.real_array("m2 of prior", m2, shape=(d, d)))
+        stats = data + GaussianStatistics(nu, m1, nu * (m2 - np.outer(m1, m1)))
+    cov = stats.scatter / stats.weight
+    _require_full_rank(cov, stats.mean)
+    factor = np.linalg.cholesky(cov)
+    shift = data.mean - stats.mean
+    scatter = data.scatter / data.weight + np.outer(shift, shift)
+    log_det = 2.0 * np.log(np.diagonal(factor)).sum()
+    trace = np.trace(np.linalg.solve(factor.T, np.linalg.solve(factor, scatter)))
+    log_likelihood = -0.5 * data.weight * (d * np.log(2.0 * np.pi) + log_det + trace)
+    return GaussianFit(stats.mean, cov, float(log_likelihood), 0, 0.0, True)
+
+
+def _require_full_rank(cov, mean):
+    """Judged on the correlations, so that the units of the variables do not matter."""
+    spread = np.sqrt(np.diagonal(cov))
+    if (spread > 2.0 * np.finfo(np.float64).eps * np.abs(mean)).all():
+        correlation = cov / np.outer(spread, spread)
+        least = np.linalg.eigvalsh(correlation)[0]
+        if least > 1e-14 * len(cov):
+            return
+    raise MLEDoesNotExist(
+        f"the covariance of the data is singular (d = {len(cov)}): the likelihood of a Gaussian has no maximum; "
+        "more points, fewer variables or a prior are needed"
+    )

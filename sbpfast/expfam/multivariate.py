@@ -1,0 +1,708 @@
+"""Multivariate families: Dirichlet, Wishart, categorical.
+
+A transport weight is a velocity field, one for each element of the parameter: ``transport(x)[name]`` has shape
+(n, dim, *parameter.shape), and sum_i V_i df/dx_i is the pathwise contribution.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import ClassVar
+
+import numpy as np
+from scipy import linalg, special
+
+from sbpfast import _checks, _core
+from sbpfast.expfam import mle, weights
+from sbpfast.expfam.base import POSITIVE, REAL, Distribution, Domain, Formulas, Parameter
+from sbpfast.expfam.functions import log_minus_digamma, log_multigamma, trigamma_minus_inverse
+from sbpfast.expfam.gamma_beta import solve_dirichlet
+from sbpfast.expfam.mle import MLEDoesNotExist, Solution, newton_scalar
+from sbpfast.expfam.points import Points, Streams
+
+
+class MultivariateFamily(Distribution):
+    """A family of vectors, with one vector of statistics."""
+
+    _gap: ClassVar = None
+    _p: SimpleNamespace
+
+    def natural(self) -> np.ndarray:
+        """Natural parameters eta, (k,)."""
+        raise NotImplementedError
+
+    def mean_params(self) -> np.ndarray:
+        """Mean parameters grad A(eta) = E[u(x)], (k,)."""
+        raise NotImplementedError
+
+    def fisher(self) -> np.ndarray:
+        """Fisher information in eta, the Hessian of A and the covariance of u, (k, k)."""
+        raise NotImplementedError
+
+    def log_partition(self) -> float:
+        """A(eta)."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_natural(cls, eta):
+        """The distribution with natural parameters eta (k,)."""
+        raise NotImplementedError
+
+    def sufficient(self, x) -> np.ndarray:
+        """Sufficient statistics u(x), (n, k)."""
+        return np.concatenate(self._u(self._points(x), self._p), axis=1)
+
+    def log_base(self, x) -> np.ndarray:
+        """log h(x) = 0, (n,)."""
+        return np.zeros(self._points(x).n)
+
+    @staticmethod
+    def _u(t, p) -> list:
+        raise NotImplementedError
+
+    @staticmethod
+    def _log_base(t, p):
+        return 0.0
+
+    def _score(self, t) -> dict:
+        raise NotImplementedError
+
+    def score(self, x) -> dict[str, np.ndarray]:
+        """Derivatives of the log density by parameter name, (n, *parameter.shape)."""
+        return self._score(self._points(x))
+
+    def entropy(self) -> float:
+        """-E[log p(x)] = A - eta . grad A."""
+        return float(self.log_partition() - self.natural() @ self.mean_params())
+
+    def kl(self, other) -> float:
+        """Kullback-Leibler divergence to another of the same family, the Bregman divergence of A."""
+        if type(other) is not type(self):
+            raise TypeError(f"other must be a {type(self).__name__}, got {type(other).__name__}")
+        if other.dim != self.dim or other.natural().shape != self.natural().shape:
+            raise ValueError(f"other must have the shape of {self!r}, got {other!r}")
+        return float(
+            other.log_partition() - self.log_partition() - (other.natural() - self.natural()) @ self.mean_params()
+        )
+
+    def _draw(self, key, start, stop, sampling="mc", n_threads=None) -> Points:
+        if sampling not in ("mc", False):
+            raise ValueError(
+                f"{type(self).__name__} has no inverse distribution function: only sampling='mc' is possible"
+            )
+        return self._draw_points(Streams(key, start, stop, self.dim, False, _core.effective_threads(n_threads)))
+
+    def _draw_points(self, streams) -> Points:
+        raise NotImplementedError
+
+    def _draw_uniform(self, u, n_threads=1):
+        raise ValueError(f"{type(self).__name__} has no inverse distribution function: only sampling='mc' is possible")
+
+    _draw_from = _draw_uniform
+
+    def _noise_dims(self):
+        return (self.dim,)
+
+    _refused: tuple[str, ...] = ()
+
+    def _integrates(self, target) -> bool:
+        """Whether `_exact` serves this target."""
+        return "exact" in self._estimators and target._has("value")
+
+    def _score_terms(self, draws, names=None) -> dict:
+        """name -> (n, ...) d log p / d parameter."""
+        score = self._score(draws)
+        return {k: score[k] for k in (self._names if names is None else names)}
+
+    # maximum likelihood
+
+    @classmethod
+    def _constants(cls, constants, shape):
+        if constants:
+            raise TypeError(f"{cls.__name__} has no constants, got {sorted(constants)}")
+        return {}
+
+    @classmethod
+    def _make(cls, source, constants, scalar):
+        return cls(**source)
+
+    @classmethod
+    def _from_means(cls, m) -> list:
+        return m
+
+    @classmethod
+    def statistics(cls, x, weights=None) -> mle.Statistics:
+        """Mean statistics of data (n, dim), mergeable with ``+``."""
+        return mle.statistics(cls, x, weights, {})
+
+    @classmethod
+    def fit(cls, x, weights=None, prior=None) -> mle.MLE:
+        """Maximum likelihood, or the maximum a posteriori under a conjugate prior.
+
+        Parameters
+        ----------
+        x : array_like (n, dim), or Statistics
+        weights : array_like (n,), optional
+            Non-negative numbers.
+        prior : (nu, m0), optional
+            nu pseudo-observations with mean statistics m0 (k,).
+
+        Raises
+        ------
+        MLEDoesNotExist
+            The mean statistics lie on the boundary of their set, so the likelihood has no maximum.
+        """
+        return mle.maximum_likelihood(cls, x if isinstance(x, mle.Statistics) else cls.statistics(x, weights), prior)
+
+    @classmethod
+    def from_mean_params(cls, m):
+        """The distribution whose mean parameters E[u(x)] are m (k,)."""
+        columns, _ = cls._columns("m", m)
+        return cls(**cls._solve(columns, {}).source)
+
+    @classmethod
+    def _columns(cls, name, m):
+        """Mean parameters (k,) as the summary of data."""
+        return [_checks.real_array(name, m, ndim=1)], False
+
+    @classmethod
+    def _solve(cls, s, c) -> Solution:
+        raise NotImplementedError
+
+    @classmethod
+    def _mean_log_likelihood(cls, p, s, log_base) -> float:
+        q = cls(**vars(p))
+        return float(q.natural() @ np.concatenate([np.reshape(v, -1) for v in s]) - q.log_partition())
+
+
+class Dirichlet(MultivariateFamily):
+    """Dirichlet distribution on the simplex."""
+
+    parameters = (Parameter("concentration", POSITIVE, "Concentrations alpha (K,), K >= 2."),)
+    formulas = Formulas(
+        support="x_i >= 0, sum of x_i = 1", density="prod x_i^(alpha_i - 1) / Beta(alpha), in K - 1 coordinates",
+        eta="alpha - 1", u="log x", h="1", A="sum log Gamma(alpha_i) - log Gamma(sum alpha)",
+        product="not defined in more than one dimension",
+    )  # fmt: skip
+    example: ClassVar = {"concentration": [0.8, 2.1, 3.3]}
+    _estimators = ("pathwise", "score", "auto")
+
+    concentration: np.ndarray
+
+    def __init__(self, concentration):
+        concentration = _checks.real_array("concentration", concentration, ndim=1, finite=False)
+        if len(concentration) < 2:
+            raise ValueError(f"concentration must have at least 2 elements, got shape {concentration.shape}")
+        inside = POSITIVE.contains(concentration)
+        if not inside.all():
+            raise ValueError(f"concentration must be {POSITIVE.text}, got {concentration[~inside][0]}")
+        self.concentration = _checks.frozen(concentration)
+        self.dim = len(concentration)
+        self._p = SimpleNamespace(concentration=self.concentration)
+
+    def natural(self):
+        return self.concentration - 1.0
+
+    def mean_params(self):
+        return special.digamma(self.concentration) - special.digamma(self.concentration.sum())
+
+    def fisher(self):
+        return np.diag(special.polygamma(1, self.concentration)) - special.polygamma(1, self.concentration.sum())
+
+    def log_partition(self):
+        return float(special.gammaln(self.concentration).sum() - special.gammaln(self.concentration.sum()))
+
+    @classmethod
+    def from_natural(cls, eta):
+        """The distribution with natural parameters eta = alpha - 1, (K,)."""
+        return cls(_checks.real_array("eta", eta, ndim=1) + 1.0)
+
+    @staticmethod
+    def _u(t, p):
+        return [t.log_x]
+
+    def _points(self, x):
+        if isinstance(x, Points):
+            return x
+        return simplex_points("x", _checks.points("x", x, self.dim))
+
+    def log_prob(self, x) -> np.ndarray:
+        """Log density (n,) at points x (n, K) of the simplex."""
+        log_x = self._points(x).log_x
+        powers = np.where(self.concentration == 1.0, 0.0, (self.concentration - 1.0) * log_x)
+        return powers.sum(axis=1) - self.log_partition()
+
+    def _score(self, t):
+        return {"concentration": t.log_x - self.mean_params()}
+
+    def _relative(self, t) -> np.ndarray:
+        """x_j w_j, w_j the velocity of logit x_j under alpha_j, (n, K)."""
+        a = self.concentration
+        w, _ = weights.beta_weight(a, a.sum() - a, t.x, t.y, t.log_x, t.log_y, t.n_threads)
+        return t.x * w
+
+    def transport(self, x) -> dict[str, np.ndarray]:
+        """Velocities V (n, K, K) of x_i under concentration_j: (delta_ij - x_i) B_a(x_j; alpha_j, rest) / (1 - x_j).
+
+        With it the i-th coordinate keeps its share of what the j-th takes or gives; the field solves the continuity
+        equation dp/dalpha_j + div(p V_j) = 0 on the simplex.
+        """
+        t = self._points(x)
+        relative = self._relative(t)
+        field = -t.x[:, :, None] * relative[:, None, :]
+        i = np.arange(self.dim)
+        field[:, i, i] = t.y * relative
+        return {"concentration": field}
+
+    def _pathwise_terms(self, draws, grad, names=None):
+        """name -> (n, K) grad . V_j."""
+        inner = (grad * draws.x).sum(axis=1, keepdims=True)
+        return {"concentration": self._relative(draws) * (grad - inner)}
+
+    def _draw_points(self, streams):
+        return streams.simplex(self.concentration, self.dim)
+
+    def _natural_grad(self, grads):
+        return {"concentration": np.linalg.solve(self.fisher(), grads["concentration"])}
+
+    @classmethod
+    def _features(cls, x, c):
+        t = simplex_points("x", x)
+        if (x <= 0).any():
+            raise MLEDoesNotExist(
+                f"{cls.__name__}: an observation has a coordinate 0, on the boundary, so the likelihood has no maximum"
+            )
+        return t
+
+    @classmethod
+    def _solve(cls, s, c):
+        concentration, iterations, gap = solve_dirichlet(np.asarray(s[0]), cls.__name__)
+        return Solution({"concentration": concentration}, iterations, gap)
+
+
+def simplex_points(name, x) -> Points:
+    """Points of a simplex that a user gives: 1 - x as the sum of the others where x is above 1/2."""
+    if (x < 0).any():
+        raise ValueError(f"{name} must be non-negative, got {x.min()}")
+    error = np.abs(x.sum(axis=1) - 1.0).max(initial=0.0)
+    if error > 1e-8:
+        raise ValueError(f"the rows of {name} must sum to 1, but are off by up to {error:.3g}")
+    others = np.where(np.arange(x.shape[1]) == x.argmax(axis=1)[:, None], 0.0, x).sum(axis=1, keepdims=True)
+    large = x > 0.5
+    y = np.where(large, others, 1.0 - x)
+    with np.errstate(divide="ignore"):
+        log_y = np.where(large, np.log(y), np.log1p(-np.where(large, 0.0, x)))
+    return Points(x, y=y, log_y=log_y, n_threads=_core.effective_threads(None))
+
+
+# -- symmetric matrices as vectors ------------------------------------------------------------------------------------
+
+
+def svec(matrix) -> np.ndarray:
+    """Symmetric matrices (..., d, d) as vectors (..., d (d + 1) / 2).
+
+    The upper triangle by rows, off-diagonals times sqrt 2, so that tr(A B) = svec(A) . svec(B).
+    """
+    matrix = np.asarray(matrix, dtype=np.float64)
+    i, j = np.triu_indices(matrix.shape[-1])
+    return matrix[..., i, j] * np.where(i == j, 1.0, np.sqrt(2.0))
+
+
+def smat(vector) -> np.ndarray:
+    """The inverse of `svec`: (..., d (d + 1) / 2) to (..., d, d)."""
+    vector = np.asarray(vector, dtype=np.float64)
+    d = matrix_order(vector.shape[-1])
+    i, j = np.triu_indices(d)
+    values = vector * np.where(i == j, 1.0, np.sqrt(0.5))
+    out = np.empty((*vector.shape[:-1], d, d))
+    out[..., i, j] = values
+    out[..., j, i] = values
+    return out
+
+
+def matrix_order(length) -> int:
+    """d from d (d + 1) / 2."""
+    d = int((np.sqrt(8.0 * length + 1.0) - 1.0) / 2.0 + 0.5)
+    if d < 1 or d * (d + 1) // 2 != length:
+        raise ValueError(f"a half-vectorised matrix must have d (d + 1) / 2 elements, got {length}")
+    return d
+
+
+_DEFINITE = Domain("symmetric positive definite", lambda v: v)
+
+
+class Wishart(MultivariateFamily):
+    """Wishart distribution of symmetric positive definite matrices.
+
+    A point is a row: the matrix half-vectorised by `svec` (off-diagonals times sqrt 2), d (d + 1) / 2 numbers, so that
+    gradients are those of the matrix in the same coordinates; methods that take points also take matrices (n, d, d).
+    """
+
+    parameters = (
+        Parameter("df", POSITIVE, "Degrees of freedom nu > d - 1."),
+        Parameter("scale", _DEFINITE, "Scale matrix V (d, d); E W = nu V."),
+    )
+    formulas = Formulas(
+        support="symmetric positive definite matrices",
+        density=(
+            "|W|^((nu - d - 1)/2) exp(-tr(V^-1 W)/2) / (2^(nu d/2) |V|^(nu/2) Gamma_d(nu/2)), "
+            "with respect to the upper triangle"
+        ),
+        eta="(svec(-V^-1/2), (nu - d - 1)/2)", u="(svec(W), log|W|)", h="1",
+        A="(nu/2) log|V| + log Gamma_d(nu/2) + (nu d/2) log 2",
+        product="not defined in more than one dimension",
+    )  # fmt: skip
+    example: ClassVar = {"df": 4.5, "scale": [[0.6, 0.2], [0.2, 0.4]]}
+    _estimators = ("pathwise", "score", "auto")
+
+    df: float
+    scale: np.ndarray
+
+    def __init__(self, df, scale):
+        scale = _checks.real_array("scale", scale, ndim=2)
+        scale = _checks.symmetric("scale", scale)
+        self._chol = _checks.cholesky("scale", scale)
+        self.order = len(scale)
+        self.df = float(_checks.real_array("df", df, ndim=0))
+        if not self.df > self.order - 1:
+            raise ValueError(f"df must be above d - 1 = {self.order - 1}, got {self.df}")
+        self.scale = _checks.frozen(scale)
+        self.dim = self.order * (self.order + 1) // 2
+        self._p = SimpleNamespace(df=self.df, scale=self.scale)
+
+    @property
+    def _halves(self):
+        """(nu - i)/2, i = 0..d-1: the shapes of the squared diagonal of Bartlett's factor."""
+        return 0.5 * (self.df - np.arange(self.order))
+
+    def _inverse(self):
+        return linalg.cho_solve((self._chol, True), np.eye(self.order))
+
+    def _log_det(self):
+        return 2.0 * np.log(np.diagonal(self._chol)).sum()
+
+    def natural(self):
+        return np.append(svec(-0.5 * self._inverse()), 0.5 * (self.df - self.order - 1.0))
+
+    def mean_params(self):
+        log_det = special.digamma(self._halves).sum() + self.order * np.log(2.0) + self._log_det()
+        return np.append(self.df * svec(self.scale), log_det)
+
+    def fisher(self):
+        basis = smat(np.eye(self.dim))
+        out = np.empty((self.dim + 1, self.dim + 1))
+        out[:-1, :-1] = 2.0 * self.df * svec(self.scale @ basis @ self.scale)
+        out[:-1, -1] = out[-1, :-1] = 2.0 * svec(self.scale)
+        out[-1, -1] = special.polygamma(1, self._halves).sum()
+        return out
+
+    def log_partition(self):
+        return 0.5 * self.df * (self._log_det() + self.order * np.log(2.0)) + log_multigamma(0.5 * self.df, self.order)
+
+    @classmethod
+    def from_natural(cls, eta):
+        """The distribution with natural parameters (svec(-V^-1/2), (nu - d - 1)/2)."""
+        eta = _checks.real_array("eta", eta, ndim=1)
+        precision = smat(-2.0 * eta[:-1])
+        factor = _checks.cholesky("-2 smat(eta[:-1])", precision)
+        scale = linalg.cho_solve((factor, True), np.eye(len(precision)))
+        return cls(2.0 * eta[-1] + len(precision) + 1.0, 0.5 * (scale + scale.T))
+
+    @staticmethod
+    def _u(t, p):
+        return [t.x, t.log_det]
+
+    def _points(self, x):
+        if isinstance(x, Points):
+            return x
+        return matrix_points(x, self.order)
+
+    def log_prob(self, x) -> np.ndarray:
+        """Log density (n,), at rows svec(W) or matrices."""
+        t = self._points(x)
+        return np.concatenate(self._u(t, self._p), axis=1) @ self.natural() - self.log_partition()
+
+    def _score(self, t):
+        inverse = self._inverse()
+        excess = smat(t.x) - self.df * self.scale
+        return {
+            "df": 0.5 * (t.log_det[:, 0] - self.mean_params()[-1]),
+            "scale": 0.5 * inverse @ excess @ inverse,
+        }
+
+    def _bartlett(self, t):
+        """C with W = L C C^T L^T."""
+        if hasattr(t, "bartlett"):
+            return t.bartlett
+        return linalg.solve_triangular(self._chol, np.linalg.cholesky(smat(t.x)), lower=True)
+
+    def _diagonal_velocity(self, c, n_threads):
+        """d C_ii / d nu, (n, d): C_ii^2 / 2 is gamma distributed with shape (nu - i)/2."""
+        diagonal = np.einsum("nii->ni", c)
+        half_square = 0.5 * diagonal**2
+        w = weights.gamma_weight(self._halves, half_square, np.log(half_square), n_threads)
+        return 0.25 * diagonal * w
+
+    def transport(self, x) -> dict[str, np.ndarray]:
+        """Velocities of svec(W): under df (n, dim), through Bartlett's factor; under scale (n, dim, d, d).
+
+        The latter is dW = M W + W M^T with M = dV V^-1/2, as the symmetric matrix T (for each n and coordinate) with
+        dx = tr(T dV).
+        """
+        t = self._points(x)
+        c = self._bartlett(t)
+        change = self._diagonal_velocity(c, t.n_threads)[:, None, :] * c  # C dC^T
+        df = svec(self._chol @ (change + change.swapaxes(1, 2)) @ self._chol.T)
+        ratio = np.linalg.solve(self.scale, smat(t.x))  # V^-1 W
+        basis = smat(np.eye(self.dim))
+        scale = ratio[:, None] @ basis
+        return {"df": df, "scale": 0.5 * (scale + scale.swapaxes(-1, -2))}
+
+    def _pathwise_terms(self, draws, grad, names=None):
+        """name -> (n, ...) the gradient along the velocities."""
+        g = smat(grad)
+        terms = {}
+        for name in self._names if names is None else names:
+            if name == "df":
+                terms[name] = self._df_terms(self._bartlett(draws), g, draws.n_threads)
+            else:
+                product = np.linalg.solve(self.scale, smat(draws.x)) @ g
+                terms[name] = 0.5 * (product + product.swapaxes(1, 2))
+        return terms
+
+    def _df_terms(self, c, g, n_threads):
+        """tr(G dW) = 2 sum_i dC_ii (C^T L^T G L)_ii."""
+        rows = c.swapaxes(1, 2) @ (self._chol.T @ g @ self._chol)
+        return 2.0 * (self._diagonal_velocity(c, n_threads) * np.einsum("nii->ni", rows)).sum(axis=1)
+
+    def _draw_points(self, streams):
+        d, n = self.order, streams.n
+        halves, _ = streams.gammas(self._halves)
+        c = np.zeros((n, d, d))
+        i = np.arange(d)
+        c[:, i, i] = np.sqrt(2.0 * halves)
+        if d > 1:
+            rows, columns = np.tril_indices(d, -1)
+            c[:, rows, columns] = streams.normals(1, len(rows))
+        factor = self._chol @ c
+        log_det = self._log_det() + 2.0 * np.log(c[:, i, i]).sum(axis=1, keepdims=True)
+        x = svec(factor @ factor.swapaxes(1, 2))
+        return Points(x, bartlett=c, log_det=log_det, n_threads=streams.n_threads)
+
+    def _natural_grad(self, grads):
+        g = np.asarray(grads["scale"])
+        curvature = 0.25 * special.polygamma(1, self._halves).sum() - 0.5 * self.order / self.df
+        df = (float(grads["df"]) - np.trace(g @ self.scale) / self.df) / curvature
+        return {"df": np.float64(df), "scale": 2.0 / self.df * (self.scale @ g @ self.scale - 0.5 * df * self.scale)}
+
+    @classmethod
+    def statistics(cls, x, weights=None):
+        """Mean statistics of matrices, rows svec(W) or (n, d, d), mergeable with ``+``."""
+        x = np.asarray(x)
+        return super().statistics(svec(x) if x.ndim == 3 else x, weights)
+
+    @classmethod
+    def _features(cls, x, c):
+        return matrix_points(x, matrix_order(x.shape[1]))
+
+    @classmethod
+    def _columns(cls, name, m):
+        m = _checks.real_array(name, m, ndim=1)
+        return [m[:-1], m[-1:]], False
+
+    @classmethod
+    def _solve(cls, s, c):
+        """V = mean W / nu, and sum_i psi((nu - i)/2) - d log(nu/2) = mean log|W| - log|mean W|, increasing in nu."""
+        mean = smat(s[0])
+        d = len(mean)
+        try:
+            log_det = 2.0 * np.log(np.diagonal(np.linalg.cholesky(mean))).sum()
+        except np.linalg.LinAlgError:
+            raise MLEDoesNotExist(f"{cls.__name__}: the mean of the matrices is singular") from None
+        gap = float(log_det - np.reshape(s[1], -1)[0])
+        if not gap > 16.0 * d * np.finfo(np.float64).eps * (1.0 + abs(log_det)):
+            raise MLEDoesNotExist(
+                f"{cls.__name__}: the matrices are all equal, or too nearly so: the likelihood has no maximum"
+            )
+        i = 0.5 * np.arange(d)
+
+        def gradient(h):  # half the degrees of freedom
+            h = h[0]
+            return np.array([gap - (log_minus_digamma(h - i) + np.log(h / (h - i))).sum()])
+
+        def slope(h):
+            h = h[0]
+            return np.array([(trigamma_minus_inverse(h - i) + 1.0 / (h - i)).sum() - d / h])
+
+        low = 0.5 * (d - 1)
+        start = low + 0.25 * d * (d + 1) / gap
+        half, iterations, decrement = newton_scalar(gradient, slope, np.array([start]), low, np.inf)
+        df = 2.0 * float(half[0])
+        return Solution({"df": np.array(df), "scale": mean / df}, iterations, decrement)
+
+
+def matrix_points(x, d) -> Points:
+    """Rows svec(W) (n, dim) or matrices (n, d, d), with their log determinants."""
+    if np.ndim(x) == 3:
+        x = svec(_checks.real_array("x", x, shape=(None, d, d)))
+    x = _checks.real_array("x", x, shape=(None, d * (d + 1) // 2))
+    try:
+        factors = np.linalg.cholesky(smat(x))
+    except np.linalg.LinAlgError:
+        raise ValueError("x must hold symmetric positive definite matrices") from None
+    log_det = 2.0 * np.log(np.einsum("nii->ni", factors)).sum(axis=1, keepdims=True)
+    return Points(x, log_det=log_det, n_threads=_core.effective_threads(None))
+
+
+class Categorical(MultivariateFamily):
+    """Categorical distribution; a point is the number of a category, 0, 1, ..., K - 1, as one coordinate."""
+
+    parameters = (Parameter("logits", REAL, "Log probabilities (K,) up to a common constant."),)
+    formulas = Formulas(
+        support="x = 0, 1, ..., K - 1", density="pi_x = exp(logits_x) / sum exp(logits)",
+        eta="log(pi_i / pi_K), i < K", u="(1 if x = i else 0), i < K", h="1", A="log(1 + sum exp(eta))",
+        product="not defined for a discrete family; the difference estimator takes its place",
+    )  # fmt: skip
+    example: ClassVar = {"logits": [0.3, -0.5, 0.8, 0.0]}
+    _estimators = ("score", "difference", "exact", "auto")
+
+    logits: np.ndarray
+    dim = 1
+
+    def __init__(self, logits):
+        logits = _checks.real_array("logits", logits, ndim=1)
+        if len(logits) < 2:
+            raise ValueError(f"logits must have at least 2 elements, got shape {logits.shape}")
+        self.logits = _checks.frozen(logits)
+        self._p = SimpleNamespace(logits=self.logits)
+
+    @property
+    def probs(self) -> np.ndarray:
+        """The probabilities (K,)."""
+        return special.softmax(self.logits)
+
+    def natural(self):
+        return self.logits[:-1] - self.logits[-1]
+
+    def mean_params(self):
+        return self.probs[:-1]
+
+    def fisher(self):
+        m = self.mean_params()
+        return np.diag(m) - np.outer(m, m)
+
+    def log_partition(self):
+        return float(special.logsumexp(self.logits - self.logits[-1]))
+
+    @classmethod
+    def from_natural(cls, eta):
+        """The distribution with natural parameters eta (K - 1,); the last logit is 0."""
+        return cls(np.append(_checks.real_array("eta", eta, ndim=1), 0.0))
+
+    @staticmethod
+    def _u(t, p):
+        return [(t.x == np.arange(len(p.logits) - 1)).astype(np.float64)]
+
+    def _points(self, x):
+        if isinstance(x, Points):
+            return x
+        x = _checks.real_array("x", x, ndim=(1, 2)).reshape(-1, 1)
+        if ((x < 0) | (x >= len(self.logits)) | (x != np.floor(x))).any():
+            raise ValueError(f"x must hold whole numbers from 0 to {len(self.logits) - 1}")
+        return Points(x)
+
+    def _index(self, t):
+        return t.x[:, 0].astype(np.intp)
+
+    def log_prob(self, x) -> np.ndarray:
+        """Log probability (n,) of the categories x (n, 1)."""
+        return special.log_softmax(self.logits)[self._index(self._points(x))]
+
+    def _score(self, t):
+        return {"logits": np.eye(len(self.logits))[self._index(t)] - self.probs}
+
+    def entropy(self):
+        log_probs = special.log_softmax(self.logits)
+        return float(-(np.exp(log_probs) * log_probs).sum())
+
+    def _draw(self, key, start, stop, sampling="mc", n_threads=None):
+        streams = Streams(key, start, stop, 1, sampling in ("antithetic", True), _core.effective_threads(n_threads))
+        return self._draw_uniform(streams.uniforms())
+
+    def _draw_uniform(self, u, n_threads=1):
+        cumulative = np.cumsum(self.probs)[:-1]
+        return Points(np.searchsorted(cumulative, u, side="left").astype(np.float64))
+
+    def _draw_from(self, normals, n_threads=1):
+        return self._draw_uniform(special.ndtr(normals))
+
+    def _values(self, target):
+        return target._value(np.arange(len(self.logits), dtype=np.float64)[:, None])
+
+    def _difference_terms(self, draws, target, names=None):
+        """pi_i (f_i - E f), the same for every draw: all categories are visited."""
+        _, grads = self._exact(target)
+        return {"logits": np.broadcast_to(grads["logits"], (draws.n, len(self.logits)))}
+
+    def _exact(self, target, names=None):
+        f, probs = self._values(target), self.probs
+        value = float(probs @ f)
+        return value, {"logits": probs * (f - value)}
+
+    def _natural_grad(self, grads):
+        """The solution of least size: probabilities do not change along (1, ..., 1)."""
+        probs = self.probs
+        return {"logits": np.linalg.pinv(np.diag(probs) - np.outer(probs, probs), hermitian=True) @ grads["logits"]}
+
+    @classmethod
+    def statistics(cls, x, weights=None, *, n_categories=None):
+        """Shares of the categories, mergeable with ``+``.
+
+        Parameters
+        ----------
+        x : array_like (n,) or (n, 1)
+        weights : array_like (n,), optional
+        n_categories : int, optional
+            K; by default the largest category and one more.
+        """
+        x, w, _ = mle.clean_data("x", x, weights)
+        if x.shape[1] != 1 or (x < 0).any() or (x != np.floor(x)).any():
+            raise ValueError("x must hold whole numbers 0, 1, 2, ... in one column")
+        k = int(x.max()) + 1 if n_categories is None else _checks.count("n_categories", n_categories, least=2)
+        if x.max() >= k:
+            raise ValueError(f"x must be below n_categories = {k}, got {x.max()}")
+        counts = np.bincount(x[:, 0].astype(np.intp), weights=np.ones(len(x)) if w is None else w, minlength=k)
+        total = counts.sum()
+        return mle.Statistics(
+            cls, {"n_categories": k}, False, total, [counts / total], x.min(axis=0), x.max(axis=0), np.zeros(1)
+        )
+
+    @classmethod
+    def fit(cls, x, weights=None, prior=None, *, n_categories=None):
+        """Maximum likelihood: the shares of the categories, every one of which must occur.
+
+        See `Gamma.fit` for the arguments; m0 of a prior holds the K - 1 first mean shares.
+        """
+        stats = x if isinstance(x, mle.Statistics) else cls.statistics(x, weights, n_categories=n_categories)
+        return mle.maximum_likelihood(cls, stats, prior)
+
+    @classmethod
+    def _constants(cls, constants, shape):
+        return {}
+
+    @classmethod
+    def _columns(cls, name, m):
+        m = _checks.real_array(name, m, ndim=1)
+        return [np.append(m, 1.0 - m.sum())], False
+
+    @classmethod
+    def _solve(cls, s, c):
+        if not (s[0] > 0).all():
+            raise MLEDoesNotExist(
+                f"{cls.__name__}: category {int(np.argmin(s[0]))} has no observation, so the likelihood has no maximum"
+            )
+        return Solution({"logits": np.log(s[0])})
+
+    @classmethod
+    def _mean_log_likelihood(cls, p, s, log_base):
+        return float(special.log_softmax(p.logits) @ s[0])

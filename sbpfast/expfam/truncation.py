@@ -1,0 +1,156 @@
+"""The truncated normal's integrals, quantiles and moment equations, free of differences of distribution functions.
+
+Everything is measured from the point of the interval nearest to the mode (the *centre*): y = (x - centre)/scale, so
+that the density is proportional to exp(-offset y - y^2/2), offset = (centre - loc)/scale.  Integrals of that over the
+part of the interval where it has not fallen below e^-45 need no subtraction, however far in the tail or however narrow
+the interval is.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import special
+
+from sbpfast.expfam.functions import LOG_2PI
+from sbpfast.expfam.mle import MLEDoesNotExist, newton_vector
+
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(20)
+_PANELS = 4
+_FALL = 45.0
+
+
+class Moments(NamedTuple):
+    """Of y, for each component."""
+
+    centre: np.ndarray
+    offset: np.ndarray
+    log_integral: np.ndarray  # log of int exp(-offset y - y^2/2) dy
+    log_mass: np.ndarray  # log(Phi(beta) - Phi(alpha))
+    first: np.ndarray  # E y
+    second: np.ndarray  # E y^2
+    variance: np.ndarray  # Var y
+    mixed: np.ndarray  # Cov(y, y^2)
+    variance_of_square: np.ndarray  # Var y^2
+
+
+def moments(loc, scale, low, high) -> Moments:
+    """Moments of the standardised distances from the centre, by Gauss-Legendre quadrature."""
+    centre = np.clip(loc, low, high)
+    offset = (centre - loc) / scale
+    ends = []
+    for end, sign in ((high, 1.0), (low, -1.0)):
+        slope = np.maximum(sign * offset, 0.0)
+        reach = 2.0 * _FALL / (slope + np.sqrt(slope * slope + 2.0 * _FALL))
+        with np.errstate(invalid="ignore"):
+            ends.append(sign * np.minimum(reach, sign * (end - centre) / scale))
+    y, w = _panels(ends[1], ends[0])
+    mass = w * np.exp(-y * (offset[:, None] + 0.5 * y))
+    total = mass.sum(axis=1)
+    mass /= total[:, None]
+    first, second = (mass * y).sum(axis=1), (mass * y * y).sum(axis=1)
+    dy, dsquare = y - first[:, None], y * y - second[:, None]
+    return Moments(
+        centre, offset, np.log(total), np.log(total) - 0.5 * (offset * offset + LOG_2PI), first, second,
+        (mass * dy * dy).sum(axis=1), (mass * dy * dsquare).sum(axis=1), (mass * dsquare * dsquare).sum(axis=1),
+    )  # fmt: skip
+
+
+def _panels(left, right):
+    """Nodes and weights (d, m) on [left, 0] and [0, right], for each component."""
+    fractions = (np.arange(_PANELS)[:, None] + 0.5 * (_NODES + 1.0)).reshape(-1) / _PANELS
+    w = np.tile(0.5 * _WEIGHTS, _PANELS) / _PANELS
+    y = np.concatenate([left[:, None] * fractions, right[:, None] * fractions], axis=1)
+    return y, np.concatenate([-left[:, None] * w, right[:, None] * w], axis=1)
+
+
+def covariance_of_powers(m, scale) -> list:
+    """Cov of (x, x^2) from the moments of y, x = centre + scale y."""
+    c, s = m.centre, scale
+    xx = s * s * m.variance
+    xq = s * s * (2.0 * c * m.variance + s * m.mixed)
+    qq = s * s * (4.0 * c * c * m.variance + 4.0 * c * s * m.mixed + s * s * m.variance_of_square)
+    return [[xx, xq], [xq, qq]]
+
+
+def quantile(u, loc, scale, low, high) -> np.ndarray:
+    """The inverse distribution function, in the logarithm of the tail that the interval lies in."""
+    alpha, beta = (low - loc) / scale, (high - loc) / scale
+    flip = alpha + beta < 0  # measure from the bound nearer to the mode's far side
+    flip = np.where(np.isnan(alpha + beta), False, flip)
+    a, b, v = np.where(flip, -beta, alpha), np.where(flip, -alpha, beta), np.where(flip, 1.0 - u, u)
+    log_a, log_b = special.log_ndtr(-a), special.log_ndtr(-b)
+    log_tail = log_a + np.log1p(-v * -np.expm1(log_b - log_a))
+    z = -special.ndtri_exp(log_tail)
+    return np.clip(loc + scale * np.where(flip, -z, z), low, high)
+
+
+# -- maximum likelihood -----------------------------------------------------------------------------------------------
+
+
+def solve(mean, variance, low, high, family) -> tuple[tuple[float, float], int, float]:
+    """(loc, scale) of one component with this mean and variance, by Newton's method in standardised coordinates."""
+    if np.isinf(low) and np.isinf(high):
+        return (mean, float(np.sqrt(variance))), 0, 0.0
+    if np.isinf(low):
+        (loc, scale), iterations, gap = solve(-mean, variance, -high, -low, family)
+        return (-loc, scale), iterations, gap
+    first, unit = mean - low, (high - low if np.isfinite(high) else mean - low)
+    if first <= 0 or (np.isfinite(high) and mean >= high):
+        raise MLEDoesNotExist(f"{family}: the mean of the data lies on the boundary of the support")
+    if np.isinf(high) and variance >= first * first:
+        raise MLEDoesNotExist(
+            f"{family}: on a half-line the mean square distance from the bound must be below twice the squared mean "
+            "distance; the likelihood rises towards the exponential distribution, which no loc and scale give"
+        )
+    target = np.array([first / unit, (variance + first * first) / unit**2])
+    if np.isfinite(high) and target[1] >= target[0]:
+        raise MLEDoesNotExist(f"{family}: all observations lie on the bounds")
+    width = 1.0 if np.isfinite(high) else np.inf
+    spread = variance / unit**2
+    start = np.array([target[0] / spread, -0.5 / spread])
+    eta, iterations, gap = newton_vector(
+        lambda e: _power_moments(e, width)[0] - target, lambda e: _power_moments(e, width)[1], start,
+        lambda e: np.isfinite(width) or e[1] < 0,
+    )  # fmt: skip
+    if eta[1] >= 0:
+        raise MLEDoesNotExist(
+            f"{family}: the maximum over the natural parameters is at eta2 >= 0 (the data lean to the bounds), "
+            "which no loc and scale give"
+        )
+    scale = np.sqrt(-0.5 / eta[1])
+    return (low + unit * eta[0] * scale * scale, unit * scale), iterations, gap
+
+
+def _power_moments(eta, width):
+    """Mean and covariance of (y, y^2) under the density proportional to exp(eta1 y + eta2 y^2) on [0, width]."""
+    y, w = _tilted_panels(eta, width)
+    exponent = eta[0] * y + eta[1] * y * y
+    mass = w * np.exp(exponent - exponent.max())
+    mass /= mass.sum()
+    powers = np.stack([y, y * y])
+    mean = powers @ mass
+    centred = powers - mean[:, None]
+    return mean, (centred * mass) @ centred.T
+
+
+def _tilted_panels(eta, width):
+    """Panels that resolve the peak of a concave exponent, or the two ends of a convex one."""
+    e1, e2 = float(eta[0]), float(eta[1])
+    if e2 < 0:
+        peak = min(max(-0.5 * e1 / e2, 0.0), width)
+        slope = e1 + 2.0 * e2 * peak
+
+        def reach(s):
+            return 2.0 * _FALL / (s + np.sqrt(s * s - 4.0 * e2 * _FALL))
+
+        left, right = -min(peak, reach(max(slope, 0.0))), min(width - peak, reach(max(-slope, 0.0)))
+        y, w = _panels(np.array([left]), np.array([right]))
+        return peak + y[0], w[0]
+    edges = np.concatenate([[0.0], 2.0 ** np.arange(-40.0, 0.0)])
+    edges = 0.5 * width * np.concatenate([edges, (2.0 - edges)[::-1]])
+    edges = np.unique(edges)
+    half = 0.5 * np.diff(edges)
+    y = (0.5 * (edges[1:] + edges[:-1]))[:, None] + half[:, None] * _NODES
+    return y.reshape(-1), (half[:, None] * _WEIGHTS).reshape(-1)
