@@ -27,7 +27,7 @@ def thirty_lines(X, y, prior_scale, tol=1e-8, max_steps=50):
     weights = weights / weights.sum()
     prior = np.eye(d) / prior_scale**2
     mean, cov = np.zeros(d), np.linalg.inv(X.T @ X / 4 + prior)
-    for step in range(1, max_steps + 1):
+    for step in range(1, max_steps + 1):  # noqa: B007
         m = X @ mean
         t = np.sqrt(np.einsum("ij,ij->i", X @ cov, X))
         slope, curvature = y.copy(), np.zeros(n)

@@ -1,9 +1,9 @@
 """Newton's method for the ELBO of a ridge target, where natural gradients converge slowly.
 
 A natural gradient step ignores how E[-Hess f] changes with the mean and the covariance.  With much data that change is
-small; with little, or where the data nearly separate, the steps crawl or overshoot.  Here the whole second derivative is
-used, in the coordinates delta, A of mean + L delta and L (I + A), A lower triangular, in which the ELBO of a log-concave
-f is concave (Challis & Barber 2013).  For a ridge target with forms F = a L, of length t, and z' = F z / t it is
+small; with little, or where the data nearly separate, the steps crawl or overshoot.  Here the whole second derivative
+is used, in the coordinates delta, A of mean + L delta and L (I + A), A lower triangular, in which the ELBO of a
+log-concave f is concave (Challis & Barber 2013).  For a ridge target with forms F = a L, of length t, and z' = F z / t it is
 
     sum w [c0 (F delta)^2 + 2 c1 (F delta) s + (c2 - c0) s^2 + c0 |A^T F|^2] - sum A_ii^2,   s = F A F^T / t,
 
@@ -35,7 +35,7 @@ def newton_direction(target, mean, chol, gradient, precision, diagonal, n_thread
     m, t = target._a @ mean + target._offset, np.sqrt((forms * forms).sum(axis=1))
     c0, c1, c2 = (target._weights * c for c in curvature_moments(target, m, t, n_threads))
     inverse_t = 1.0 / np.maximum(t, 1e-300)
-    squares = forms * forms if diagonal else None
+    squares = forms * forms if diagonal else forms[:0]
     slope = c1 * inverse_t
     bend = (c2 - c0) * inverse_t**2
 
@@ -106,7 +106,9 @@ def curvature_moments(target, m, t, n_threads):
         z, w = _rough_rule(min(t[rows].max(), limit), target._pole)
         at = np.ascontiguousarray(m[rows] + np.multiply.outer(z, t[rows]))
         v, s, c = np.empty_like(at), np.empty_like(at), np.empty_like(at)
-        _core.ridge.link_derivatives(at, target._y[rows], target._link.code, target._parameters, v, s, c, n_threads if at.size > 2**16 else 1)
+        _core.ridge.link_derivatives(
+            at, target._y[rows], target._link.code, target._parameters, v, s, c, n_threads if at.size > 2**16 else 1
+        )
         out[:, rows] = np.stack([w, w * z, w * z * z]) @ c
     far = t > limit
     if sign and far.any():

@@ -27,7 +27,16 @@ from sbpfast._whitened import (
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Gaussian is a poor approximation:sbpfast.FitWarning")
-LINKS = {"logistic": {}, "softplus": {}, "probit": {}, "poisson": {}, "exp": {}, "square": {}, "student_t": {"df": 3.0, "scale": 0.7}, "log_cosh": {}}
+LINKS = {
+    "logistic": {},
+    "softplus": {},
+    "probit": {},
+    "poisson": {},
+    "exp": {},
+    "square": {},
+    "student_t": {"df": 3.0, "scale": 0.7},
+    "log_cosh": {},
+}
 
 
 def data(n=40, d=3, seed=0, scale=1.0):
@@ -49,7 +58,9 @@ def optimality(target, q, nodes=2000):
     for j in range(len(a)):
         x = np.ascontiguousarray(at[j : j + 1].T)
         v1, s1, c1 = np.empty_like(x), np.empty_like(x), np.empty_like(x)
-        _core.ridge.link_derivatives(x, target._y[j : j + 1].copy(), target._link.code, target._parameters, v1, s1, c1, 1)
+        _core.ridge.link_derivatives(
+            x, target._y[j : j + 1].copy(), target._link.code, target._parameters, v1, s1, c1, 1
+        )
         s[j], c[j] = s1[:, 0], c1[:, 0]
     precision = np.broadcast_to(target._quad.precision, len(m))
     gradient = a.T @ (target._weights * (s @ w)) - precision * (m - target._quad.mean)
@@ -138,7 +149,9 @@ def test_exact_fits_are_stationary(case):
         "wide prior": lambda: sb.targets.logistic_regression(X[:12], y[:12], prior_scale=10.0),
         "probit": lambda: sb.targets.probit_regression(X, y, prior_scale=2.0),
         "poisson": lambda: sb.targets.poisson_regression(X, r.poisson(np.exp(0.5 * X[:, 1])), prior_scale=np.inf),
-        "student": lambda: sb.targets.student_t_regression(X, X[:, 1] + r.standard_t(2, 60), df=2.0, scale=1.0, prior_scale=5.0),
+        "student": lambda: sb.targets.student_t_regression(
+            X, X[:, 1] + r.standard_t(2, 60), df=2.0, scale=1.0, prior_scale=5.0
+        ),
         "bad scales": lambda: sb.targets.logistic_regression(X, y, prior_scale=np.inf),
     }[case]()
     fit = sb.fit(target, rng=0)
@@ -474,11 +487,19 @@ def test_bad_arguments():
 
 # -- the command ------------------------------------------------------------------------------------------------------
 
-COMMAND = "import argparse, sys; from sbpfast import _command_fit as c; p = argparse.ArgumentParser(); c.add_arguments(p); sys.exit(c.run(p.parse_args()))"
+COMMAND = """
+import argparse, sys
+from sbpfast import _command_fit
+parser = argparse.ArgumentParser()
+_command_fit.add_arguments(parser)
+sys.exit(_command_fit.run(parser.parse_args()))
+"""
 
 
 def command(*arguments):
-    return subprocess.run([sys.executable, "-c", COMMAND, *arguments], capture_output=True, text=True, env=os.environ, timeout=120)
+    return subprocess.run(
+        [sys.executable, "-c", COMMAND, *arguments], capture_output=True, text=True, env=os.environ, timeout=120
+    )
 
 
 def test_command_fits_a_table(tmp_path):
@@ -486,7 +507,9 @@ def test_command_fits_a_table(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("age,dose,ill\n" + "\n".join(f"{a},{b},{c:g}" for (_, a, b), c in zip(X, y)))
     for model in ("logistic", "probit", "poisson", "linear"):
-        done = command(str(path), "--response", "ill", "--model", model, "--standardize", "--out", str(tmp_path / "fit.npz"))
+        done = command(
+            str(path), "--response", "ill", "--model", model, "--standardize", "--out", str(tmp_path / "fit.npz")
+        )
         assert done.returncode == 0, done.stderr
         assert "dose" in done.stdout and "k-hat" in done.stdout and "ELBO" in done.stdout
         assert sb.Fit.load(tmp_path / "fit.npz").converged

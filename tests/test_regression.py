@@ -71,7 +71,10 @@ def test_an_offset_moves_the_intercept(model):
 
 
 def test_probabilities_integrate_the_posterior():
-    for model, link in ((sb.BayesianLogisticRegression, scipy.special.expit), (sb.BayesianProbitRegression, scipy.special.ndtr)):
+    for model, link in (
+        (sb.BayesianLogisticRegression, scipy.special.expit),
+        (sb.BayesianProbitRegression, scipy.special.ndtr),
+    ):
         X, y = data(model, n=25)
         m = model(random_state=0).fit(X, np.where(y == 1, "yes", "no"))
         assert m.classes_.tolist() == ["no", "yes"]
@@ -96,11 +99,17 @@ def test_poisson_means_integrate_the_posterior():
 def test_unknown_noise_density_and_derivatives():
     r = np.random.default_rng(2)
     X, y, w = r.standard_normal((30, 2)), r.standard_normal(30), r.random(30)
-    f = linear_regression_unknown_noise(X, y, prior_scale=[2.0, np.inf], log_noise_mean=0.3, log_noise_scale=1.5, offset=0.1, weights=w)
+    f = linear_regression_unknown_noise(
+        X, y, prior_scale=[2.0, np.inf], log_noise_mean=0.3, log_noise_scale=1.5, offset=0.1, weights=w
+    )
     x = 0.5 * r.standard_normal((6, 3))
     norm = scipy.stats.norm
     for point, value in zip(x, f.value(x)):
-        want = w @ norm.logpdf(y, X @ point[:2] + 0.1, np.exp(point[2])) + norm.logpdf(point[0], 0, 2.0) + norm.logpdf(point[2], 0.3, 1.5)
+        want = (
+            w @ norm.logpdf(y, X @ point[:2] + 0.1, np.exp(point[2]))
+            + norm.logpdf(point[0], 0, 2.0)
+            + norm.logpdf(point[2], 0.3, 1.5)
+        )
         assert value == pytest.approx(want, rel=1e-12)
     h = 1e-5
     numeric = np.stack([(f.value(x + h * e) - f.value(x - h * e)) / (2 * h) for e in np.eye(3)], axis=1)
