@@ -16,6 +16,7 @@ BLOCK = 1024  # draws evaluated at a time
 GROUPS = 64  # least number of groups behind a standard error, where there are as many draws
 REPLICATES = 16  # independent scrambles of a Sobol sequence
 
+
 class Block:
     """A block of draws in groups of m, and the target's values and gradients there, evaluated when first needed."""
 
@@ -51,15 +52,16 @@ class Run:
         self.wrt = wrt
         self.key = key
         self.pilot_key = self.key ^ np.uint64(0x9E3779B97F4A7C15)  # of draws that are independent of the run's
-        # every group, and every part of one, is a multiple of this
-        pair = 2 if sampling == "antithetic" or least > 1 else 1
+        # every group, and every part of one, is a multiple of this: where an estimator has a baseline (least > 1), two
+        # independent draws, which are two pairs of antithetic ones
+        pair = (2 if sampling == "antithetic" else 1) * (2 if least > 1 and sampling != "sobol" else 1)
         if sampling == "sobol":
-            self.m = max(pair, _power_of_two_above(-(-n_samples // REPLICATES)))
+            self.m = max(4 if least > 1 else 1, _power_of_two_above(-(-n_samples // REPLICATES)))
             self.n = REPLICATES * self.m
         else:
-            self.n = n_samples + n_samples % 2 if sampling == "antithetic" else n_samples - n_samples % pair
+            self.n = -(-n_samples // pair) * pair if sampling == "antithetic" else n_samples - n_samples % pair
             for_errors = min(BLOCK, _power_of_two_below(self.n // GROUPS))
-            self.m = max(pair, min(least, _power_of_two_below(self.n)), for_errors)
+            self.m = max(pair, min(least, _power_of_two_below(self.n // 2)), for_errors)
         self.pair = pair
 
     def blocks(self, cost) -> Iterator[tuple[Draws, bool]]:

@@ -1,4 +1,4 @@
-"""The command `python -m sbpfast fit FILE.csv`: a Bayesian regression of anyone's table, and its posterior as a table."""
+"""The command `python -m sbpfast fit FILE.csv`: a Bayesian regression of anyone's table, shown as a table."""
 
 from __future__ import annotations
 
@@ -24,10 +24,20 @@ class TableError(Exception):
 
 def add_arguments(parser) -> None:
     """Add the command's arguments to an argparse parser."""
-    parser.add_argument("file", metavar="FILE.csv", help="a table with a header line; every column but the response is used")
+    parser.add_argument(
+        "file", metavar="FILE.csv", help="a table with a header line; every column but the response is used"
+    )
     parser.add_argument("--response", metavar="COLUMN", required=True, help="the column to explain")
-    parser.add_argument("--model", choices=MODELS, required=True, help="linear has unknown noise, as a last parameter log sigma")
-    parser.add_argument("--prior-scale", metavar="S", type=float, default=2.5, help="sd of the normal prior of every coefficient but the intercept, whose prior is flat (2.5; inf is flat)")
+    parser.add_argument(
+        "--model", choices=MODELS, required=True, help="linear has unknown noise, as a last parameter log sigma"
+    )
+    parser.add_argument(
+        "--prior-scale",
+        metavar="S",
+        type=float,
+        default=2.5,
+        help="sd of the normal prior of every coefficient but the intercept, whose prior is flat (2.5; inf is flat)",
+    )
     parser.add_argument("--standardize", action="store_true", help="bring every column to mean 0 and sd 1 first")
     parser.add_argument("--plot", metavar="FILE", help="draw ELBO trace, marginals and k-hat (needs matplotlib)")
     parser.add_argument("--out", metavar="FILE.npz", help="save the fit, to be read by sbpfast.Fit.load")
@@ -43,7 +53,10 @@ def run(options) -> int:
     except (TableError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{options.model} regression of {options.response!r} on {len(columns)} columns, {len(y)} rows ({1e3 * seconds:.3g} ms)")
+    print(
+        f"{options.model} regression of {options.response!r} on {len(columns)} columns, {len(y)} rows "
+        f"({1e3 * seconds:.3g} ms)"
+    )
     print(result.summary(names))
     return _keep(result, names, options)
 
@@ -116,7 +129,9 @@ def _numbers(row, header, line):
         try:
             number = float(text)
         except ValueError:
-            raise TableError(f"the value of {name!r} on line {line} is text, {text!r}; code categories as numbers") from None
+            raise TableError(
+                f"the value of {name!r} on line {line} is text, {text!r}; code categories as numbers"
+            ) from None
         if not math.isfinite(number):
             raise TableError(f"the value of {name!r} on line {line} is not finite: {text!r}")
         out.append(number)
@@ -129,7 +144,9 @@ def _problem(columns, X, y, options):
         raise TableError(f"--prior-scale must be positive, got {options.prior_scale}")
     sd = X.std(axis=0)
     if (sd == 0).any():
-        raise TableError(f"column {columns[int(np.argmax(sd == 0))]!r} is constant; an intercept is there already, drop the column")
+        raise TableError(
+            f"column {columns[int(np.argmax(sd == 0))]!r} is constant; an intercept is there already, drop the column"
+        )
     if options.standardize:
         X = (X - X.mean(axis=0)) / sd
     design, names = np.column_stack([np.ones(len(y)), X]), ["intercept", *columns]

@@ -53,7 +53,7 @@ def _score_part(run, block):
 
     The deviations of f sum to 0 over a group, which cancels the constant part of a Gaussian's second-order score.
     """
-    f = leave_one_out(block.f, block.m)
+    f = baselined(block.f, block.m, run.sampling)
     if isinstance(run.q, GaussianBase):
         weighted = block.draws.u * f[:, None]
         outer = run.q._form().of_outer(weighted, block.draws.u, block.m)
@@ -93,11 +93,20 @@ def _cost(run, names):
     return run.target._rows + d * d // run.m + d if isinstance(run.target, Ridge) else d * d
 
 
-def leave_one_out(f, m) -> np.ndarray:
-    """f less the mean of f over the other draws of its group, (n,): the deviation from the group's mean, times m/(m - 1)."""
+def baselined(f, m, sampling) -> np.ndarray:
+    """f less a baseline that is independent of its draw, (n,); the results sum to 0 over each group.
+
+    The baseline is the mean of f over the other draws of the group: the result is the deviation from the group's mean,
+    times m/(m - 1).  The mirror image of an antithetic draw depends on it and is left out as well.  The points of a
+    Sobol sequence make their own mean nearly constant, so nothing is left out of it.
+    """
     sizes = group_sizes(len(f), m)
-    own = np.repeat(sizes, sizes)
-    return (f - np.repeat(group_mean(f, m), sizes)) * (own / (own - 1))
+    own, mean = np.repeat(sizes, sizes), np.repeat(group_mean(f, m), sizes)
+    if sampling == "sobol":
+        return f - mean
+    if sampling == "antithetic":
+        return f - (own * mean - np.repeat(f[0::2] + f[1::2], 2)) / (own - 2)
+    return (f - mean) * (own / (own - 1))
 
 
 # -- the estimators ---------------------------------------------------------------------------------------------------

@@ -46,13 +46,17 @@ def _tail(axes, fit):
     axes.set_xlabel("draws from q, heaviest first")
     axes.set_ylabel("importance weight, mean 1")
     verdict = "good" if fit.khat <= 0.5 else "fair" if fit.khat <= 0.7 else "not to be trusted"
-    axes.set_title(f"Pareto k-hat {fit.khat:.2f} ({verdict}), effective sample size {fit.ess:.0f} of {len(weights)}", fontsize=9)
+    axes.set_title(
+        f"Pareto k-hat {fit.khat:.2f} ({verdict}), effective sample size {fit.ess:.0f} of {len(weights)}", fontsize=9
+    )
 
 
 def _marginal(axes, fit, i, name, sd):
     mean = fit.q.mean[i]
     x = np.linspace(mean - 4 * sd, mean + 4 * sd, 200)
-    axes.fill_between(x, np.exp(-0.5 * ((x - mean) / sd) ** 2) / (sd * np.sqrt(2 * np.pi)), alpha=0.3, color="tab:blue", label="q")
+    axes.fill_between(
+        x, np.exp(-0.5 * ((x - mean) / sd) ** 2) / (sd * np.sqrt(2 * np.pi)), alpha=0.3, color="tab:blue", label="q"
+    )
     if np.isfinite(fit.psis_sd[i]):
         density = scipy.stats.norm.pdf(x, fit.psis_mean[i], fit.psis_sd[i])
         axes.plot(x, density, color="tab:orange", linewidth=1, label="with PSIS moments")

@@ -86,10 +86,12 @@ class RunningMix:
 
     def __init__(self):
         self._groups = 0
+        self._first = RunningMean()
         self._folds: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
 
     def add(self, parts, sizes) -> None:
         """Add group means of the K estimates, each (groups, ...), of groups of these sizes."""
+        self._first.add(parts[0], sizes)
         stack = np.stack(parts)
         for fold in (0, 1):
             take = slice((fold + self._groups) % 2, None, 2)
@@ -118,23 +120,18 @@ class RunningMix:
     def result(self):
         """The mix and its standard error."""
         even, odd = self._folds
-        k = len(even["mean"])
-        if self._groups < 2 * k + 6:  # too few groups to estimate weights from: the first estimate alone
-            first = np.zeros_like(even["mean"])
-            first[0] = 1.0
-            weights = (first, first)
-        else:
-            weights = (least_variance_weights(odd["cross"]), least_variance_weights(even["cross"]))
-        total = sum(fold["n"] for fold in self._folds if fold)
+        if (
+            self._groups < 2 * len(even["mean"]) + 6
+        ):  # too few groups to estimate weights from: the first estimate alone
+            return self._first.mean, self._first.standard_error()
+        weights = (least_variance_weights(odd["cross"]), least_variance_weights(even["cross"]))
+        total = even["n"] + odd["n"]
         mean, variance = 0.0, 0.0
         for fold, w in zip(self._folds, weights):
-            if not fold:
-                continue
             share = fold["n"] / total
             mean = mean + share * (w * fold["mean"]).sum(axis=0)
             spread = np.einsum("i...,ij...,j...->...", w, fold["cross"], w)
-            scale = (fold["groups"] - 1) * fold["n"]
-            variance = variance + share**2 * np.maximum(spread, 0.0) / scale if scale else variance + np.nan
+            variance = variance + share**2 * np.maximum(spread, 0.0) / ((fold["groups"] - 1) * fold["n"])
         return mean, np.sqrt(variance)
 
 

@@ -2,9 +2,9 @@
 
 Maximise ELBO(mean, cov) = E_q[f] + entropy(q).  In the coordinates of q = N(mean, L L^T) the natural gradient step of
 rate rho (Khan & Rue) takes the precision I to (1 - rho) I + rho G and the mean by rho times its inverse times g, with
-g = L^T E[grad f] and G = L^T E[-Hess f] L.  At the optimum g = 0 and G = I, so r = |g| + |I - G|_F is a residual that no
-affine change of the parameters alters.  A step must not lower the ELBO; where the full step leaves the positive definite
-cone, the update of Lin, Schmidt & Khan (2020), which cannot, takes its place.
+g = L^T E[grad f] and G = L^T E[-Hess f] L.  At the optimum g = 0 and G = I, so r = |g| + |I - G|_F is a residual that
+no affine change of the parameters alters.  A step must not lower the ELBO; where the full step leaves the positive
+definite cone, the update of Lin, Schmidt & Khan (2020), which cannot, takes its place.
 
 A covariance *structure* knows its factor L, its residual, and where a wanted precision takes it.
 """
@@ -12,6 +12,7 @@ A covariance *structure* knows its factor L, its residual, and where a wanted pr
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import scipy
@@ -49,7 +50,7 @@ class FullCovariance:
         self.chol = chol
 
     @classmethod
-    def start(cls, chol, rank):  # noqa: ARG003
+    def start(cls, chol, rank):
         return cls(chol)
 
     def residual(self, gradient, precision) -> float:
@@ -86,7 +87,7 @@ class DiagonalCovariance:
         self.chol = np.diag(std)
 
     @classmethod
-    def start(cls, chol, rank):  # noqa: ARG003
+    def start(cls, chol, rank):
         inverse = scipy.linalg.solve_triangular(chol, np.eye(len(chol)), lower=True, check_finite=False)
         return cls(1.0 / np.linalg.norm(inverse, axis=0))
 
@@ -157,7 +158,12 @@ class LowRankCovariance:
         return LowRankGaussian(mean, self.diag, self.factor)
 
 
-STRUCTURES = {"full": FullCovariance, "diagonal": DiagonalCovariance, "low_rank": LowRankCovariance}
+STRUCTURES: dict[str, Any] = {"full": FullCovariance, "diagonal": DiagonalCovariance, "low_rank": LowRankCovariance}
+
+
+LEAST_LOG_DIAG = (
+    -20.0
+)  # of diag P_ii: the best diagonal may have elements of 0 (Heywood cases), which no density allows
 
 
 def nearest_low_rank(precision, diag, rank):
@@ -184,7 +190,12 @@ def nearest_low_rank(precision, diag, rank):
 
     start = np.log(diag / base)
     found = scipy.optimize.minimize(
-        objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-16, "gtol": 1e-11, "maxcor": 30}
+        objective,
+        np.maximum(start, LEAST_LOG_DIAG),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(LEAST_LOG_DIAG, None)] * len(start),
+        options={"maxiter": 500, "ftol": 1e-16, "gtol": 1e-11, "maxcor": 30},
     ).x
     root, lam, v = smallest(found)
     root = root * np.sqrt(base)
@@ -200,14 +211,22 @@ def find_start(moments, mean):
     Directions of negative or no curvature get the absolute value of the curvature, at least a quarter in the
     coordinates at hand.
     """
-    curvature = moments.diagonal_curvature(mean)
+    try:
+        curvature = moments.diagonal_curvature(mean)
+    except NonFiniteTarget as error:
+        raise NonFiniteTarget(f"{error}; the fit starts at the zero vector, pass q0 to start elsewhere") from None
     usable = np.isfinite(curvature) & (curvature != 0.0)
     chol = np.diag(1.0 / np.sqrt(np.where(usable, np.abs(curvature), 1.0)))
     here = try_at(moments.at_point, mean, chol)
     if here is None:
-        raise NonFiniteTarget("the log density or a derivative is not finite where the fit starts, at the zero vector; pass q0")
+        raise NonFiniteTarget(
+            "f or a derivative is not finite at the zero vector, where the fit starts; pass q0 to start elsewhere"
+        )
     if (curvature == 0.0).any() and moments.exact:
-        raise ImproperDensity(f"the log density does not depend on parameter {int(np.argmax(curvature == 0.0))}, so it cannot be normalised")
+        raise ImproperDensity(
+            f"the log density does not depend on parameter {int(np.argmax(curvature == 0.0))}, so it cannot be "
+            "normalised"
+        )
     if moments.exact:
         _check_collinear(here.precision)
     for _ in range(START_STEPS):
@@ -239,7 +258,8 @@ def _check_collinear(precision):
         largest = np.argsort(-np.abs(vectors[:, 0]))[:3]
         raise ImproperDensity(
             "the log density does not change along a line in which parameters "
-            f"{', '.join(str(i) for i in sorted(largest.tolist()))} take part, so it cannot be normalised; drop a column that is "
+            f"{', '.join(str(i) for i in sorted(largest.tolist()))} take part, so it cannot be normalised; "
+            "drop a column that is "
             "a combination of others, or give a finite prior_scale"
         )
 
@@ -261,7 +281,9 @@ def _definite_factor(precision):
         return upper_factor(precision), True
     except np.linalg.LinAlgError:
         values, vectors = np.linalg.eigh(precision)
-        return upper_factor((vectors * np.maximum(np.abs(values), max(0.25, 1e-12 * np.abs(values).max()))) @ vectors.T), False
+        return upper_factor(
+            (vectors * np.maximum(np.abs(values), max(0.25, 1e-12 * np.abs(values).max()))) @ vectors.T
+        ), False
 
 
 # -- the loop ---------------------------------------------------------------------------------------------------------
@@ -329,10 +351,7 @@ class NaturalFit:
         cautious = direction is None and _positive_definite(here.precision)
         rate = 2.0**-self.caution if cautious else 1.0
         while rate > SHORTEST:
-            if direction is not None:
-                candidate = self._along(direction, rate)
-            else:
-                candidate = self._natural(here, rate)
+            candidate = self._natural(here, rate) if direction is None else self._along(direction, rate)
             ahead = None if candidate is None else try_at(self.moments.at, candidate[0], candidate[1].chol)
             if ahead is not None and self._no_worse(ahead, here):
                 self._take(*candidate)
@@ -398,9 +417,7 @@ class NaturalFit:
             if self._settled(residual, error):
                 if self._finished(residual, error):
                     return
-                self.n *= int(min(16, max(2, 1 << (math.ceil((error / self.tol) ** 2) - 1).bit_length())))
-                self.n, self.stalled = min(self.n, self.max_draws), 0
-                here = self.first()
+                here = self._with_more_draws(error)
                 continue
             if self.n_iter >= max_iter:
                 if self._widens(LATE_GROWTH):
@@ -408,6 +425,12 @@ class NaturalFit:
                 self.message = f"not converged: {max_iter} steps left a residual of {residual:.2g}"
                 return
             ahead = self.step(here)
+            if ahead is None and not self.exact and self.n < self.max_draws:
+                here = self._with_more_draws(error)  # the noise of these draws hides the way up
+                continue
+            if ahead is None and self.exact and residual < self._rounding():
+                self._finished(residual, error)
+                return
             if ahead is None:
                 self.message = f"not converged: no step raises the ELBO any more, at a residual of {residual:.2g}"
                 return
@@ -422,6 +445,12 @@ class NaturalFit:
                 self.message = f"stopped by the callback at a residual of {self.residual_trace[-1]:.2g}"
                 self.last = here
                 return
+
+    def _with_more_draws(self, error) -> Moments:
+        """The moments from new draws, as many more as the error calls for, but at most 16 times as many."""
+        more = 1 << (math.ceil(min(16.0, (error / self.tol) ** 2)) - 1).bit_length()
+        self.n, self.stalled = min(self.n * max(2, more), self.max_draws), 0
+        return self.first()
 
     def _widens(self, least) -> bool:
         """q gained so many nats of entropy in each of the last two runs of steps."""
@@ -444,8 +473,12 @@ class NaturalFit:
     def _settled(self, residual, error) -> bool:
         """Nothing is left to gain: with the draws at hand, or by further exact steps."""
         if self.exact:
-            return residual <= self.tol or (residual < 1e-5 and self.stalled >= 3)
+            return residual <= self.tol or (residual < self._rounding() and self.stalled >= 3)
         return residual <= max(0.5 * error, 1e-10) or (residual < 3.0 * error and self.stalled >= 1)
+
+    def _rounding(self) -> float:
+        """A residual that rounding, or the search for a low-rank covariance, may not let fall further."""
+        return 1e-4 if isinstance(self.shape, LowRankCovariance) else 1e-5
 
     def _finished(self, residual, error) -> bool:
         """True, with a message, where no more draws are to be taken."""
@@ -457,18 +490,24 @@ class NaturalFit:
             return False
         self.converged = residual <= 3.0 * error + 1e-10 and error <= max(self.tol, 0.25)
         if self.converged:
-            worth = "" if error <= self.tol else f" (more than tol={self.tol:g}, at the limit of {self.max_draws} draws a step)"
+            worth = (
+                ""
+                if error <= self.tol
+                else f" (more than tol={self.tol:g}, at the limit of {self.max_draws} draws a step)"
+            )
             self.message = f"converged to within Monte Carlo error {error:.2g}{worth}"
         else:
-            self.message = f"not converged: the residual is {residual:.2g}, its Monte Carlo error {error:.2g} with {self.n} draws a step"
+            self.message = (
+                f"not converged: the residual is {residual:.2g}, its Monte Carlo error {error:.2g} with {self.n} draws a step"
+            )
         return True
 
 
 def _step_precision(precision, rate):
     """The precision after a step in the coordinates before it: the full step where that is positive definite.
 
-    Otherwise I - r D + r^2/2 D^2 = 1/2 I + 1/2 (I - r D)^2 with D = I - G (Lin, Schmidt & Khan 2020), the rate r reduced
-    so that r D <= I: it never shrinks a direction for having negative curvature.
+    Otherwise I - r D + r^2/2 D^2 = 1/2 I + 1/2 (I - r D)^2 with D = I - G (Lin, Schmidt & Khan 2020), the rate r
+    reduced so that r D <= I: it never shrinks a direction for having negative curvature.
     """
     eye = np.eye(len(precision))
     full = (1.0 - rate) * eye + rate * precision

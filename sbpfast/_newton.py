@@ -1,9 +1,9 @@
 """Newton's method for the ELBO of a ridge target, where natural gradients converge slowly.
 
 A natural gradient step ignores how E[-Hess f] changes with the mean and the covariance.  With much data that change is
-small; with little, or where the data nearly separate, the steps crawl or overshoot.  Here the whole second derivative is
-used, in the coordinates delta, A of mean + L delta and L (I + A), A lower triangular, in which the ELBO of a log-concave
-f is concave (Challis & Barber 2013).  For a ridge target with forms F = a L, of length t, and z' = F z / t it is
+small; with little, or where the data nearly separate, the steps crawl or overshoot.  Here the whole second derivative
+is used, in the coordinates delta, A of mean + L delta and L (I + A), A lower triangular, in which the ELBO of a
+log-concave f is concave (Challis & Barber 2013).  For a ridge target with forms F = a L, of length t, and z' = F z / t it is
 
     sum w [c0 (F delta)^2 + 2 c1 (F delta) s + (c2 - c0) s^2 + c0 |A^T F|^2] - sum A_ii^2,   s = F A F^T / t,
 
@@ -20,6 +20,7 @@ from sbpfast import _core
 from sbpfast._whitened import SOFTPLUS_SIGN, WIDE, WIDE_NODES, WIDE_WEIGHTS, WIDEST
 
 LARGEST = 2**24  # elements of F that are kept
+FORCING = 1e-2  # relative accuracy of a step; the last ones are solved to the square root of what is left
 ROWS = 128  # that share a quadrature rule
 
 
@@ -34,7 +35,7 @@ def newton_direction(target, mean, chol, gradient, precision, diagonal, n_thread
     m, t = target._a @ mean + target._offset, np.sqrt((forms * forms).sum(axis=1))
     c0, c1, c2 = (target._weights * c for c in curvature_moments(target, m, t, n_threads))
     inverse_t = 1.0 / np.maximum(t, 1e-300)
-    squares = forms * forms if diagonal else None
+    squares = forms * forms if diagonal else forms[:0]
     slope = c1 * inverse_t
     bend = (c2 - c0) * inverse_t**2
 
@@ -63,7 +64,7 @@ def _conjugate_gradients(product, delta_rhs, a_rhs, scale):
     z = [r[0], scale * r[1]]
     p = [z[0].copy(), z[1].copy()]
     rz = first = _inner(r, z)
-    goal = first * min(1e-2, math.sqrt(first)) ** 2
+    goal = first * min(FORCING, math.sqrt(first)) ** 2
     for _ in range(300):
         if rz <= goal:
             break
@@ -105,7 +106,9 @@ def curvature_moments(target, m, t, n_threads):
         z, w = _rough_rule(min(t[rows].max(), limit), target._pole)
         at = np.ascontiguousarray(m[rows] + np.multiply.outer(z, t[rows]))
         v, s, c = np.empty_like(at), np.empty_like(at), np.empty_like(at)
-        _core.ridge.link_derivatives(at, target._y[rows], target._link.code, target._parameters, v, s, c, n_threads if at.size > 2**16 else 1)
+        _core.ridge.link_derivatives(
+            at, target._y[rows], target._link.code, target._parameters, v, s, c, n_threads if at.size > 2**16 else 1
+        )
         out[:, rows] = np.stack([w, w * z, w * z * z]) @ c
     far = t > limit
     if sign and far.any():

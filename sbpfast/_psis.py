@@ -3,7 +3,8 @@
 References
 ----------
 Vehtari, Simpson, Gelman, Yao & Gabry (2024), Pareto smoothed importance sampling, JMLR 25(72).
-Zhang & Stephens (2009), A new and efficient estimation method for the generalized Pareto distribution, Technometrics 51.
+Zhang & Stephens (2009), A new and efficient estimation method for the generalized Pareto distribution,
+Technometrics 51.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy
-
 
 LEAST_TAIL = 20
 MISFIT = 0.35  # of the Cramer-von Mises statistic, which stays below 0.28 in 99 % of true Pareto tails of any size

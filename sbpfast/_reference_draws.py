@@ -48,7 +48,9 @@ def row_gamma(key, stream, block, row, shape):
 
 def fill_gamma(key, stream, first_block, blocks, shape):
     """Gammas and their logarithms, (blocks, len(shape), 64)."""
-    log_x = np.array([[row_gamma(key, stream, first_block + b, r, a) for r, a in enumerate(shape)] for b in range(blocks)])
+    log_x = np.array(
+        [[row_gamma(key, stream, first_block + b, r, a) for r, a in enumerate(shape)] for b in range(blocks)]
+    )
     return np.exp(log_x), log_x
 
 
@@ -74,13 +76,26 @@ def row_von_mises(key, stream, block, row, kappa):
 def fill_von_mises(key, stream, first_block, blocks, concentration):
     """tan(x/2) of von Mises draws, (blocks, len(concentration), 64)."""
     return np.array(
-        [[row_von_mises(key, stream, first_block + b, r, k) for r, k in enumerate(concentration)] for b in range(blocks)]
+        [
+            [row_von_mises(key, stream, first_block + b, r, k) for r, k in enumerate(concentration)]
+            for b in range(blocks)
+        ]
     )
 
 
 def simplex(log_gamma, k, n):
-    """x, 1 - x, log x, log(1 - x) of normalised groups of k gammas; panels (blocks, groups k, 64) to rows (n, groups k)."""
+    """x, 1 - x, log x, log(1 - x) of normalised groups of k gammas: panels (blocks, groups k, 64) to rows."""
     rows = log_gamma.transpose(0, 2, 1).reshape(-1, log_gamma.shape[1] // k, k)[:n]
     others = np.stack([np.logaddexp.reduce(np.delete(rows, i, axis=2), axis=2) for i in range(k)], axis=2)
     log_x, log_y = (-np.logaddexp(0.0, v).reshape(n, -1) for v in (others - rows, rows - others))
     return np.exp(log_x), np.exp(log_y), log_x, log_y
+
+
+# -- statistics -------------------------------------------------------------------------------------------------------
+
+
+def log_divergence_sums(y, weights, centre):
+    """Sums of w (y/c - 1) and of w (y/c - 1 - log(y/c)), least and largest y, (4, d)."""
+    w = np.ones(len(y)) if weights is None else weights
+    ratio = y / centre
+    return np.stack([w @ (ratio - 1.0), w @ (ratio - 1.0 - np.log(ratio)), y.min(axis=0), y.max(axis=0)])

@@ -1,8 +1,8 @@
 """What a fit needs of a log density f: its moments under a Gaussian, in the Gaussian's own coordinates.
 
 For x = mean + L z the fit sees the gradient L^T E[grad f] and the precision L^T E[-Hess f] L.  Both are invariant to
-affine changes of x, well scaled whatever the scale and correlation of x, and equal to 0 and I at the optimum.  They come
-from one-dimensional integrals (`ExactMoments`, ridge targets) or from antithetic draws (`SampledMoments`, any target).
+affine changes of x, well scaled whatever the scale and correlation of x, and equal to 0 and I at the optimum.  They
+come from one-dimensional integrals (`ExactMoments`, ridge targets) or from antithetic draws (`SampledMoments`, any target).
 """
 
 from __future__ import annotations
@@ -111,14 +111,18 @@ class ExactMoments:
         with np.errstate(over="ignore", invalid="ignore"):
             ridge_sum = whitened_moments if target._sparse else _core.fit.whitened_moments
             value = ridge_sum(
-                target._a, target._offset, target._y, target._weights, target._link.code, target._parameters, target._pole,
-                exponential, float(target._link_name == "poisson"), RULE_SIZES, RULE_REACH, RULE_NODES, RULE_WEIGHTS,
+                target._a, target._offset, target._y, target._weights, target._link.code, target._parameters,
+                target._pole, exponential, float(target._link_name == "poisson"), RULE_SIZES, RULE_REACH, RULE_NODES, RULE_WEIGHTS,
                 SOFTPLUS_SIGN.get(target._link_name, 0.0), WIDE_NODES, WIDE_WEIGHTS, WIDE, WIDEST,
                 mean, chol, spread, gradient, curvature, self.n_threads,
             )  # fmt: skip
             r = mean - quad.mean
             p_r = quad.apply(r)
-            p_chol = quad.precision @ chol if quad.precision.ndim == 2 else np.broadcast_to(quad.precision, d)[:, None] * chol
+            p_chol = (
+                quad.precision @ chol
+                if quad.precision.ndim == 2
+                else np.broadcast_to(quad.precision, d)[:, None] * chol
+            )
             value += quad.constant - 0.5 * float(r @ p_r + spread * (chol * p_chol).sum())
             return value, gradient - chol.T @ p_r, chol.T @ p_chol - curvature
 
@@ -313,5 +317,5 @@ def solved(upper, v) -> np.ndarray:
 
 
 def refactored(chol, upper) -> np.ndarray:
-    """The lower factor L' = L U^-T, with (L' L'^T)^-1 = L^-T P L^-1 for a precision P = U U^T in the coordinates of L."""
+    """The lower factor L' = L U^-T, with (L' L'^T)^-1 = L^-T P L^-1 for a precision P = U U^T in L's coordinates."""
     return np.tril(scipy.linalg.solve_triangular(upper, chol.T, check_finite=False).T)

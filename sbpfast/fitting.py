@@ -19,7 +19,7 @@ from sbpfast import _checks, _core, _psis
 from sbpfast._natural import STRUCTURES, ImproperDensity, NaturalFit, find_start
 from sbpfast._streams import stream_key
 from sbpfast._whitened import ExactMoments, Sampler
-from sbpfast.gaussian import CholeskyGaussian, DiagonalGaussian, Gaussian, LowRankGaussian, GaussianBase
+from sbpfast.gaussian import CholeskyGaussian, DiagonalGaussian, Gaussian, GaussianBase, LowRankGaussian
 from sbpfast.targets import NonFiniteTarget, Ridge, Target
 
 __all__ = ["Fit", "FitStep", "FitWarning", "ImproperDensity", "fit"]
@@ -86,7 +86,8 @@ def fit(
         alone, E[-Hess f] = cov^-1 - E of an expression that vanishes at the optimum.  "auto": the first that applies.
     tol : float, optional
         Of the residual r = |L^T E[grad f]| + |I - L^T E[-Hess f] L|_F, cov = L L^T, in which the KL divergence from the
-        optimum is about r^2/4 to r^2/2.  Default 1e-8 for exact moments (1e-6 for low rank), else 0.02: draws are added until the standard
+        optimum is about r^2/4 to r^2/2.  Default 1e-8 for exact moments (1e-6 for low rank), else 0.02: draws are added
+        until the standard
         error of r falls below it.
     max_iter : int
         Most natural-gradient steps.
@@ -135,12 +136,20 @@ def fit(
     exact = _check_target(target, estimator)
     _checks.choice("structure", structure, STRUCTURES)
     rank = _checked_rank(rank, structure, target.dim)
-    tol = (0.02 if not exact else 1e-6 if structure == "low_rank" else 1e-8) if tol is None else _checks.scalar("tol", tol, above=0.0)
+    tol = (
+        (0.02 if not exact else 1e-6 if structure == "low_rank" else 1e-8)
+        if tol is None
+        else _checks.scalar("tol", tol, above=0.0)
+    )
     max_iter, max_samples = _checks.count("max_iter", max_iter, 0), _checks.count("max_samples", max_samples)
     n_threads = _core.effective_threads(n_threads)
     key = stream_key(rng)
     hessian = estimator != "stein" and target._has("hess")
-    source = ExactMoments(target, n_threads) if exact else Sampler(target, hessian, key, n_threads)
+    source: ExactMoments | Sampler
+    if exact and isinstance(target, Ridge):
+        source = ExactMoments(target, n_threads)
+    else:
+        source = Sampler(target, hessian, key, n_threads)
     if isinstance(q0, Fit):
         loop = q0._continued(source, structure, tol, max_samples)
     else:
@@ -264,7 +273,7 @@ class Fit:
         self.elbo, self.elbo_stderr = float(elbo), float(elbo_stderr)
         self.converged, self.message, self.counts = bool(converged), str(message), dict(counts)
         self._key, self._state, self._target = key, state, target
-        self._importance: dict | None = None
+        self._importance: dict = {}
 
     @classmethod
     def _of(cls, loop, structure, target, key):
@@ -320,14 +329,18 @@ class Fit:
                     self._importance = self._importance_sample(more, key)
         except NonFiniteTarget as error:
             nan = np.full(self.q.dim, math.nan)
-            self._importance = dict(khat=math.inf, ess=0.0, n=0, log_evidence=math.nan, log_evidence_stderr=math.nan, mean=nan, sd=nan, weights=np.zeros(0))
-            warnings.warn(f"The fit cannot be checked by importance sampling: {error}.", FitWarning, stacklevel=stacklevel)
+            self._importance = {"khat": math.inf, "ess": 0.0, "n": 0, "log_evidence": math.nan, "mean": nan, "sd": nan}
+            self._importance |= {"log_evidence_stderr": math.nan, "weights": np.zeros(0)}
+            warnings.warn(
+                f"The fit cannot be checked by importance sampling: {error}.", FitWarning, stacklevel=stacklevel
+            )
             return
         if not self._trusted():
             warnings.warn(
-                f"The Gaussian is a poor approximation: Pareto k-hat is {self._importance['khat']:.2f}, above {UNRELIABLE}, so its "
-                "moments may be wrong and importance weights cannot repair them. Transform the parameters (logarithms of "
-                "scales, non-centred effects), use more data or a tighter prior, or run Markov chain Monte Carlo.",
+                f"The Gaussian is a poor approximation: Pareto k-hat is {self._importance['khat']:.2f}, above "
+                f"{UNRELIABLE}, so its moments may be wrong and importance weights cannot repair them. Transform the "
+                "parameters (logarithms of scales, non-centred effects), use more data or a tighter prior, or run "
+                "Markov chain Monte Carlo.",
                 FitWarning,
                 stacklevel=stacklevel,
             )
@@ -367,7 +380,7 @@ class Fit:
         return self
 
     def _importance_result(self, name):
-        if self._importance is None:
+        if not self._importance:
             self._diagnose(stacklevel=4)
         return self._importance[name]
 
@@ -440,8 +453,11 @@ class Fit:
 
     def _headline(self):
         error = f" +- {self.elbo_stderr:.2g}" if self.elbo_stderr else ""
-        lines = [f"Gaussian fit ({self.structure} covariance), {self.n_iter} steps; {self.message}", f"ELBO {self.elbo:.6g}{error}"]
-        if self._importance is not None:
+        lines = [
+            f"Gaussian fit ({self.structure} covariance), {self.n_iter} steps; {self.message}",
+            f"ELBO {self.elbo:.6g}{error}",
+        ]
+        if self._importance:
             verdict = "good" if self.khat <= 0.5 else "fair" if self._trusted() else "not to be trusted"
             lines[1] += (
                 f", log evidence {self.log_evidence:.6g} +- {self.log_evidence_stderr:.2g}; "
@@ -483,11 +499,11 @@ class Fit:
 
     def save(self, path) -> None:
         """Save to an .npz file; diagnostics not computed yet are computed first."""
-        if self._importance is None and self._target is not None:
+        if not self._importance and self._target is not None:
             self._diagnose(stacklevel=3)
         arrays = {f"state_{name}": array for name, array in self._state.items()}
         arrays |= {f"q_{name}": np.asarray(value) for name, value in self.q._parameters().items()}
-        arrays |= {f"importance_{name}": np.asarray(value) for name, value in (self._importance or {}).items()}
+        arrays |= {f"importance_{name}": np.asarray(value) for name, value in self._importance.items()}
         arrays |= {f"count_{name}": np.asarray(value) for name, value in self.counts.items()}
         with open(path, "wb") as file:
             np.savez(
@@ -536,7 +552,11 @@ class Summary:
         titles = {"low": f"{50 * (1 - self.level):.3g}%", "high": f"{50 * (1 + self.level):.3g}%"}
         head = " " * width + "".join(f"{titles.get(title, title):>12}" for title in self.columns)
         rows = [
-            f"{name:<{width}}" + "".join(f"{column[i]:12.3f}" if title == "P(>0)" else f"{column[i]:12.5g}" for title, column in self.columns.items())
+            f"{name:<{width}}"
+            + "".join(
+                f"{column[i]:12.3f}" if title == "P(>0)" else f"{column[i]:12.5g}"
+                for title, column in self.columns.items()
+            )
             for i, name in enumerate(self.names)
         ]
         return "\n".join([self.headline, head, *rows])

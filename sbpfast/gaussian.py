@@ -20,6 +20,8 @@ import scipy
 from sbpfast import _checks, _core
 from sbpfast._forms import DiagonalForm, FullForm, LowRankForm
 from sbpfast._streams import FACTOR_NOISE, LANES, LONG, NOISE, normal_panels, normal_rows, stream_key, to_panels, to_rows
+from sbpfast.expfam import mle
+from sbpfast.expfam.mle import MLE
 
 __all__ = [
     "CholeskyGaussian",
@@ -347,6 +349,31 @@ class Gaussian(_DenseGaussian):
         """The covariance, (d, d)."""
         return self._cov
 
+    @classmethod
+    def fit(cls, x, weights=None, prior=None) -> MLE:
+        """Maximum likelihood: the weighted mean and the covariance about it.
+
+        Parameters
+        ----------
+        x : array_like (n, d)
+        weights : array_like (n,), optional
+            Non-negative; integer weights stand for repeated rows.
+        prior : (nu, (m1, m2)), optional
+            A conjugate prior: nu pseudo-observations with E x = m1 (d,) and E x x^T = m2 (d, d); the maximum is then that
+            of the posterior.
+
+        Returns
+        -------
+        MLE
+
+        Raises
+        ------
+        MLEDoesNotExist
+            The covariance of the data is singular: at most d points, or data on a hyperplane.
+        """
+        result = mle.fit_gaussian(x, weights, prior)
+        return mle.MLE(cls(result.mean, result.cov), *result[2:])
+
     def _chain(self, g, big_g):
         return {"mean": g, "cov": big_g}
 
@@ -632,7 +659,9 @@ class LowRankGaussian(_LowRankBase):
         return {"mean": g, "diag": big_g[..., 0], "factor": 2.0 * big_g[..., 1:]}
 
     def _mahalanobis(self, r):
-        return (r * self._inverse_dot(r.T).T).sum(axis=1)
+        # min over z of |D^-1/2 (r - U z)|^2 + |z|^2: two squares, where r^T cov^-1 r cancels for a large factor
+        z = scipy.linalg.cho_solve((self._small_chol, True), self.factor.T @ (r / self.diag).T, check_finite=False).T
+        return (((r - z @ self.factor.T) ** 2) / self.diag).sum(axis=1) + (z * z).sum(axis=1)
 
     def _log_det(self):
         return self._sum_log_det()

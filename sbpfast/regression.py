@@ -32,12 +32,24 @@ class _BayesianRegression:
     """Parameters, fitting and the posterior; a model says its target and its predictions."""
 
     _estimator_type: str
+    prior_scale: float | np.ndarray
+    intercept_prior_scale: float
+    fit_intercept: bool
+    tol: float | None
+    max_iter: int
+    random_state: object
+
+    def _target(self, X, y, scale, weights, offset) -> Target:
+        """The log joint density of the model; X holds the intercept's column."""
+        raise NotImplementedError
 
     # scikit-learn's protocol
 
-    def get_params(self, deep: bool = True) -> dict:  # noqa: ARG002
+    def get_params(self, deep: bool = True) -> dict:
         """The constructor's arguments, by name."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self).__init__).parameters if name != "self"}
+        return {
+            name: getattr(self, name) for name in inspect.signature(type(self).__init__).parameters if name != "self"
+        }
 
     def set_params(self, **params):
         """Change constructor arguments; returns self."""
@@ -88,7 +100,9 @@ class _BayesianRegression:
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
         design = self._design(X)
-        target = self._target(design, self._encoded(y, X), self._prior_scale(), sample_weight, 0.0 if offset is None else offset)
+        target = self._target(
+            design, self._encoded(y, X), self._prior_scale(), sample_weight, 0.0 if offset is None else offset
+        )
         self.fit_: Fit = fit(target, tol=self.tol, max_iter=self.max_iter, rng=self.random_state)
         mean, cov = np.asarray(self.fit_.q.mean), np.asarray(self.fit_.q.cov)
         d = self.n_features_in_
@@ -115,7 +129,9 @@ class _BayesianRegression:
         d = self.n_features_in_
         scale = _checks.real_array("prior_scale", self.prior_scale, ndim=(0, 1), finite=False)
         if scale.ndim == 1 and len(scale) != d:
-            raise ValueError(f"prior_scale must be a scalar or have one entry for each of the {d} features, got shape {scale.shape}")
+            raise ValueError(
+                f"prior_scale must be a scalar or have one entry for each of the {d} features, got shape {scale.shape}"
+            )
         scale = np.broadcast_to(scale, d)
         return np.append(scale, self.intercept_prior_scale) if self.fit_intercept else scale
 
@@ -176,17 +192,31 @@ def _not_fitted(text):
     return NotFittedError(text)
 
 
-
 # -- two classes ------------------------------------------------------------------------------------------------------
 
 
 class _Classifier(_BayesianRegression):
     _estimator_type = "classifier"
 
+    def _probability(self, m, t):
+        """Of the second class, where the linear predictor is N(m, t^2)."""
+        raise NotImplementedError
+
     def __init__(
-        self, *, prior_scale=2.5, intercept_prior_scale=10.0, fit_intercept=True, tol=None, max_iter=200, random_state=None
+        self,
+        *,
+        prior_scale=2.5,
+        intercept_prior_scale=10.0,
+        fit_intercept=True,
+        tol=None,
+        max_iter=200,
+        random_state=None,
     ):
-        self.prior_scale, self.intercept_prior_scale, self.fit_intercept = prior_scale, intercept_prior_scale, fit_intercept
+        self.prior_scale, self.intercept_prior_scale, self.fit_intercept = (
+            prior_scale,
+            intercept_prior_scale,
+            fit_intercept,
+        )
         self.tol, self.max_iter, self.random_state = tol, max_iter, random_state
 
     def _encoded(self, y, X):
@@ -205,7 +235,9 @@ class _Classifier(_BayesianRegression):
 
     def predict(self, X, offset=None) -> np.ndarray:
         """The more probable class of every row, (N,)."""
-        m, _ = self._predictor(X, offset, "predict")  # both links are symmetric: P > 1/2 where the mean predictor is > 0
+        m, _ = self._predictor(
+            X, offset, "predict"
+        )  # both links are symmetric: P > 1/2 where the mean predictor is > 0
         return self.classes_[(m > 0).astype(int)]
 
     def score(self, X, y, sample_weight=None) -> float:
@@ -261,20 +293,37 @@ class BayesianProbitRegression(_Classifier):
 class _Regressor(_BayesianRegression):
     _estimator_type = "regressor"
 
+    def predict(self, X, offset=None):
+        """Predicted means, (N,)."""
+        raise NotImplementedError
+
     def score(self, X, y, sample_weight=None) -> float:
         """The coefficient of determination R^2 of the predicted means."""
         y = np.asarray(y, dtype=np.float64)
         residual = np.average((y - self.predict(X)) ** 2, weights=sample_weight)
-        return float(1.0 - residual / np.average((y - np.average(y, weights=sample_weight)) ** 2, weights=sample_weight))
+        return float(
+            1.0 - residual / np.average((y - np.average(y, weights=sample_weight)) ** 2, weights=sample_weight)
+        )
 
 
 class BayesianPoissonRegression(_Regressor):
     """Bayesian Poisson regression with log link; parameters and attributes as for `BayesianLogisticRegression`."""
 
     def __init__(
-        self, *, prior_scale=2.5, intercept_prior_scale=10.0, fit_intercept=True, tol=None, max_iter=200, random_state=None
+        self,
+        *,
+        prior_scale=2.5,
+        intercept_prior_scale=10.0,
+        fit_intercept=True,
+        tol=None,
+        max_iter=200,
+        random_state=None,
     ):
-        self.prior_scale, self.intercept_prior_scale, self.fit_intercept = prior_scale, intercept_prior_scale, fit_intercept
+        self.prior_scale, self.intercept_prior_scale, self.fit_intercept = (
+            prior_scale,
+            intercept_prior_scale,
+            fit_intercept,
+        )
         self.tol, self.max_iter, self.random_state = tol, max_iter, random_state
 
     def _target(self, X, y, scale, weights, offset):
@@ -302,7 +351,11 @@ class BayesianStudentTRegression(_Regressor):
         max_iter=200, random_state=None,
     ):  # fmt: skip
         self.df, self.scale = df, scale
-        self.prior_scale, self.intercept_prior_scale, self.fit_intercept = prior_scale, intercept_prior_scale, fit_intercept
+        self.prior_scale, self.intercept_prior_scale, self.fit_intercept = (
+            prior_scale,
+            intercept_prior_scale,
+            fit_intercept,
+        )
         self.tol, self.max_iter, self.random_state = tol, max_iter, random_state
 
     def _target(self, X, y, scale, weights, offset):
@@ -333,11 +386,15 @@ class BayesianLinearRegression(_Regressor):
     """
 
     def __init__(
-        self, *, log_noise_prior=(0.0, 5.0), prior_scale=10.0, intercept_prior_scale=100.0, fit_intercept=True, tol=None,
-        max_iter=200, random_state=None,
+        self, *, log_noise_prior=(0.0, 5.0), prior_scale=10.0, intercept_prior_scale=100.0, fit_intercept=True,
+        tol=None, max_iter=200, random_state=None,
     ):  # fmt: skip
         self.log_noise_prior = log_noise_prior
-        self.prior_scale, self.intercept_prior_scale, self.fit_intercept = prior_scale, intercept_prior_scale, fit_intercept
+        self.prior_scale, self.intercept_prior_scale, self.fit_intercept = (
+            prior_scale,
+            intercept_prior_scale,
+            fit_intercept,
+        )
         self.tol, self.max_iter, self.random_state = tol, max_iter, random_state
 
     def _target(self, X, y, scale, weights, offset):
@@ -386,10 +443,12 @@ class _GaussianNoise(Target):
     def _finite(self, what, result, x):
         bad = ~np.isfinite(result.reshape(len(x), -1)).all(axis=1)
         if bad.any():
-            raise NonFiniteTarget(f"{what} is not finite at {int(bad.sum())} of {len(x)} points, first at x = {x[int(np.argmax(bad))]}")
+            raise NonFiniteTarget(
+                f"{what} is not finite at {int(bad.sum())} of {len(x)} points, first at x = {x[int(np.argmax(bad))]}"
+            )
         return result
 
-    def _value(self, x):
+    def _value(self, x, n_threads=None):
         b, s, _, sums, e = self._parts(x)
         prior = (b * b) @ self._precision + (s - self._noise_mean) ** 2 * self._noise_precision
         return self._finite("f", self._constant - self._n * s - 0.5 * e * sums - 0.5 * prior, x)
@@ -399,7 +458,7 @@ class _GaussianNoise(Target):
         noise = -self._n + e * sums - (s - self._noise_mean) * self._noise_precision
         return self._finite("the gradient of f", np.column_stack([-e[:, None] * gr - b * self._precision, noise]), x)
 
-    def _value_and_grad(self, x):
+    def _value_and_grad(self, x, n_threads=None):
         return self._value(x), self._grad(x)
 
     def _hess(self, x):
@@ -439,7 +498,7 @@ def linear_regression_unknown_noise(
     dense = a.toarray() if scipy.sparse.issparse(a) else a
     if known._rows < known.dim:
         raise ValueError(f"X must have at least as many rows as columns, got shape {dense.shape}")
-    centre, _, rank, _ = np.linalg.lstsq(weighted[:, None] * dense, weighted * r, rcond=None)
+    centre, *_ = np.linalg.lstsq(weighted[:, None] * dense, weighted * r, rcond=None)
     residual = r - dense @ centre
     n = float(w.sum())
     least = float(w @ residual**2)

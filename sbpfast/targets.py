@@ -160,8 +160,10 @@ class Target:
     def hvp(self, x, v) -> np.ndarray:
         """Hessian-vector products at x (n, d) with v (n, d) or (d,), (n, d)."""
         x = _checks.points("x", x, self.dim)
-        v = np.broadcast_to(_checks.real_array("v", v), x.shape)
-        return self._hvp(x, np.ascontiguousarray(v))
+        v = _checks.real_array("v", v)
+        if v.shape not in (x.shape, (self.dim,)):
+            raise ValueError(f"v must have shape {x.shape} or ({self.dim},), got {v.shape}")
+        return self._hvp(x, np.broadcast_to(v, x.shape).copy())
 
     def hess_mean(self, x) -> np.ndarray:
         """Mean of the Hessians over the points x (n, d), (d, d)."""
@@ -292,13 +294,17 @@ class Ridge(Target):
         self._rows = a.shape[0]
         self._sparse = scipy.sparse.issparse(a)
         self._a, self._offset, self._weights, self._y = a, offset, weights, y
-        self._link_name, self._link = link, LINKS[link]
+        self._link_name = link
         self._parameters = np.array(parameters or (0.0,))
         self._pole = self._link.pole(*parameters)
         self._quad = quad
 
     def __repr__(self):
         return f"Ridge(dim={self.dim}, rows={self._rows}, link={self._link_name!r})"
+
+    @property
+    def _link(self) -> Link:
+        return LINKS[self._link_name]  # looked up, because a row of the table holds functions and cannot be pickled
 
     def _has(self, name):  # noqa: ARG002
         return True
@@ -480,6 +486,8 @@ def quadratic(precision, mean, constant=0.0) -> Ridge:
     """
     mean = _checks.real_array("mean", mean, ndim=1)
     d = len(mean)
+    if d == 0:
+        raise ValueError("mean must have at least one element")
     precision = _checks.real_array("precision", precision, ndim=(0, 1, 2))
     if precision.ndim == 2:
         precision = _checks.symmetric("precision", precision)
@@ -581,8 +589,10 @@ def _regression(X, y, link, weights, offset, prior_scale, prior_mean, constant, 
     """A log joint density: ridge terms of the data and a normal prior with its constant."""
     X = _design("X", X)
     rows, d = X.shape
-    scale = prior_scale if np.ndim(prior_scale) == 0 else _checks.real_array("prior_scale", prior_scale, shape=(d,), finite=False)
-    scale = np.broadcast_to(np.asarray(scale, dtype=np.float64), d)
+    scale = _checks.real_array("prior_scale", prior_scale, ndim=(0, 1), finite=False)
+    if scale.shape not in ((), (d,)):
+        raise ValueError(f"prior_scale must be a scalar or have shape ({d},), got {scale.shape}")
+    scale = np.broadcast_to(scale, d)
     if np.isnan(scale).any() or not (scale > 0).all():
         raise ValueError("prior_scale must be positive (np.inf for a flat prior)")
     weights = _checks.vector("weights", 1.0 if weights is None else weights, rows)

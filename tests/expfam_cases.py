@@ -88,7 +88,10 @@ MORE = {
     "Logistic": [{"loc": -1.0, "scale": 0.3}],
     "Gumbel": [{"loc": -1.0, "scale": 0.3}],
     "Dirichlet": [{"concentration": [30.0, 4.0]}],
-    "Wishart": [{"df": 5.1, "scale": [[1.0, 0.1, 0.2], [0.1, 0.5, 0.0], [0.2, 0.0, 2.0]]}, {"df": 1.4, "scale": [[0.7]]}],
+    "Wishart": [
+        {"df": 5.1, "scale": [[1.0, 0.1, 0.2], [0.1, 0.5, 0.0], [0.2, 0.0, 2.0]]},
+        {"df": 1.4, "scale": [[0.7]]},
+    ],
     "Categorical": [{"logits": [0.0, 1.0]}],
 }
 
@@ -102,7 +105,13 @@ def cases(condition=lambda family: True):
 
 def identifier(case):
     """The name of a case in the report."""
-    return case if isinstance(case, str) else ",".join(f"{v}" for v in case.values()) if isinstance(case, dict) else str(case)
+    return (
+        case
+        if isinstance(case, str)
+        else ",".join(f"{v}" for v in case.values())
+        if isinstance(case, dict)
+        else str(case)
+    )
 
 
 def reference(name, params):

@@ -24,7 +24,9 @@ def simplex(isa, log_gamma, k, n):
 
 
 def test_every_kernel_has_a_twin():
-    kernels = [n for n in dir(_core.draws) if callable(getattr(_core.draws, n)) and not n.startswith("_") and n.islower()]
+    kernels = [
+        n for n in dir(_core.draws) if callable(getattr(_core.draws, n)) and not n.startswith("_") and n.islower()
+    ]
     assert {"fill_gamma", "fill_von_mises", "simplex"} <= set(kernels)
     for name in ("fill_gamma", "fill_von_mises", "simplex"):
         assert callable(getattr(_reference_draws, name))
@@ -89,3 +91,24 @@ def test_simplex(isa, k):
     np.testing.assert_allclose(x.reshape(150, 2, k).sum(axis=2), 1.0, rtol=1e-15 * k)
     assert np.isfinite(log_x).all() and np.isfinite(log_y).all()
     np.testing.assert_allclose(x + y, 1.0, rtol=1e-15)
+
+
+@every_isa
+@pytest.mark.parametrize("n, d", [(1, 1), (300, 1), (5000, 3)])
+def test_log_divergence_sums(isa, n, d):
+    rng = np.random.default_rng(n)
+    y = np.exp(rng.normal(0.0, 3.0, (n, d)))
+    y[0] *= 1e-200
+    w, centre = rng.uniform(0.0, 2.0, n), y.mean(axis=0)
+    kernel = _core.load("statistics", isa).log_divergence_sums
+    for weights in (None, w):
+        out, again = np.empty((4, d)), np.empty((4, d))
+        kernel(y, weights, centre, out, 1)
+        kernel(y, weights, centre, again, 3)
+        np.testing.assert_array_equal(again, out)
+        np.testing.assert_allclose(
+            out, _reference_draws.log_divergence_sums(y, weights, centre), rtol=1e-12, atol=1e-12 * n
+        )
+    kernel(y, np.ones(n), centre, again, 2)
+    kernel(y, None, centre, out, 1)
+    np.testing.assert_array_equal(again, out)

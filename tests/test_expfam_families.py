@@ -1,5 +1,6 @@
 """Every family of the registry against independent formulas: SciPy's distributions, quadrature, finite differences."""
 
+import itertools
 import warnings
 
 import numpy as np
@@ -75,14 +76,16 @@ def expectations(name, params, function):
     total = 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", scipy.integrate.IntegrationWarning)
-        for a, b in zip(edges[:-1], edges[1:]):
+        for a, b in itertools.pairwise(edges):
 
             def integrand(x):
                 return function(np.array([x]))[0] * ref.pdf(x)
 
             if low == 0.0 and b < np.inf:  # densities may be infinite at 0: x = e^t
                 start = np.log(a) if a > 0 else -230.0
-                total += scipy.integrate.quad(lambda t: np.exp(t) * integrand(np.exp(t)), start, np.log(b), limit=200, epsabs=1e-13)[0]
+                total += scipy.integrate.quad(
+                    lambda t: np.exp(t) * integrand(np.exp(t)), start, np.log(b), limit=200, epsabs=1e-13
+                )[0]
             else:
                 total += scipy.integrate.quad(integrand, a, b, epsabs=1e-13, epsrel=1e-12)[0]
     return total
@@ -129,7 +132,9 @@ def test_derivatives_of_the_log_partition(name, params):
         slope = (up.log_partition() - down.log_partition()) / (2 * step[i])
         assert slope == pytest.approx(m.reshape(-1)[i], rel=1e-6, abs=2e-7 / scale[i])
         column = (up.mean_params() - down.mean_params()).reshape(-1) / (2 * step[i])
-        np.testing.assert_allclose(column, fisher[i], rtol=2e-6, atol=1e-6 / (scale * scale[i]).max() ** 0 * np.abs(fisher[i]).max())
+        np.testing.assert_allclose(
+            column, fisher[i], rtol=2e-6, atol=1e-6 / (scale * scale[i]).max() ** 0 * np.abs(fisher[i]).max()
+        )
         assert up.log_partition() + down.log_partition() > 2 * p.log_partition()
     correlation = fisher * np.outer(scale, scale)
     assert np.linalg.eigvalsh(correlation)[0] > 0
@@ -172,7 +177,12 @@ def test_score_is_the_derivative_of_the_log_density(name, params):
     for key in finite_parameters(name, params):
         h = 1e-5 * max(abs(params[key]), 0.1)
         up, down = (make(name, shifted(name, params, key, s)) for s in (h, -h))
-        np.testing.assert_allclose(score[key][:, 0], (up.log_prob(x) - down.log_prob(x)) / (2 * h), rtol=2e-6, atol=2e-7 / params.get("scale", 1.0))
+        np.testing.assert_allclose(
+            score[key][:, 0],
+            (up.log_prob(x) - down.log_prob(x)) / (2 * h),
+            rtol=2e-6,
+            atol=2e-7 / params.get("scale", 1.0),
+        )
 
 
 @continuous
@@ -236,7 +246,8 @@ def test_entropy(name, params):
 def test_kl(name, params):
     p = make(name, params)
     moved = {
-        k: v if k in [c.name for c in p._fixed()] else (v * 1.15 if k not in ("logit", "mean") else v + 0.1) for k, v in params.items()
+        k: v if k in [c.name for c in p._fixed()] else (v * 1.15 if k not in ("logit", "mean") else v + 0.1)
+        for k, v in params.items()
     }
     q = make(name, moved)
     want = expectations(name, params, lambda x: p.log_prob(x[:, None]) - q.log_prob(x[:, None]))
@@ -289,7 +300,7 @@ def test_multivariate_moments(name, params):
 
 
 def divergence_residual(log_prob, field, x, h):
-    """d/dtheta log p + div V + V . grad log p = score + ..., the divergence by central differences, for free coordinates."""
+    """div V + V . grad log p, which the score must cancel; the divergence by central differences."""
     total = 0.0
     for i in range(x.shape[1]):
         step = np.zeros(x.shape[1])
@@ -373,19 +384,32 @@ def test_large_parameters_keep_their_digits():
     assert p.score([[700.001]])["loc"][0, 0] == pytest.approx(float(mp.mpf("700.001") - 1 / mills), rel=1e-8)
 
 
-@pytest.mark.parametrize("bad, error", [
-    (lambda: expfam.Gamma(-1.0, 1.0), ValueError), (lambda: expfam.Gamma(np.nan, 1.0), ValueError),
-    (lambda: expfam.Gamma("a", 1.0), TypeError), (lambda: expfam.Gamma(1.0), TypeError),
-    (lambda: expfam.Gamma([1.0, 2.0], [1.0, 2.0, 3.0]), ValueError), (lambda: expfam.Gamma([], 1.0), ValueError),
-    (lambda: expfam.Weibull(1.0, 2.0), TypeError), (lambda: expfam.Binomial(0.0, n=2.5), ValueError),
-    (lambda: expfam.Geometric(1.0), ValueError), (lambda: expfam.VonMises(0.0, -1.0), ValueError),
-    (lambda: expfam.TruncatedNormal(0.0, 1.0, 2.0, 1.0), ValueError), (lambda: expfam.Dirichlet([1.0]), ValueError),
-    (lambda: expfam.Wishart(0.9, np.eye(2)), ValueError), (lambda: expfam.Wishart(3.0, -np.eye(2)), ValueError),
-    (lambda: expfam.Gamma(2.0, 1.0).score([[-1.0]]), ValueError), (lambda: expfam.Gamma(2.0, 1.0).score([[1.0, 2.0]]), ValueError),
-    (lambda: expfam.Poisson(2.0).score([[0.5]]), ValueError), (lambda: expfam.Gamma.from_natural([[-2.0, -1.0]]), ValueError),
-    (lambda: expfam.Gamma.from_natural([1.0, 2.0, 3.0]), ValueError), (lambda: expfam.Weibull.from_natural([-1.0]), TypeError),
-    (lambda: expfam.Dirichlet([1.0, 1.0]).log_prob([[0.5, 0.6]]), ValueError),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "bad, error",
+    [
+        (lambda: expfam.Gamma(-1.0, 1.0), ValueError),
+        (lambda: expfam.Gamma(np.nan, 1.0), ValueError),
+        (lambda: expfam.Gamma("a", 1.0), TypeError),
+        (lambda: expfam.Gamma(1.0), TypeError),
+        (lambda: expfam.Gamma([1.0, 2.0], [1.0, 2.0, 3.0]), ValueError),
+        (lambda: expfam.Gamma([], 1.0), ValueError),
+        (lambda: expfam.Weibull(1.0, 2.0), TypeError),
+        (lambda: expfam.Binomial(0.0, n=2.5), ValueError),
+        (lambda: expfam.Geometric(1.0), ValueError),
+        (lambda: expfam.VonMises(0.0, -1.0), ValueError),
+        (lambda: expfam.TruncatedNormal(0.0, 1.0, 2.0, 1.0), ValueError),
+        (lambda: expfam.Dirichlet([1.0]), ValueError),
+        (lambda: expfam.Wishart(0.9, np.eye(2)), ValueError),
+        (lambda: expfam.Wishart(3.0, -np.eye(2)), ValueError),
+        (lambda: expfam.Gamma(2.0, 1.0).score([[-1.0]]), ValueError),
+        (lambda: expfam.Gamma(2.0, 1.0).score([[1.0, 2.0]]), ValueError),
+        (lambda: expfam.Poisson(2.0).score([[0.5]]), ValueError),
+        (lambda: expfam.Gamma.from_natural([[-2.0, -1.0]]), ValueError),
+        (lambda: expfam.Gamma.from_natural([1.0, 2.0, 3.0]), ValueError),
+        (lambda: expfam.Weibull.from_natural([-1.0]), TypeError),
+        (lambda: expfam.Dirichlet([1.0, 1.0]).log_prob([[0.5, 0.6]]), ValueError),
+    ],
+)
 def test_errors(bad, error):
     with pytest.raises(error):
         bad()

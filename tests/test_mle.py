@@ -20,9 +20,7 @@ def with_fit(name_params):
     return name_params[0] != "TruncatedNormal" or np.isfinite(name_params[1]["low"] + name_params[1]["high"])
 
 
-FITTED = [
-    c for c in cases(lambda f: issubclass(f, ExponentialFamily | MultivariateFamily)) if with_fit(c)
-]  # fmt: skip
+FITTED = [c for c in cases(lambda f: issubclass(f, ExponentialFamily | MultivariateFamily)) if with_fit(c)]
 fitted = pytest.mark.parametrize("name, params", FITTED, ids=identifier)
 
 
@@ -135,21 +133,36 @@ def test_many_chunks_give_what_one_pass_gives():
 
 
 EMPTY = [
-    ("Normal", np.full((5, 1), 3.0), {}), ("LogNormal", np.full((5, 1), 0.1), {}), ("Exponential", np.zeros((4, 1)), {}),
-    ("Gamma", np.full((9, 1), 2.0), {}), ("Gamma", np.array([[0.0], [1.0]]), {}), ("Gamma", np.array([[7.0]]), {}),
-    ("InverseGamma", np.full((9, 1), 0.3), {}), ("ChiSquare", np.array([[0.0], [1.0]]), {}),
-    ("Beta", np.full((9, 1), 0.3), {}), ("Beta", np.array([[0.0], [0.5]]), {}), ("InverseGaussian", np.full((9, 1), 0.3), {}),
-    ("Weibull", np.zeros((3, 1)), {"shape": 1.0}), ("Pareto", np.full((3, 1), 2.0), {"minimum": 2.0}),
-    ("Laplace", np.full((3, 1), 2.0), {"loc": 2.0}), ("HalfNormal", np.zeros((3, 1)), {}),
-    ("VonMises", np.full((9, 1), 0.3), {}), ("TruncatedNormal", np.full((9, 1), 0.3), {"low": 0.0, "high": 1.0}),
+    ("Normal", np.full((5, 1), 3.0), {}),
+    ("LogNormal", np.full((5, 1), 0.1), {}),
+    ("Exponential", np.zeros((4, 1)), {}),
+    ("Gamma", np.full((9, 1), 2.0), {}),
+    ("Gamma", np.array([[0.0], [1.0]]), {}),
+    ("Gamma", np.array([[7.0]]), {}),
+    ("InverseGamma", np.full((9, 1), 0.3), {}),
+    ("ChiSquare", np.array([[0.0], [1.0]]), {}),
+    ("Beta", np.full((9, 1), 0.3), {}),
+    ("Beta", np.array([[0.0], [0.5]]), {}),
+    ("InverseGaussian", np.full((9, 1), 0.3), {}),
+    ("Weibull", np.zeros((3, 1)), {"shape": 1.0}),
+    ("Pareto", np.full((3, 1), 2.0), {"minimum": 2.0}),
+    ("Laplace", np.full((3, 1), 2.0), {"loc": 2.0}),
+    ("HalfNormal", np.zeros((3, 1)), {}),
+    ("VonMises", np.full((9, 1), 0.3), {}),
+    ("TruncatedNormal", np.full((9, 1), 0.3), {"low": 0.0, "high": 1.0}),
     ("TruncatedNormal", np.array([[0.0], [1.0], [1.0]]), {"low": 0.0, "high": 1.0}),
     ("TruncatedNormal", np.array([[0.01], [0.02], [9.0]]), {"low": 0.0, "high": np.inf}),
-    ("ContinuousBernoulli", np.zeros((3, 1)), {}), ("Bernoulli", np.ones((3, 1)), {}), ("Binomial", np.full((3, 1), 5.0), {"n": 5}),
-    ("Poisson", np.zeros((5, 1)), {}), ("Geometric", np.zeros((5, 1)), {}), ("NegativeBinomial", np.zeros((5, 1)), {"r": 2.0}),
-    ("Categorical", np.array([0, 0, 2]), {}), ("Dirichlet", np.tile([0.2, 0.3, 0.5], (7, 1)), {}),
+    ("ContinuousBernoulli", np.zeros((3, 1)), {}),
+    ("Bernoulli", np.ones((3, 1)), {}),
+    ("Binomial", np.full((3, 1), 5.0), {"n": 5}),
+    ("Poisson", np.zeros((5, 1)), {}),
+    ("Geometric", np.zeros((5, 1)), {}),
+    ("NegativeBinomial", np.zeros((5, 1)), {"r": 2.0}),
+    ("Categorical", np.array([0, 0, 2]), {}),
+    ("Dirichlet", np.tile([0.2, 0.3, 0.5], (7, 1)), {}),
     ("Dirichlet", np.array([[0.0, 0.5, 0.5], [0.2, 0.2, 0.6]]), {}),
     ("Wishart", np.tile(np.eye(2), (6, 1, 1)), {}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("name, x, constants", EMPTY, ids=lambda v: v if isinstance(v, str) else "")
@@ -219,7 +232,7 @@ def test_bad_data():
         expfam.Poisson.statistics([[1.0]]) + expfam.Geometric.statistics([[1.0]])
 
 
-# -- the multivariate Gaussian ------------------------------------------------------------------------------------------
+# -- the multivariate Gaussian ----------------------------------------------------------------------------------------
 
 
 def test_gaussian_fit():
@@ -228,14 +241,18 @@ def test_gaussian_fit():
     result = expfam.fit_gaussian(x)
     np.testing.assert_allclose(result.mean, x.mean(axis=0), rtol=1e-13)
     np.testing.assert_allclose(result.cov, np.cov(x.T, bias=True), rtol=1e-10, atol=1e-12)
-    assert result.log_likelihood == pytest.approx(st.multivariate_normal(result.mean, result.cov).logpdf(x).sum(), rel=1e-10)
+    assert result.log_likelihood == pytest.approx(
+        st.multivariate_normal(result.mean, result.cov).logpdf(x).sum(), rel=1e-10
+    )
     w = rng.integers(0, 3, len(x))
     weighted, repeated = expfam.fit_gaussian(x, weights=w), expfam.fit_gaussian(np.repeat(x, w, axis=0))
     np.testing.assert_allclose(weighted.cov, repeated.cov, rtol=1e-10, atol=1e-10)
     assert weighted.log_likelihood == pytest.approx(repeated.log_likelihood, rel=1e-11)
     np.testing.assert_array_equal(expfam.fit_gaussian(x, weights=np.ones(len(x))).cov, result.cov)
     parts = [expfam.GaussianStatistics.of(c) for c in np.split(x, [500, 501])]
-    np.testing.assert_allclose(expfam.fit_gaussian(parts[0] + parts[1] + parts[2]).cov, result.cov, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(
+        expfam.fit_gaussian(parts[0] + parts[1] + parts[2]).cov, result.cov, rtol=1e-10, atol=1e-10
+    )
 
 
 def test_gaussian_fit_with_a_prior():
@@ -247,11 +264,17 @@ def test_gaussian_fit_with_a_prior():
     np.testing.assert_allclose(result.cov, (x.T @ x + 4 * m2) / 6 - np.outer(mean, mean), rtol=1e-12)
 
 
-@pytest.mark.parametrize("x", [
-    np.zeros((5, 2)), np.ones((1, 1)), np.full((9, 2), 0.1), np.random.default_rng(0).standard_normal((3, 3)),
-    np.random.default_rng(0).standard_normal((50, 1)) * np.array([[1.0, 2.0]]),
-    np.column_stack([np.random.default_rng(0).standard_normal(50), np.full(50, 0.1)]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.zeros((5, 2)),
+        np.ones((1, 1)),
+        np.full((9, 2), 0.1),
+        np.random.default_rng(0).standard_normal((3, 3)),
+        np.random.default_rng(0).standard_normal((50, 1)) * np.array([[1.0, 2.0]]),
+        np.column_stack([np.random.default_rng(0).standard_normal(50), np.full(50, 0.1)]),
+    ],
+)
 def test_gaussian_on_a_hyperplane_has_no_maximum(x):
     with pytest.raises(sb.MLEDoesNotExist, match="singular"):
         expfam.fit_gaussian(x)

@@ -12,7 +12,7 @@ from typing import Any
 
 from sbpfast._core._platform import OPENMP, effective_threads, processor_isas
 
-TOPICS = ("contract", "draws", "elementary", "fit", "random", "rbm", "ridge", "special", "weights")
+TOPICS = ("contract", "draws", "elementary", "fit", "random", "rbm", "ridge", "special", "statistics", "weights")
 
 __all__ = ["AVAILABLE_ISAS", "ISA", "OPENMP", "TOPICS", "effective_threads", "load", "processor_isas"]
 
@@ -26,7 +26,9 @@ def _chosen(available):
     if wanted is None:
         return available[-1]
     if wanted not in available:
-        raise ImportError(f"SBPFAST_ISA={wanted} asks for an instruction set that is not there; available: {', '.join(available)}")
+        raise ImportError(
+            f"SBPFAST_ISA={wanted} asks for an instruction set that is not there; available: {', '.join(available)}"
+        )
     return wanted
 
 

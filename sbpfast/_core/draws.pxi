@@ -9,8 +9,10 @@ include "common.pxi"
 
 cdef extern from "draws.h" nogil:
     enum: ROW
-    void row_gamma(const uint64_t *key, uint64_t stream, uint64_t block, uint64_t row, double shape, double *x, double *log_x)
-    void row_von_mises(const uint64_t *key, uint64_t stream, uint64_t block, uint64_t row, double kappa, double *tangent)
+    void row_gamma(const uint64_t *key, uint64_t stream, uint64_t block, uint64_t row, double shape, double *x,
+                   double *log_x)
+    void row_von_mises(const uint64_t *key, uint64_t stream, uint64_t block, uint64_t row, double kappa,
+                       double *tangent)
     void row_simplex(Py_ssize_t k, const double *log_g, Py_ssize_t lanes, Py_ssize_t stride, double *x, double *y,
                      double *log_x, double *log_y)
 

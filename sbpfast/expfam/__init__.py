@@ -12,6 +12,7 @@ from sbpfast.expfam.location_scale import Gumbel, Logistic, StudentT
 from sbpfast.expfam.mle import MLE, GaussianStatistics, MLEDoesNotExist, fit_gaussian
 from sbpfast.expfam.multivariate import Categorical, Dirichlet, Wishart, smat, svec
 from sbpfast.expfam.numeric import Univariate
+from sbpfast.expfam.reparameterisation import generalised_reparameterisation
 from sbpfast.expfam.univariate import (
     Exponential,
     HalfNormal,
@@ -58,6 +59,7 @@ __all__ = [
     "Weibull",
     "Wishart",
     "fit_gaussian",
+    "generalised_reparameterisation",
     "smat",
     "svec",
 ]

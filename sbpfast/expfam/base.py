@@ -1,8 +1,8 @@
 """What all families share: the registry, parameters, points, estimation and the exponential-family calculus.
 
 A family is a class whose body is its row of the registry: the parameters and their domains, the formulas, and the
-handful of one-dimensional functions (density, score, weights, ...) that only it knows.  Everything else, the constructor, the
-documentation, vectors of independent components, the checks and the estimators, is made here from the row.
+handful of one-dimensional functions (density, score, weights, ...) that only it knows.  Everything else is made here
+from the row: the constructor, the documentation, vectors of independent components, the checks and the estimators.
 
 The functions of a row take ``p``, the parameters as float64 arrays (d,), and ``t``, points (n, d) with their
 transforms (see `Points`), and return arrays (n, d) or (d,).
@@ -143,9 +143,12 @@ class Distribution:
             None means all usable cores.  The bits of the result do not depend on it.
         """
         n = _checks.count("n", n, least=0)
-        if n == 0:
-            return np.empty((0, self.dim))
-        return self._draw(stream_key(rng), 0, n, n_threads=n_threads).x
+        key, out = stream_key(rng), np.empty((n, self.dim))
+        step = max(64, 2**18 // self.dim // 64 * 64)  # the transforms of the points need not all be in memory
+        for start in range(0, n, step):
+            stop = min(start + step, n)
+            out[start:stop] = self._draw(key, start, stop, n_threads=n_threads).x
+        return out
 
 
 def _register(cls):
@@ -172,7 +175,7 @@ def _documentation(cls):
     return "\n".join(lines)
 
 
-# -- independent components of a one-dimensional family -----------------------------------------------------------------
+# -- independent components of a one-dimensional family ---------------------------------------------------------------
 
 
 class Independent(Distribution):
@@ -267,7 +270,9 @@ class Independent(Distribution):
     def _draw_uniform(self, u, n_threads=1) -> Points:
         """Points (n, d) from uniforms (n, d) by the inverse distribution function."""
         if type(self)._ppf is Independent._ppf:
-            raise ValueError(f"{type(self).__name__} has no inverse distribution function: only sampling='mc' is possible")
+            raise ValueError(
+                f"{type(self).__name__} has no inverse distribution function: only sampling='mc' is possible"
+            )
         return Points(np.ascontiguousarray(self._ppf(u, self._p)), n_threads=n_threads)
 
     def _noise_dims(self):
@@ -333,8 +338,8 @@ class Independent(Distribution):
         moving = [name for name in self._chosen(names) if name in self._moving_ends(self._p)]
         if moving:
             raise ValueError(
-                f"estimator {estimator!r} is not valid for {', '.join(moving)}: the support of {type(self).__name__} moves "
-                "with it; use 'pathwise', or leave it out of wrt"
+                f"estimator {estimator!r} is not valid for {', '.join(moving)}: the support of {type(self).__name__} "
+                "moves with it; use 'pathwise', or leave it out of wrt"
             )
 
     @classmethod
@@ -455,9 +460,10 @@ class Continuous(Independent):
         The gradient of E f is -E[d/dx (Btilde f)] plus boundary terms, but only where Btilde has no pole of positive
         density in the support; see the family's notes, and ``estimator="product"``, which refuses elsewhere.
         """
+        t = self._points(x)
         return {
-            name: tuple(np.array(np.broadcast_to(v, (len(x), self.dim))) for v in pair)
-            for name, pair in self._product_weight(self._points(x), self._p).items()
+            name: (np.array(np.broadcast_to(b, t.x.shape)), np.array(np.broadcast_to(slope, t.x.shape)))
+            for name, (b, slope) in self._product_weight(t, self._p).items()
         }
 
     @classmethod
@@ -499,7 +505,8 @@ class Continuous(Independent):
                 j = int(np.argmin(valid))
                 where = f" (component {j})" if self.dim > 1 else ""
                 raise ValueError(
-                    f"estimator 'product' is not valid for {name} of {type(self).__name__}{where}: {rule.reason}; use 'pathwise'"
+                    f"estimator 'product' is not valid for {name} of {type(self).__name__}{where}: {rule.reason}; "
+                    "use 'pathwise'"
                 )
             b, slope = weights[name]
             total = -(b * grad + slope * f[:, None])
@@ -577,7 +584,8 @@ class Continuous(Independent):
                 weight = np.exp(self._log_prob(points, p)[:, 0] + log_slope)
                 return np.where(weight[:, None] > 0.0, weight[:, None] * function(points), 0.0)
 
-        integral = quadrature.integrate_line(integrand, log_density, *self._line_limits(p), self._line_breaks(p))
+        low, high = self._line_limits(p)
+        integral = quadrature.integrate_line(integrand, log_density, low, high, self._line_breaks(p))
         return np.asarray(integral.value)
 
     @classmethod
@@ -676,7 +684,12 @@ class Discrete(Independent):
         for direction in (1.0, -1.0):
             first, size = (start if direction > 0 else start - 1.0), 256
             while low <= first <= high:
-                count = min(size, int(high - first if direction > 0 else first - low) + 1 if np.isfinite(high) or direction < 0 else size)
+                count = min(
+                    size,
+                    int(high - first if direction > 0 else first - low) + 1
+                    if np.isfinite(high) or direction < 0
+                    else size,
+                )
                 k = first + direction * np.arange(count)
                 points = Points(k[:, None])
                 weight = np.exp(self._log_prob(points, self._p))

@@ -156,13 +156,19 @@ class VonMises(ExponentialFamily, Continuous):
     @classmethod
     def _solve(cls, s, c):
         r = np.hypot(s[0], s[1])
-        require(r < 1.0 - 8.0 * np.finfo(np.float64).eps, cls.__name__, "the mean resultant length must be below 1: all angles are equal")
+        require(
+            r < 1.0 - 8.0 * np.finfo(np.float64).eps,
+            cls.__name__,
+            "the mean resultant length must be below 1: all angles are equal",
+        )
         start = r * (2.0 - r * r) / ((1.0 - r) * (1.0 + r))  # Banerjee, Dhillon, Ghosh & Sra 2005
         complement = 1.0 - r
         kappa, iterations, gap = newton_scalar(
             lambda k: complement - bessel_ratio_complement(k), bessel_ratio_slope, start, 0.0, np.inf
         )
-        return Solution({"mean": np.arctan2(s[1], s[0]), "concentration": np.where(r == 0, 0.0, kappa)}, iterations, gap)
+        return Solution(
+            {"mean": np.arctan2(s[1], s[0]), "concentration": np.where(r == 0, 0.0, kappa)}, iterations, gap
+        )
 
 
 class TruncatedNormal(ExponentialFamily, Continuous):
@@ -178,7 +184,10 @@ class TruncatedNormal(ExponentialFamily, Continuous):
         support="low <= x <= high", density="exp(-(x - mu)^2 / (2 sigma^2)) / Z",
         eta="(mu / sigma^2, -1 / (2 sigma^2)), for known bounds", u="(x, x^2)", h="(2 pi)^(-1/2) on [low, high]",
         A="mu^2 / (2 sigma^2) + log sigma + log(Phi(beta) - Phi(alpha)), alpha and beta the standardised bounds",
-        product="for loc and scale where loc lies outside [low, high], with boundary terms; never elsewhere (pole at x = loc), nor for the bounds",
+        product=(
+            "for loc and scale where loc lies outside [low, high], with boundary terms; never elsewhere "
+            "(pole at x = loc), nor for the bounds"
+        ),
     )  # fmt: skip
     example: ClassVar = {"loc": 0.3, "scale": 1.2, "low": -0.5, "high": 2.5}
     _k = 2
@@ -357,11 +366,13 @@ class TruncatedNormal(ExponentialFamily, Continuous):
 class ContinuousBernoulli(ExponentialFamily, Continuous):
     """Continuous Bernoulli distribution: the density on (0, 1) proportional to exp(logit x)."""
 
-    parameters = (Parameter("logit", REAL, "Natural parameter eta = log(lam / (1 - lam)); 0 is the uniform distribution."),)
+    parameters = (
+        Parameter("logit", REAL, "Natural parameter eta = log(lam / (1 - lam)); 0 is the uniform distribution."),
+    )
     formulas = Formulas(
         support="0 <= x <= 1", density="eta exp(eta x) / (exp(eta) - 1)",
         eta="logit", u="x", h="1", A="log((exp(eta) - 1) / eta)",
-        product="valid for eta != 0, with boundary terms at 0 and 1; undefined at eta = 0, where Btilde has a pole everywhere",
+        product="valid for eta != 0, with boundary terms at 0 and 1; undefined at eta = 0 (pole at every x)",
     )  # fmt: skip
     example: ClassVar = {"logit": 0.8}
     _line = "unit"
@@ -443,8 +454,12 @@ class ContinuousBernoulli(ExponentialFamily, Continuous):
     @classmethod
     def _solve(cls, s, c):
         m = s[0]
-        require((m > 0) & (m < 1), cls.__name__, "the mean must lie inside (0, 1): all observations are 0, or all are 1")
-        start = np.where(m < 0.5, -1.0 / np.maximum(m, 1e-300), 1.0 / np.maximum(1.0 - m, 1e-300)) + np.where(m < 0.5, 2.0, -2.0)
+        require(
+            (m > 0) & (m < 1), cls.__name__, "the mean must lie inside (0, 1): all observations are 0, or all are 1"
+        )
+        start = np.where(m < 0.5, -1.0 / np.maximum(m, 1e-300), 1.0 / np.maximum(1.0 - m, 1e-300)) + np.where(
+            m < 0.5, 2.0, -2.0
+        )
         eta, iterations, gap = newton_scalar(
             lambda e: tilted_uniform_mean(e) - m, tilted_uniform_variance, start, -np.inf, np.inf
         )

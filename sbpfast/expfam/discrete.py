@@ -29,8 +29,9 @@ class _Counts(ExponentialFamily, Discrete):
 
     @classmethod
     def _features(cls, x, c):
-        if ((x < 0) | (x != np.floor(x))).any():
-            raise ValueError(f"x must hold whole numbers 0, 1, 2, ... for {cls.__name__}, got {x[(x < 0) | (x != np.floor(x))].flat[0]}")
+        bad = (x < 0) | (x != np.floor(x))
+        if bad.any():
+            raise ValueError(f"x must hold whole numbers 0, 1, 2, ... for {cls.__name__}, got {x[bad].flat[0]}")
         return Points(x)
 
     def entropy(self) -> float:
@@ -181,7 +182,11 @@ class Binomial(_Counts):
     @classmethod
     def _solve(cls, s, c):
         share = s[0] / c["n"]
-        require((share > 0) & (share < 1), cls.__name__, "the mean must lie inside (0, n): all observations are 0, or all are n")
+        require(
+            (share > 0) & (share < 1),
+            cls.__name__,
+            "the mean must lie inside (0, n): all observations are 0, or all are n",
+        )
         return Solution({"logit": special.logit(share)})
 
 
@@ -313,7 +318,9 @@ class Geometric(_Counts):
 class NegativeBinomial(_Counts):
     """Negative binomial distribution: failures before the r-th success, r known."""
 
-    parameters = (Parameter("logit", REAL, "log(p / (1 - p)), p the probability of success (the failures are counted)."),)
+    parameters = (
+        Parameter("logit", REAL, "log(p / (1 - p)), p the probability of success (the failures are counted)."),
+    )
     constants = (Parameter("r", POSITIVE, "Number of successes, any positive number, known."),)
     formulas = Formulas(
         support="x = 0, 1, 2, ...", density="Gamma(x + r) / (Gamma(r) x!) p^r (1 - p)^x",

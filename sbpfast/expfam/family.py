@@ -1,7 +1,7 @@
 """The exponential-family calculus: p(x) = h(x) exp(eta . u(x) - A(eta)).
 
-grad A = E u, Hess A = Cov u = the Fisher information in eta; KL is the Bregman divergence of A; and maximum likelihood is
-the convex problem min A(eta) - eta . mean u.
+grad A = E u, Hess A = Cov u = the Fisher information in eta; KL is the Bregman divergence of A; and maximum likelihood
+is the convex problem min A(eta) - eta . mean u.
 """
 
 from __future__ import annotations

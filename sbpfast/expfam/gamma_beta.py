@@ -19,7 +19,11 @@ from sbpfast.expfam.univariate import positive_data
 def solve_gamma_shape(gap, family) -> tuple[np.ndarray, int, float]:
     """The shape a with log a - psi(a) = gap, by Newton's method in log a."""
     resolved = gap > 4.0 * np.finfo(np.float64).eps
-    require(resolved, family, "log of the mean must exceed the mean of the log: the observations are equal, or too nearly so")
+    require(
+        resolved,
+        family,
+        "log of the mean must exceed the mean of the log: the observations are equal, or too nearly so",
+    )
     start = (3.0 - gap + np.sqrt((gap - 3.0) ** 2 + 24.0 * gap)) / (12.0 * gap)  # Minka 2002
 
     def gradient(v):
@@ -38,11 +42,17 @@ def solve_gamma_shape(gap, family) -> tuple[np.ndarray, int, float]:
 class Gamma(ExponentialFamily, Continuous):
     """Gamma distribution with a shape and a rate."""
 
-    parameters = (Parameter("shape", POSITIVE, "Shape a."), Parameter("rate", POSITIVE, "Rate b, the inverse of the scale."))
+    parameters = (
+        Parameter("shape", POSITIVE, "Shape a."),
+        Parameter("rate", POSITIVE, "Rate b, the inverse of the scale."),
+    )
     formulas = Formulas(
         support="x >= 0", density="b^a x^(a - 1) exp(-b x) / Gamma(a)",
         eta="(a - 1, -b)", u="(log x, x)", h="1", A="log Gamma(a) - a log b",
-        product="valid for a < 1; at a = 1 for rate with the boundary term f(0) / b, never for shape; never for a > 1 (pole at the mode, (a - 1) / b)",
+        product=(
+            "valid for a < 1; at a = 1 for rate with the boundary term f(0) / b, never for shape; "
+            "never for a > 1 (pole at the mode, (a - 1) / b)"
+        ),
     )  # fmt: skip
     example: ClassVar = {"shape": 2.3, "rate": 1.7}
     _k = 2
@@ -50,6 +60,7 @@ class Gamma(ExponentialFamily, Continuous):
         lambda t: t.x, mle.log_divergence,
         lambda m: [m[1], np.log(m[1]) - m[0]],
         lambda s: [np.log(s[0]) - s[1], s[0]],
+        compiled=True,
     )  # fmt: skip
 
     @staticmethod
@@ -118,13 +129,18 @@ class Gamma(ExponentialFamily, Continuous):
         scaled = t.x / p.rate
         return {
             "shape": {"x": slope, "shape": t.x * by_shape, "rate": scaled * (slope - w)},
-            "rate": {"x": np.broadcast_to(-1.0 / p.rate, t.x.shape), "shape": np.zeros_like(t.x), "rate": scaled / p.rate},
+            "rate": {
+                "x": np.broadcast_to(-1.0 / p.rate, t.x.shape),
+                "shape": np.zeros_like(t.x),
+                "rate": scaled / p.rate,
+            },
         }
 
     @classmethod
     def _product_rule(cls, p):
         a, b = p.shape, p.rate
-        reason = f"for shape 1 the boundary term diverges, and above 1 Btilde has a pole at the mode, x = {np.maximum(a - 1.0, 0.0) / b}"
+        mode = np.maximum(a - 1.0, 0.0) / b
+        reason = f"for shape 1 the boundary term diverges, and above 1 Btilde has a pole at the mode, x = {mode}"
         end = np.where(a == 1.0, 1.0 / b, 0.0)
         return {"shape": Validity(a < 1.0, reason), "rate": Validity(a <= 1.0, reason, ((0.0, end),))}
 
@@ -135,7 +151,9 @@ class Gamma(ExponentialFamily, Continuous):
     @classmethod
     def _draw_points(cls, streams, p):
         x, log_x = streams.gammas(p.shape)
-        return Points(x / p.rate, log_x=log_x - np.log(p.rate), n_threads=streams.n_threads)
+        x /= p.rate
+        log_x -= np.log(p.rate)
+        return Points(x, log_x=log_x, n_threads=streams.n_threads)
 
     @classmethod
     def _mean_log_base(cls, p):
@@ -324,7 +342,8 @@ class ChiSquare(ExponentialFamily, Continuous):
 
     @classmethod
     def _product_rule(cls, p):
-        reason = f"for df 2 the boundary term diverges, and above 2 Btilde has a pole at the mode, x = {np.maximum(p.df - 2.0, 0.0)}"
+        mode = np.maximum(p.df - 2.0, 0.0)
+        reason = f"for df 2 the boundary term diverges, and above 2 Btilde has a pole at the mode, x = {mode}"
         return {"df": Validity(p.df < 2.0, reason)}
 
     @staticmethod
@@ -348,7 +367,11 @@ class ChiSquare(ExponentialFamily, Continuous):
     def _solve(cls, s, c):
         target = s[0] - np.log(2.0)
         half, iterations, gap = newton_scalar(
-            lambda a: special.digamma(a) - target, lambda a: special.polygamma(1, a), inverse_digamma(target), 0.0, np.inf
+            lambda a: special.digamma(a) - target,
+            lambda a: special.polygamma(1, a),
+            inverse_digamma(target),
+            0.0,
+            np.inf,
         )
         return Solution({"df": 2.0 * half}, iterations, gap)
 
@@ -362,7 +385,9 @@ def solve_dirichlet(mean_log, family) -> tuple[np.ndarray, int, float]:
     top = mean_log.max()
     room = -np.expm1(top + np.log(np.exp(mean_log - top).sum()))
     if not room > 16.0 * np.finfo(np.float64).eps * (1.0 + np.abs(mean_log).max()):
-        raise MLEDoesNotExist(f"{family}: the observations are all equal, or too nearly so: the likelihood has no maximum")
+        raise MLEDoesNotExist(
+            f"{family}: the observations are all equal, or too nearly so: the likelihood has no maximum"
+        )
     start = special.softmax(mean_log) * 0.5 * (len(mean_log) - 1) / room  # exact as the concentrations grow
     for _ in range(30):  # Minka's fixed point (2000), as small ones are far off and Newton would overshoot
         start = inverse_digamma(special.digamma(start.sum()) + mean_log)
@@ -384,8 +409,8 @@ class Beta(ExponentialFamily, Continuous):
         support="0 <= x <= 1", density="x^(a - 1) (1 - x)^(b - 1) / Beta(a, b)",
         eta="(a - 1, b - 1)", u="(log x, log(1 - x))", h="1", A="log Beta(a, b)",
         product=(
-            "valid where (a - 1)(b - 1) < 0; at b = 1 for a with the term f(1) / (a - 1), at a = 1 for b with f(0) / (b - 1); "
-            "never otherwise (pole at the mode or antimode, (a - 1) / (a + b - 2))"
+            "valid where (a - 1)(b - 1) < 0; at b = 1 for a with the term f(1) / (a - 1), at a = 1 for b with "
+            "f(0) / (b - 1); never otherwise (pole at the mode or antimode, (a - 1) / (a + b - 2))"
         ),
     )  # fmt: skip
     example: ClassVar = {"a": 1.4, "b": 3.1}
@@ -472,9 +497,8 @@ class Beta(ExponentialFamily, Continuous):
         a, b = p.a, p.b
         opposite = (a - 1.0) * (b - 1.0) < 0
         with np.errstate(divide="ignore", invalid="ignore"):
-            reason = (
-                f"Btilde has a pole at the mode or antimode, x = {(a - 1.0) / (a + b - 2.0)}, or the boundary term diverges"
-            )
+            pole = (a - 1.0) / (a + b - 2.0)
+            reason = f"Btilde has a pole at the mode or antimode, x = {pole}, or the boundary term diverges"
             ends_a = np.where((b == 1.0) & (a != 1.0), 1.0 / (a - 1.0), 0.0)
             ends_b = np.where((a == 1.0) & (b != 1.0), 1.0 / (b - 1.0), 0.0)
         return {
@@ -501,7 +525,9 @@ class Beta(ExponentialFamily, Continuous):
         if ((x < 0) | (x > 1)).any():
             raise ValueError(f"x must lie in [0, 1] for {cls.__name__}, got {x[(x < 0) | (x > 1)].flat[0]}")
         if ((x == 0) | (x == 1)).any():
-            raise MLEDoesNotExist(f"{cls.__name__}: an observation is 0 or 1, on the boundary of the support, so the likelihood has no maximum")
+            raise MLEDoesNotExist(
+                f"{cls.__name__}: an observation is 0 or 1, on the boundary: the likelihood has no maximum"
+            )
         return Points(x)
 
     @classmethod

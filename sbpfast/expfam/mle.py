@@ -2,18 +2,20 @@
 
 Families whose statistics are (y, phi(y)) with a convex phi (y^2, -log y, 1/y) are determined by the mean of y and the
 *Jensen gap*, mean phi(y) - phi(mean y) >= 0.  The gap is accumulated as a mean of Bregman divergences
-D(y, c) = phi(y) - phi(c) - phi'(c)(y - c) from the centre of each chunk, terms that are all positive, so that data with a mean of 1e8 and a
-spread of 1 lose nothing.
+D(y, c) = phi(y) - phi(c) - phi'(c)(y - c) from the centre of each chunk, terms that are all positive, so that data with
+a mean of 1e8 and a spread of 1 lose nothing.
 """
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sbpfast import _checks
+from sbpfast import _checks, _core
 
 CHUNK = 1 << 15
 
@@ -35,8 +37,8 @@ class MLE:
         Newton steps; 0 for a closed form.
     duality_gap : float
         Upper bound on what the objective A(eta) - eta . mean u, summed over components, could still fall: the Newton
-        decrement squared g' (Hess A)^-1 g, g = grad A - mean u, a bound wherever the Hessian between here and the optimum is at
-        least half of the one here.  Closed forms have 0.
+        decrement squared g' (Hess A)^-1 g, g = grad A - mean u, a bound wherever the Hessian between here and the
+        optimum is at least half of the one here.  Closed forms have 0.
     converged : bool
         The gap is at the level of rounding.
     """
@@ -70,6 +72,7 @@ class Gap(NamedTuple):
     divergence: Callable  # D(y, c)
     from_means: Callable  # mean parameters to [mean y, gap]
     to_means: Callable  # and back
+    compiled: bool = False  # y is x itself and phi is -log: one compiled pass over the data
 
 
 def square_divergence(y, c):
@@ -139,9 +142,9 @@ def merge(gap, first, second, share) -> list:
     return [centre, means[1] + spread]
 
 
-def clean_data(name, x, weights):
+def clean_data(name, x, weights, finite=True):
     """Data (n, d) and weights (n,) with the weights of 0 dropped, and whether the data came as (n,)."""
-    x = _checks.real_array(name, x, ndim=(1, 2))
+    x = _checks.real_array(name, x, ndim=(1, 2), finite=finite)
     scalar = x.ndim == 1
     x = x[:, None] if scalar else x
     if weights is not None:
@@ -157,15 +160,34 @@ def clean_data(name, x, weights):
 
 def statistics(family, x, weights, constants) -> Statistics:
     """The statistics of data, chunk by chunk."""
-    x, weights, scalar = clean_data("x", x, weights)
+    compiled = family._gap is not None and family._gap.compiled
+    x, weights, scalar = clean_data("x", x, weights, finite=not compiled)
     c = family._constants(constants, (x.shape[1],))
-    total = None
+    if compiled:
+        return _compiled_statistics(family, x, weights, scalar)
+    parts = []
     for start in range(0, len(x), CHUNK):
         rows = x[start : start + CHUNK]
         w = np.ones(len(rows)) if weights is None else weights[start : start + CHUNK]
-        part = _chunk(family, rows, w, c, constants, scalar)
-        total = part if total is None else total + part
-    return total
+        parts.append(_chunk(family, rows, w, c, constants, scalar))
+    return functools.reduce(operator.add, parts)
+
+
+def _compiled_statistics(family, x, weights, scalar):
+    """Gamma: mean and Jensen gap from sums about a provisional centre, the mean of the first observations."""
+    head = x[:512]
+    centre = head.mean(axis=0)
+    if not (np.isfinite(centre).all() and (head > 0).all()):
+        family._features(_checks.real_array("x", x), {})
+    sums = np.empty((4, x.shape[1]))
+    _core.statistics.log_divergence_sums(x, weights, centre, sums, _core.effective_threads(None))
+    linear, divergence, low, high = sums
+    if not (np.isfinite(sums).all() and (low > 0).all()):
+        family._features(_checks.real_array("x", x), {})
+    weight = float(len(x)) if weights is None else weights.sum()
+    mean = np.clip(centre * (1.0 + linear / weight), low, high)
+    gap = np.maximum(divergence / weight - family._gap.divergence(mean, centre), 0.0)
+    return Statistics(family, {}, scalar, weight, [mean, gap], low, high, np.zeros(x.shape[1]))
 
 
 def _chunk(family, rows, w, c, constants, scalar):
@@ -209,7 +231,9 @@ def maximum_likelihood(family, stats, prior) -> MLE:
         summary = merge(family._gap, summary, pseudo, nu / (nu + stats.weight))
     elif family._gap is not None and (stats.low == stats.high).any():
         j = int(np.argmax(stats.low == stats.high))
-        raise MLEDoesNotExist(f"{family.__name__}: all observations of component {j} equal {stats.low[j]}, so the likelihood has no maximum")
+        raise MLEDoesNotExist(
+            f"{family.__name__}: all observations of component {j} equal {stats.low[j]}: the likelihood has no maximum"
+        )
     c = family._constants(stats.constants, stats.low.shape)
     solution = family._solve(summary, c)
     q = family._make(solution.source, stats.constants, stats.scalar)
@@ -243,7 +267,9 @@ def newton_scalar(gradient: Callable, slope: Callable, start, low, high) -> tupl
     """
     x = np.array(start, dtype=np.float64)
     low, high = np.broadcast_to(low, x.shape).copy(), np.broadcast_to(high, x.shape).copy()
-    for iteration in range(1, 201):
+    iterations = 0
+    for _ in range(200):
+        iterations += 1
         g, s = gradient(x), slope(x)
         low, high = np.where(g < 0, x, low), np.where(g > 0, x, high)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -255,7 +281,7 @@ def newton_scalar(gradient: Callable, slope: Callable, start, low, high) -> tupl
         if (moved <= 2e-16 * np.abs(x)).all() or (high - low <= 4e-16 * np.abs(x)).all():
             break
     g, s = gradient(x), slope(x)
-    return x, iteration, float(np.sum(g * g / s))
+    return x, iterations, float(np.sum(g * g / s))
 
 
 def _middle(low, high, x):
@@ -263,7 +289,9 @@ def _middle(low, high, x):
     with np.errstate(invalid="ignore"):
         inner = 0.5 * (low + high)
     up, down = np.where(x > 0, 2.0 * x, 0.5 * x + 1.0), np.where(x < 0, 2.0 * x, 0.5 * x - 1.0)
-    return np.where(np.isinf(high) & np.isinf(low), x, np.where(np.isinf(high), up, np.where(np.isinf(low), down, inner)))
+    return np.where(
+        np.isinf(high) & np.isinf(low), x, np.where(np.isinf(high), up, np.where(np.isinf(low), down, inner))
+    )
 
 
 def newton_vector(gradient: Callable, hessian: Callable, start, inside: Callable) -> tuple[np.ndarray, int, float]:
@@ -277,11 +305,17 @@ def newton_vector(gradient: Callable, hessian: Callable, start, inside: Callable
     x = np.array(start, dtype=np.float64)
     g = gradient(x)
     decrement = np.inf
-    for iteration in range(1, 501):
+    iterations = 0
+    for _ in range(500):
+        iterations += 1
         step = -np.linalg.solve(hessian(x), g)
         slope = float(g @ step)
         decrement_here = -slope
-        if not np.isfinite(slope) or decrement_here <= 0.0 or (decrement_here < 1e-14 and decrement_here >= 0.25 * decrement):
+        if (
+            not np.isfinite(slope)
+            or decrement_here <= 0.0
+            or (decrement_here < 1e-14 and decrement_here >= 0.25 * decrement)
+        ):
             break
         decrement = decrement_here
         found = _line_search(gradient, inside, x, step, slope)
@@ -289,7 +323,7 @@ def newton_vector(gradient: Callable, hessian: Callable, start, inside: Callable
             break
         x, g = found
     step = np.linalg.solve(hessian(x), g)
-    return x, iteration, max(float(g @ step), 0.0)
+    return x, iterations, max(float(g @ step), 0.0)
 
 
 def _line_search(gradient, inside, x, step, slope):
@@ -313,7 +347,7 @@ def _line_search(gradient, inside, x, step, slope):
     return None
 
 
-# -- the multivariate Gaussian ------------------------------------------------------------------------------------------
+# -- the multivariate Gaussian ----------------------------------------------------------------------------------------
 
 
 class GaussianStatistics:
@@ -326,17 +360,15 @@ class GaussianStatistics:
     def of(cls, x, weights=None) -> GaussianStatistics:
         """Of data (n, d)."""
         x, weights, _ = clean_data("x", x, weights)
-        total = None
+        parts = []
         step = max(1, CHUNK // x.shape[1])
         for start in range(0, len(x), step):
             rows = x[start : start + step]
             w = np.ones(len(rows)) if weights is None else weights[start : start + step]
             mean = w @ rows / w.sum()
             centred = rows - mean
-            part = cls(w.sum(), mean, (w[:, None] * centred).T @ centred)
-            total = part if total is None else total + part
-        assert total is not None
-        return total
+            parts.append(cls(w.sum(), mean, (w[:, None] * centred).T @ centred))
+        return functools.reduce(operator.add, parts)
 
     def __add__(self, other):
         weight = self.weight + other.weight

@@ -81,11 +81,15 @@ class MultivariateFamily(Distribution):
             raise TypeError(f"other must be a {type(self).__name__}, got {type(other).__name__}")
         if other.dim != self.dim or other.natural().shape != self.natural().shape:
             raise ValueError(f"other must have the shape of {self!r}, got {other!r}")
-        return float(other.log_partition() - self.log_partition() - (other.natural() - self.natural()) @ self.mean_params())
+        return float(
+            other.log_partition() - self.log_partition() - (other.natural() - self.natural()) @ self.mean_params()
+        )
 
     def _draw(self, key, start, stop, sampling="mc", n_threads=None) -> Points:
         if sampling not in ("mc", False):
-            raise ValueError(f"{type(self).__name__} has no inverse distribution function: only sampling='mc' is possible")
+            raise ValueError(
+                f"{type(self).__name__} has no inverse distribution function: only sampling='mc' is possible"
+            )
         return self._draw_points(Streams(key, start, stop, self.dim, False, _core.effective_threads(n_threads)))
 
     def _draw_points(self, streams) -> Points:
@@ -176,7 +180,7 @@ class Dirichlet(MultivariateFamily):
 
     parameters = (Parameter("concentration", POSITIVE, "Concentrations alpha (K,), K >= 2."),)
     formulas = Formulas(
-        support="x_i >= 0, sum of x_i = 1", density="prod x_i^(alpha_i - 1) / Beta(alpha), with respect to the first K - 1 coordinates",
+        support="x_i >= 0, sum of x_i = 1", density="prod x_i^(alpha_i - 1) / Beta(alpha), in K - 1 coordinates",
         eta="alpha - 1", u="log x", h="1", A="sum log Gamma(alpha_i) - log Gamma(sum alpha)",
         product="not defined in more than one dimension",
     )  # fmt: skip
@@ -265,7 +269,9 @@ class Dirichlet(MultivariateFamily):
     def _features(cls, x, c):
         t = simplex_points("x", x)
         if (x <= 0).any():
-            raise MLEDoesNotExist(f"{cls.__name__}: an observation has a coordinate 0, on the boundary, so the likelihood has no maximum")
+            raise MLEDoesNotExist(
+                f"{cls.__name__}: an observation has a coordinate 0, on the boundary, so the likelihood has no maximum"
+            )
         return t
 
     @classmethod
@@ -289,13 +295,13 @@ def simplex_points(name, x) -> Points:
     return Points(x, y=y, log_y=log_y, n_threads=_core.effective_threads(None))
 
 
-# -- symmetric matrices as vectors --------------------------------------------------------------------------------------
+# -- symmetric matrices as vectors ------------------------------------------------------------------------------------
 
 
 def svec(matrix) -> np.ndarray:
-    """Symmetric matrices (..., d, d) as vectors (..., d (d + 1) / 2): the upper triangle by rows, off-diagonals times sqrt 2.
+    """Symmetric matrices (..., d, d) as vectors (..., d (d + 1) / 2).
 
-    tr(A B) = svec(A) . svec(B).
+    The upper triangle by rows, off-diagonals times sqrt 2, so that tr(A B) = svec(A) . svec(B).
     """
     matrix = np.asarray(matrix, dtype=np.float64)
     i, j = np.triu_indices(matrix.shape[-1])
@@ -338,7 +344,10 @@ class Wishart(MultivariateFamily):
     )
     formulas = Formulas(
         support="symmetric positive definite matrices",
-        density="|W|^((nu - d - 1)/2) exp(-tr(V^-1 W)/2) / (2^(nu d/2) |V|^(nu/2) Gamma_d(nu/2)), with respect to the upper triangle",
+        density=(
+            "|W|^((nu - d - 1)/2) exp(-tr(V^-1 W)/2) / (2^(nu d/2) |V|^(nu/2) Gamma_d(nu/2)), "
+            "with respect to the upper triangle"
+        ),
         eta="(svec(-V^-1/2), (nu - d - 1)/2)", u="(svec(W), log|W|)", h="1",
         A="(nu/2) log|V| + log Gamma_d(nu/2) + (nu d/2) log 2",
         product="not defined in more than one dimension",
@@ -503,7 +512,7 @@ class Wishart(MultivariateFamily):
 
     @classmethod
     def _solve(cls, s, c):
-        """V = mean W / nu, and sum_i psi((nu - i)/2) - d log(nu/2) = mean log|W| - log|mean W|, an increasing function of nu."""
+        """V = mean W / nu, and sum_i psi((nu - i)/2) - d log(nu/2) = mean log|W| - log|mean W|, increasing in nu."""
         mean = smat(s[0])
         d = len(mean)
         try:
@@ -512,7 +521,9 @@ class Wishart(MultivariateFamily):
             raise MLEDoesNotExist(f"{cls.__name__}: the mean of the matrices is singular") from None
         gap = float(log_det - np.reshape(s[1], -1)[0])
         if not gap > 16.0 * d * np.finfo(np.float64).eps * (1.0 + abs(log_det)):
-            raise MLEDoesNotExist(f"{cls.__name__}: the matrices are all equal, or too nearly so: the likelihood has no maximum")
+            raise MLEDoesNotExist(
+                f"{cls.__name__}: the matrices are all equal, or too nearly so: the likelihood has no maximum"
+            )
         i = 0.5 * np.arange(d)
 
         def gradient(h):  # half the degrees of freedom
@@ -527,7 +538,7 @@ class Wishart(MultivariateFamily):
         start = low + 0.25 * d * (d + 1) / gap
         half, iterations, decrement = newton_scalar(gradient, slope, np.array([start]), low, np.inf)
         df = 2.0 * float(half[0])
-        return Solution({"df": df, "scale": mean / df}, iterations, decrement)
+        return Solution({"df": np.array(df), "scale": mean / df}, iterations, decrement)
 
 
 def matrix_points(x, d) -> Points:
@@ -662,7 +673,9 @@ class Categorical(MultivariateFamily):
             raise ValueError(f"x must be below n_categories = {k}, got {x.max()}")
         counts = np.bincount(x[:, 0].astype(np.intp), weights=np.ones(len(x)) if w is None else w, minlength=k)
         total = counts.sum()
-        return mle.Statistics(cls, {"n_categories": k}, False, total, [counts / total], x.min(axis=0), x.max(axis=0), np.zeros(1))
+        return mle.Statistics(
+            cls, {"n_categories": k}, False, total, [counts / total], x.min(axis=0), x.max(axis=0), np.zeros(1)
+        )
 
     @classmethod
     def fit(cls, x, weights=None, prior=None, *, n_categories=None):
@@ -685,7 +698,9 @@ class Categorical(MultivariateFamily):
     @classmethod
     def _solve(cls, s, c):
         if not (s[0] > 0).all():
-            raise MLEDoesNotExist(f"{cls.__name__}: category {int(np.argmin(s[0]))} has no observation, so the likelihood has no maximum")
+            raise MLEDoesNotExist(
+                f"{cls.__name__}: category {int(np.argmin(s[0]))} has no observation, so the likelihood has no maximum"
+            )
         return Solution({"logits": np.log(s[0])})
 
     @classmethod

@@ -40,8 +40,8 @@ class Univariate:
 
     Notes
     -----
-    The density should have one mode, after the support is mapped to the line (x = e^t on a half-line, logistic on an interval,
-    sinh on the line).  Points more than 500 below the peak in log density are outside what is covered.
+    The density should have one mode, after the support is mapped to the line (x = e^t on a half-line, logistic on an
+    interval, sinh on the line).  Points more than 500 below the peak in log density are outside what is covered.
     """
 
     _names = ("eta",)
@@ -127,7 +127,9 @@ class Univariate:
         self._covariance = centred.reshape(len(self._eta), -1)
 
     def _refuse(self):
-        raise ValueError(f"the density does not integrate over {self.support} at eta = {self.eta}, outside the natural domain")
+        raise ValueError(
+            f"the density does not integrate over {self.support} at eta = {self.eta}, outside the natural domain"
+        )
 
     def _centred_squares(self, x):
         d = self._statistics(x) - self._mean
@@ -248,7 +250,9 @@ class Univariate:
         i = np.clip(np.searchsorted(self._right, t), 0, len(self._right) - 1)
         edges, w = self._nodes(self._left, self._right)
         density = w * np.exp(self._line_density(edges.reshape(-1)) - self._log_partition).reshape(edges.shape)
-        shares = (density[:, :, None] * np.nan_to_num(self._excess(self._map(edges.reshape(-1))[0])).reshape(*edges.shape, -1)).sum(axis=1)
+        shares = (
+            density[:, :, None] * np.nan_to_num(self._excess(self._map(edges.reshape(-1))[0])).reshape(*edges.shape, -1)
+        ).sum(axis=1)
         below = np.concatenate([np.zeros((1, shares.shape[1])), np.cumsum(shares, axis=0)])
         above = np.concatenate([np.cumsum(shares[::-1], axis=0)[::-1], np.zeros((1, shares.shape[1]))])
         log_p = self._unnormalised(x) - self._log_partition

@@ -94,7 +94,9 @@ class Streams:
         """Gammas of rate 1 with shapes (rows,), and their logarithms, as panels (blocks, rows, 64)."""
         x = self._panels(len(shape))
         log_x = np.empty_like(x)
-        _core.draws.fill_gamma(self.key, GAMMA_STREAM + 8 * stream, self.start // LANES, shape, x, log_x, self.n_threads)
+        _core.draws.fill_gamma(
+            self.key, GAMMA_STREAM + 8 * stream, self.start // LANES, shape, x, log_x, self.n_threads
+        )
         return x, log_x
 
     def gammas(self, shape, stream=0) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ handful of calls.
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable
 
@@ -28,8 +29,8 @@ class Integral:
         self.scale: np.ndarray | float = 0.0
         self.panels: list[np.ndarray] = []  # those accepted, as (m, 2)
 
-    def add(self, edges) -> np.ndarray:
-        """Add consecutive panels, and return the share they added to the integral of the absolute value, the largest of all.
+    def add(self, edges) -> float:
+        """Add consecutive panels, and return the largest share they added to an integral of the absolute value.
 
         A panel is accepted when its 16-point rule agrees with the two rules on its halves to rtol of the integral of
         the absolute value, and is halved otherwise.
@@ -70,7 +71,7 @@ class Integral:
 
 
 def integrate_line(function: Callable, log_density: Callable, low, high, breaks=(), fall=_DROP) -> Integral:
-    """Integral over [low, high] of function(t (m,)) -> (m, q), which has the shape of a unimodal density times something.
+    """Integral over [low, high] of function(t (m,)) -> (m, q), a unimodal density times something.
 
     Panels start at the peak, with the width over which the log density falls by 1, and grow outwards until the density
     and the integrand are both negligible.
@@ -103,7 +104,7 @@ def integrate_line(function: Callable, log_density: Callable, low, high, breaks=
 
 def _extend(integral, edges):
     """Add panels outwards until one adds next to nothing."""
-    for a, b in zip(edges[:-1], edges[1:]):
+    for a, b in itertools.pairwise(edges):
         if integral.add(np.array([min(a, b), max(a, b)])) < 1e-15:
             return
 

@@ -1,8 +1,9 @@
 """The truncated normal's integrals, quantiles and moment equations, free of differences of distribution functions.
 
-Everything is measured from the point of the interval nearest to the mode (the *centre*): y = (x - centre)/scale, so that the
-density is proportional to exp(-offset y - y^2/2), offset = (centre - loc)/scale.  Integrals of that over the part of the
-interval where it has not fallen below e^-45 need no subtraction, however far in the tail or however narrow the interval is.
+Everything is measured from the point of the interval nearest to the mode (the *centre*): y = (x - centre)/scale, so
+that the density is proportional to exp(-offset y - y^2/2), offset = (centre - loc)/scale.  Integrals of that over the
+part of the interval where it has not fallen below e^-45 need no subtraction, however far in the tail or however narrow
+the interval is.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def quantile(u, loc, scale, low, high) -> np.ndarray:
 
 
 def solve(mean, variance, low, high, family) -> tuple[tuple[float, float], int, float]:
-    """(loc, scale) of one component whose mean and variance are given, by Newton's method in standardised coordinates."""
+    """(loc, scale) of one component with this mean and variance, by Newton's method in standardised coordinates."""
     if np.isinf(low) and np.isinf(high):
         return (mean, float(np.sqrt(variance))), 0, 0.0
     if np.isinf(low):
@@ -100,8 +101,8 @@ def solve(mean, variance, low, high, family) -> tuple[tuple[float, float], int, 
         raise MLEDoesNotExist(f"{family}: the mean of the data lies on the boundary of the support")
     if np.isinf(high) and variance >= first * first:
         raise MLEDoesNotExist(
-            f"{family}: on a half-line the mean square distance from the bound must be below twice the squared mean distance; "
-            "the likelihood rises towards the exponential distribution, which no loc and scale give"
+            f"{family}: on a half-line the mean square distance from the bound must be below twice the squared mean "
+            "distance; the likelihood rises towards the exponential distribution, which no loc and scale give"
         )
     target = np.array([first / unit, (variance + first * first) / unit**2])
     if np.isfinite(high) and target[1] >= target[0]:
@@ -115,7 +116,8 @@ def solve(mean, variance, low, high, family) -> tuple[tuple[float, float], int, 
     )  # fmt: skip
     if eta[1] >= 0:
         raise MLEDoesNotExist(
-            f"{family}: the maximum over the natural parameters is at eta2 >= 0 (the data lean to the bounds), which no loc and scale give"
+            f"{family}: the maximum over the natural parameters is at eta2 >= 0 (the data lean to the bounds), "
+            "which no loc and scale give"
         )
     scale = np.sqrt(-0.5 / eta[1])
     return (low + unit * eta[0] * scale * scale, unit * scale), iterations, gap

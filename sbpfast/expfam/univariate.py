@@ -20,7 +20,9 @@ def positive_data(family, x) -> Points:
     if (x < 0).any():
         raise ValueError(f"x must be positive for {family.__name__}, got {x.min()}")
     if (x == 0).any():
-        raise MLEDoesNotExist(f"{family.__name__}: an observation is 0, on the boundary of the support, so the likelihood has no maximum")
+        raise MLEDoesNotExist(
+            f"{family.__name__}: an observation is 0, on the boundary of the support, so the likelihood has no maximum"
+        )
     return Points(x)
 
 
@@ -108,7 +110,10 @@ class Normal(ExponentialFamily, Continuous):
 
     @classmethod
     def _product_rule(cls, p):
-        return {"mean": Validity(True, ""), "std": Validity(False, f"Btilde has a pole at the mode, x = mean = {p.mean}")}
+        return {
+            "mean": Validity(True, ""),
+            "std": Validity(False, f"Btilde has a pole at the mode, x = mean = {p.mean}"),
+        }
 
     @staticmethod
     def _ppf(u, p):
@@ -153,7 +158,7 @@ class LogNormal(ExponentialFamily, Continuous):
         density="exp(-(log x - mu)^2 / (2 sigma^2)) / (x sigma sqrt(2 pi))",
         eta="(mu / sigma^2, -1 / (2 sigma^2))", u="(log x, (log x)^2)", h="1 / (x sqrt(2 pi))",
         A="mu^2 / (2 sigma^2) + log sigma",
-        product="never for mean (pole at the mode, x = exp(mu - sigma^2)); for std only at sigma = 1, where the pole cancels",
+        product="never for mean (pole at the mode, exp(mu - sigma^2)); for std only at sigma = 1 (the pole cancels)",
     )  # fmt: skip
     example: ClassVar = {"mean": 0.4, "std": 0.6}
     _k = 2
@@ -326,7 +331,10 @@ class Exponential(ExponentialFamily, Continuous):
 class InverseGaussian(ExponentialFamily, Continuous):
     """Inverse Gaussian distribution: the first passage time of a Brownian motion with drift."""
 
-    parameters = (Parameter("mean", POSITIVE, "Mean mu."), Parameter("concentration", POSITIVE, "Concentration lam; the variance is mu^3 / lam."))
+    parameters = (
+        Parameter("mean", POSITIVE, "Mean mu."),
+        Parameter("concentration", POSITIVE, "Concentration lam; the variance is mu^3 / lam."),
+    )
     formulas = Formulas(
         support="x > 0", density="sqrt(lam / (2 pi x^3)) exp(-lam (x - mu)^2 / (2 mu^2 x))",
         eta="(-lam / (2 mu^2), -lam / 2)", u="(x, 1/x)", h="(2 pi x^3)^(-1/2)", A="-lam / mu - log(lam) / 2",
@@ -423,7 +431,9 @@ class InverseGaussian(ExponentialFamily, Continuous):
 
     @classmethod
     def _solve(cls, s, c):
-        require((s[0] > 0) & (s[1] > 0), cls.__name__, "mean(1/x) must exceed 1/mean(x): the observations are all equal")
+        require(
+            (s[0] > 0) & (s[1] > 0), cls.__name__, "mean(1/x) must exceed 1/mean(x): the observations are all equal"
+        )
         return Solution({"mean": s[0], "concentration": 1.0 / s[1]})
 
 

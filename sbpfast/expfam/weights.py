@@ -52,7 +52,10 @@ def inverse_gaussian_weight(mean, concentration, x, n_threads) -> list[np.ndarra
 
 
 def truncated_normal_weight(z, low, high, above, below, n_threads) -> list[np.ndarray]:
-    """dz by loc, scale, low and high at fixed F, a standard normal truncated to [low, high]; above = z - low, below = high - z."""
+    """dz by loc, scale, low and high at fixed F, a standard normal truncated to [low, high].
+
+    above = z - low and below = high - z come from the caller, who knows them to more digits.
+    """
     return _call(_core.weights.truncated_normal_weight, (z, low, high, above, below), 4, n_threads)
 
 
