@@ -72,11 +72,18 @@ def extension(name, source, flags):
 class BuildExt(build_ext):
     """Adds the OpenMP flags that this compiler and linker are seen to take, and builds in parallel.
 
-    The modules are also copied beside their sources: `python -m sbpfast` in the root of the repository imports the package
-    from there, whatever is installed.
+    The modules are also copied beside their sources: `python -m sbpfast` in the root of the repository imports the
+    package from there, whatever is installed.
     """
 
-    PROBE = "#include <omp.h>\nint main(void) { int n = 0;\n#pragma omp parallel reduction(+:n)\nn += 1;\nreturn n < 1; }\n"
+    PROBE = """#include <omp.h>
+int main(void) {
+    int n = 0;
+    #pragma omp parallel reduction(+ : n)
+    n += 1;
+    return n < 1;
+}
+"""
 
     def finalize_options(self):
         super().finalize_options()

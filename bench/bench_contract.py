@@ -57,11 +57,17 @@ def main():
     if jax := optional("jax"):
         jax.config.update("jax_enable_x64", True)
         Hj, Sj = jax.device_put(H), jax.device_put(dSigma)
-        average, contract = jax.jit(lambda h: h.mean(0)), jax.jit(lambda h, s: 0.5 * jax.numpy.einsum("nij,ijp->np", h, s))
+        average, contract = (
+            jax.jit(lambda h: h.mean(0)),
+            jax.jit(lambda h, s: 0.5 * jax.numpy.einsum("nij,ijp->np", h, s)),
+        )
         mean["JAX"] = lambda: jax.block_until_ready(average(Hj))
         each["JAX einsum"] = lambda: jax.block_until_ready(contract(Hj, Sj))
     results = {}
-    for workload, candidates in ((f"mean of {N} Hessians {D} x {D}", mean), (f"1/2 tr(H dSigma) per sample, p = {P}", each)):
+    for workload, candidates in (
+        (f"mean of {N} Hessians {D} x {D}", mean),
+        (f"1/2 tr(H dSigma) per sample, p = {P}", each),
+    ):
         results[workload] = compare(candidates)
         report(workload, results[workload])
         print(f"  read bandwidth of sbpfast: {H.nbytes / results[workload]['sbpfast']['median'] / 1e9:.1f} GB/s")

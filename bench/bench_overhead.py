@@ -31,7 +31,10 @@ def printed(code):
 def main():
     results = {}
     data = problems.regression(20, 5)
-    candidates = {"sbpfast": problems.ours(*data, 16), "NumPy by hand": problems.by_hand(*data, 16)} | problems.jax_peers(*data, 16)
+    candidates = {
+        "sbpfast": problems.ours(*data, 16),
+        "NumPy by hand": problems.by_hand(*data, 16),
+    } | problems.jax_peers(*data, 16)
     results["a call with d=5, N=20, n=16"] = compare(candidates)
     report("a call with d=5, N=20, n=16", results["a call with d=5, N=20, n=16"], 1e6, "us")
     imports = [printed(IMPORT) for _ in range(11)]

@@ -1,4 +1,4 @@
-"""How the time of a Price estimate grows: with draws, rows, coordinates, the columns of a low-rank factor, and threads."""
+"""How the time of a Price estimate grows: draws, rows, coordinates, columns of a low-rank factor, threads."""
 
 from __future__ import annotations
 
@@ -37,15 +37,19 @@ def main():
             times = []
             for size in sizes:
                 shape = BASE | {name: size}
-                times.append(one(problems.ours(*problems.regression(shape["rows"], shape["d"]), shape["n"], n_threads=threads)))
+                times.append(
+                    one(problems.ours(*problems.regression(shape["rows"], shape["d"]), shape["n"], n_threads=threads))
+                )
             results[f"{name}, {threads} thread(s)"] = dict(zip(map(str, sizes), times))
-            print(f"{name:5s} {threads} thread(s): " + "  ".join(f"{s}: {1e3 * t:.3f} ms" for s, t in zip(sizes, times)))
+            print(
+                f"{name:5s} {threads} thread(s): " + "  ".join(f"{s}: {1e3 * t:.3f} ms" for s, t in zip(sizes, times))
+            )
     results["k"] = {str(k): one(low_rank(k)) for k in FACTOR["k"]}
     print("k    : " + "  ".join(f"{k}: {1e3 * t:.1f} ms" for k, t in results["k"].items()))
     data = problems.regression(10_000, 50)
     pair = {str(t): one(problems.ours(*data, 1024, n_threads=t)) for t in range(1, _core.effective_threads() + 1)}
     results["threads"] = pair
-    print(f"threads, N=10000 d=50 n=1024: " + "  ".join(f"{t}: {1e3 * v:.2f} ms" for t, v in pair.items()))
+    print("threads, N=10000 d=50 n=1024: " + "  ".join(f"{t}: {1e3 * v:.2f} ms" for t, v in pair.items()))
     save("scaling", results)
     draw(results)
 

@@ -1,9 +1,9 @@
 """The survey's experiment: variance of each gradient estimator along the training of a Bayesian logistic regression.
 
-Mohamed, Rosca, Figurnov & Mnih (2020), Monte Carlo gradient estimation in machine learning, section 8.2: breast cancer data,
-a diagonal Gaussian posterior trained by gradient ascent on the ELBO.  The picture shows the total variance of one draw's
-gradient with respect to the means and to the standard deviations.  The trajectory is that of the exact gradient (Adam), so
-that every estimator is measured at the same points.
+Mohamed, Rosca, Figurnov & Mnih (2020), Monte Carlo gradient estimation in machine learning, section 8.2: breast cancer
+data, a diagonal Gaussian posterior trained by gradient ascent on the ELBO.  The picture shows the total variance of one
+draw's gradient with respect to the means and to the standard deviations.  The trajectory is that of the exact gradient
+(Adam), so that every estimator is measured at the same points.
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ from timing import RESULTS, save
 import sbpfast as sb
 from sbpfast.data import load_breast_cancer
 
-ESTIMATORS = (("score", "mc"), ("pathwise", "mc"), ("stein", "mc"), ("price", "mc"), ("price", "antithetic"), ("combined", "mc"))
+ESTIMATORS = (
+    ("score", "mc"),
+    ("pathwise", "mc"),
+    ("stein", "mc"),
+    ("price", "mc"),
+    ("price", "antithetic"),
+    ("combined", "mc"),
+)
 STEPS, EVERY, DRAWS, RATE = 1000, 50, 4096, 0.02
 
 
@@ -46,7 +53,10 @@ def main():
             for key in ("mean", "std"):
                 row[f"{estimator}, {sampling}, {key}"] = float(np.sum(est.stderr[key] ** 2)) * est.n_samples
         rows.append(row)
-        print(f"step {step:5d}  ELBO {elbo:10.3f}  " + "  ".join(f"{k}: {v:.3g}" for k, v in row.items() if k.endswith("std")))
+        print(
+            f"step {step:5d}  ELBO {elbo:10.3f}  "
+            + "  ".join(f"{k}: {v:.3g}" for k, v in row.items() if k.endswith("std"))
+        )
     save("survey", rows)
     draw(rows)
 

@@ -31,7 +31,7 @@ from sklearn.preprocessing import StandardScaler
 import sbpfast as sb
 from sbpfast.rbm import plots
 
-FASHION = Path("/usr/share/dataset-fashion-mnist")
+FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
 def digits():

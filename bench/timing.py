@@ -1,8 +1,8 @@
 """The timing rule of every script here, and what becomes of the results.
 
 All candidates of a workload run in one process, in turn, round after round, so that a drift of the machine meets all of
-them; each is called until a round lasts 20 ms; the figure is the median over rounds, with the least beside it.  Ratios are
-medians of the ratios round by round.  Results go to results/<name>.json and, where there is a picture, .png.
+them; each is called until a round lasts 20 ms; the figure is the median over rounds, with the least beside it.  Ratios
+are medians of the ratios round by round.  Results go to results/<name>.json and, where there is a picture, .png.
 
 Run a script as `python bench/bench_price.py`; peers that are not installed are left out and said to be.
 """
@@ -53,7 +53,8 @@ def report(workload, result, unit=1e3, unit_name="ms") -> None:
     """Print a workload's figures."""
     print(f"\n{workload}")
     for name, r in result.items():
-        print(f"  {name:34s} {unit * r['median']:10.4g} {unit_name} (least {unit * r['least']:.4g})   x {r['ratio to ours']:.2f}")
+        median, least = unit * r["median"], unit * r["least"]
+        print(f"  {name:34s} {median:10.4g} {unit_name} (least {least:.4g})   x {r['ratio to ours']:.2f}")
 
 
 def save(name, results) -> None:

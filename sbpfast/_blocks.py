@@ -16,6 +16,7 @@ BLOCK = 1024  # draws evaluated at a time
 GROUPS = 64  # least number of groups behind a standard error, where there are as many draws
 REPLICATES = 16  # independent scrambles of a Sobol sequence
 
+
 class Block:
     """A block of draws in groups of m, and the target's values and gradients there, evaluated when first needed."""
 

@@ -78,7 +78,9 @@ def _address(name, function, signatures):
     if isinstance(function, tuple) and hasattr(function, "function"):  # scipy.LowLevelCallable
         address, user_data, signature = _cfunc.capsule_addresses(tuple.__getitem__(function, 0))
         if signature is not None and signature not in signatures:
-            raise TypeError(f"{name} must have one of the signatures {', '.join(map(repr, signatures))}, got {signature!r}")
+            raise TypeError(
+                f"{name} must have one of the signatures {', '.join(map(repr, signatures))}, got {signature!r}"
+            )
         return address, user_data
     if hasattr(function, "address"):  # numba.cfunc
         return function.address, 0

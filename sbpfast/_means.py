@@ -120,7 +120,9 @@ class RunningMix:
     def result(self):
         """The mix and its standard error."""
         even, odd = self._folds
-        if self._groups < 2 * len(even["mean"]) + 6:  # too few groups to estimate weights from: the first estimate alone
+        if (
+            self._groups < 2 * len(even["mean"]) + 6
+        ):  # too few groups to estimate weights from: the first estimate alone
             return self._first.mean, self._first.standard_error()
         weights = (least_variance_weights(odd["cross"]), least_variance_weights(even["cross"]))
         total = even["n"] + odd["n"]

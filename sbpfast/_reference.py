@@ -24,7 +24,10 @@ def threefry(counter, key):
     k.append(0x1BD11BDAA9FC1A22 ^ k[0] ^ k[1] ^ k[2] ^ k[3])
     x = [(int(c) + k[i]) & MASK for i, c in enumerate(counter)]
     for r in range(20):
-        for i, j, rotation in ((0, 1 if r % 2 == 0 else 3, ROTATIONS[r % 8][0]), (2, 3 if r % 2 == 0 else 1, ROTATIONS[r % 8][1])):
+        for i, j, rotation in (
+            (0, 1 if r % 2 == 0 else 3, ROTATIONS[r % 8][0]),
+            (2, 3 if r % 2 == 0 else 1, ROTATIONS[r % 8][1]),
+        ):
             x[i] = (x[i] + x[j]) & MASK
             x[j] = ((x[j] << rotation) | (x[j] >> (64 - rotation))) & MASK
             x[j] ^= x[i]

@@ -244,7 +244,7 @@ def expfam(grad_f, B, weights=None, per_sample=False, *, n_threads=None) -> np.n
 
 
 def product(f, grad_f, Btilde, dBtilde, boundary=0.0, weights=None, per_sample=False, *, n_threads=None) -> np.ndarray:
-    """-d/dx(Btilde f) + boundary, the gradient of E[f] through the product-rule weight Btilde = d_theta log p / d_x log p.
+    """-d/dx(Btilde f) + boundary: the gradient of E[f] by the product rule, Btilde = d_theta log p / d_x log p.
 
     Right only where Btilde has no pole inside the support and the boundary term [f Btilde p] is included.
 

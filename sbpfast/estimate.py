@@ -36,7 +36,7 @@ class Estimate:
         Gradient of E[f] by parameter name, each shaped like its parameter.
     stderr : dict of str to numpy.ndarray or float
         Standard errors of "value" and of each gradient: zeros where the estimate is exact, NaN from a single draw.
-        They come from the spread of at least 64 groups of draws (fewer where there are fewer draws) and are computed when
+        They come from the spread of at least 64 groups of draws (fewer where there are fewer draws), computed when
         first asked for.
     n_samples : int
         Draws used; 0 for an exact estimate.
@@ -106,7 +106,9 @@ class Estimate:
         """
         missing = set(self._distribution._parameters()) - set(self.grad)
         if missing:
-            raise ValueError(f"the natural gradient needs every parameter; ask for {sorted(missing)} as well (wrt=None)")
+            raise ValueError(
+                f"the natural gradient needs every parameter; ask for {sorted(missing)} as well (wrt=None)"
+            )
         return self._distribution._natural_grad(self.grad)
 
     def __repr__(self):
@@ -114,7 +116,10 @@ class Estimate:
         lines.append(f"  value {self.value:.6g} +- {float(self.stderr['value']):.2g}")
         for name, grad in self.grad.items():
             error = float(np.sqrt(np.mean(np.square(self.stderr[name]))))
-            lines.append(f"  d/d{name} {np.shape(grad)}, norm {float(np.linalg.norm(grad)):.6g}, standard error {error:.2g} (root mean square)")
+            lines.append(
+                f"  d/d{name} {np.shape(grad)}, norm {float(np.linalg.norm(grad)):.6g}, "
+                f"standard error {error:.2g} (root mean square)"
+            )
         return "\n".join(lines)
 
 
@@ -190,7 +195,9 @@ def expectation_grad(
     key = stream_key(rng)
 
     def make_run(n, name):
-        return Run(target, distribution, n, sampling, key, n_threads, least=8 if name in ("score", "combined") else 1, wrt=wrt)
+        return Run(
+            target, distribution, n, sampling, key, n_threads, least=8 if name in ("score", "combined") else 1, wrt=wrt
+        )
 
     if estimator == "auto":
         estimator = _estimators.automatic(target, distribution, make_run, n_samples)
@@ -217,11 +224,17 @@ def _require(estimator, target, distribution, n_samples):
     """Refuse an estimator the distribution or the target cannot serve, saying what is missing."""
     if estimator not in distribution._estimators:
         allowed = ", ".join(distribution._estimators)
-        raise ValueError(f"estimator {estimator!r} is not defined for {type(distribution).__name__}; use one of {allowed}")
+        raise ValueError(
+            f"estimator {estimator!r} is not defined for {type(distribution).__name__}; use one of {allowed}"
+        )
     missing = [name for name in _estimators.NEEDS[estimator] if not target._has(name)]
     if missing:
         raise ValueError(f"estimator {estimator!r} needs the target's {' and '.join(missing)}, which it does not have")
     if estimator in ("score", "combined") and n_samples < 2:
-        raise ValueError(f"estimator {estimator!r} needs n_samples of at least 2 for its leave-one-out baseline, got {n_samples}")
+        raise ValueError(
+            f"estimator {estimator!r} needs n_samples of at least 2 for its leave-one-out baseline, got {n_samples}"
+        )
     if estimator == "exact" and isinstance(distribution, GaussianBase) and not isinstance(target, Ridge):
-        raise ValueError("estimator 'exact' needs a ridge target (sbpfast.targets.ridge, quadratic or a regression) under a Gaussian")
+        raise ValueError(
+            "estimator 'exact' needs a ridge target (sbpfast.targets.ridge, quadratic or a regression) under a Gaussian"
+        )

@@ -659,7 +659,9 @@ class LowRankGaussian(_LowRankBase):
         return {"mean": g, "diag": big_g[..., 0], "factor": 2.0 * big_g[..., 1:]}
 
     def _mahalanobis(self, r):
-        return (r * self._inverse_dot(r.T).T).sum(axis=1)
+        # min over z of |D^-1/2 (r - U z)|^2 + |z|^2: two squares, where r^T cov^-1 r cancels for a large factor
+        z = scipy.linalg.cho_solve((self._small_chol, True), self.factor.T @ (r / self.diag).T, check_finite=False).T
+        return (((r - z @ self.factor.T) ** 2) / self.diag).sum(axis=1) + (z * z).sum(axis=1)
 
     def _log_det(self):
         return self._sum_log_det()

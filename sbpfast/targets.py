@@ -294,13 +294,17 @@ class Ridge(Target):
         self._rows = a.shape[0]
         self._sparse = scipy.sparse.issparse(a)
         self._a, self._offset, self._weights, self._y = a, offset, weights, y
-        self._link_name, self._link = link, LINKS[link]
+        self._link_name = link
         self._parameters = np.array(parameters or (0.0,))
         self._pole = self._link.pole(*parameters)
         self._quad = quad
 
     def __repr__(self):
         return f"Ridge(dim={self.dim}, rows={self._rows}, link={self._link_name!r})"
+
+    @property
+    def _link(self) -> Link:
+        return LINKS[self._link_name]  # looked up, because a row of the table holds functions and cannot be pickled
 
     def _has(self, name):  # noqa: ARG002
         return True

@@ -45,5 +45,3 @@ def test_from_sdist_to_a_working_wheel(tmp_path):
     user = str(tmp_path / "user" / "bin" / "python")
     run(user, "-m", "pip", "install", "-q", str(wheel))
     assert "exact" in run(user, "-m", "sbpfast", cwd=tmp_path, env={**os.environ, "PYTHONPATH": ""})
-
-

@@ -12,7 +12,9 @@ from sbpfast import _core
 
 
 def python(code, **environment):
-    return subprocess.run([sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, timeout=120
+    )
 
 
 @pytest.mark.parametrize("isa", _core.AVAILABLE_ISAS)

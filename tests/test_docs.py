@@ -37,7 +37,7 @@ PUBLIC += [getattr(module, name) for module in (sb.targets, sb.contract) for nam
 @pytest.mark.parametrize("thing", [t for t in PUBLIC if callable(t)], ids=lambda t: t.__name__)
 def test_public_docstrings(thing):
     doc = inspect.getdoc(thing)
-    assert doc and doc.strip()[-1] in ".`)>" or doc.count("\n") > 2
+    assert (doc and doc.strip()[-1] in ".`)>") or doc.count("\n") > 2
     if inspect.isfunction(thing) and len(inspect.signature(thing).parameters) > 2 and "Arguments as for" not in doc:
         for section in ("Parameters", "Returns"):
             assert f"{section}\n---" in doc, f"{thing.__name__} lacks {section}"

@@ -26,8 +26,16 @@ def mills(a):
 TINY = [5e-324, 1e-310, 2.2250738585072014e-308, 1e-300]
 CASES = {
     # name: (points, exact, bound in ulp)
-    "exp": (np.concatenate([-spread(1e-20, 745), spread(1e-20, 709.7), [0.0, -0.0, 709.782712893384, -708.5, -745.1]]), mp.exp, 1.1),
-    "log": (np.concatenate([spread(1e-300, 1e300), spread(0.5, 2.0), TINY, [1.0, np.nextafter(1, 0), np.nextafter(1, 2)]]), mp.log, 1.1),
+    "exp": (
+        np.concatenate([-spread(1e-20, 745), spread(1e-20, 709.7), [0.0, -0.0, 709.782712893384, -708.5, -745.1]]),
+        mp.exp,
+        1.1,
+    ),
+    "log": (
+        np.concatenate([spread(1e-300, 1e300), spread(0.5, 2.0), TINY, [1.0, np.nextafter(1, 0), np.nextafter(1, 2)]]),
+        mp.log,
+        1.1,
+    ),
     "log1p": (np.concatenate([spread(1e-20, 1e300), -spread(1e-20, 0.999999)]), mp.log1p, 2.0),
     "expm1": (np.concatenate([spread(1e-20, 709), -spread(1e-20, 700)]), lambda x: mp.exp(x) - 1, 2.5),
     "mills": (np.concatenate([spread(1e-10, 1e10), [0.0]]), mills, 6.0),
@@ -77,13 +85,21 @@ def test_special_values(isa):
     np.testing.assert_array_equal(at("log1p", -1.0, inf, 0.0), [-inf, inf, 0.0])
     np.testing.assert_array_equal(at("expm1", -800.0, inf, 0.0), [-1.0, inf, 0.0])
     assert np.isnan(at("log", -1.0, -inf, nan)).all()
-    assert np.isnan(at("exp", nan)).all() and np.isnan(at("log1p", -2.0, nan)).all() and np.isnan(at("expm1", nan)).all()
+    assert (
+        np.isnan(at("exp", nan)).all() and np.isnan(at("log1p", -2.0, nan)).all() and np.isnan(at("expm1", nan)).all()
+    )
 
 
 @pytest.mark.parametrize("isa", ISAS)
 def test_integers_become_the_nearest_doubles(isa):
     r = np.random.default_rng(0)
-    x = np.concatenate([r.integers(0, 2**64, 1000, dtype=np.uint64), r.integers(0, 2**20, 100, dtype=np.uint64), np.array([0, 1, 2**53 + 1, 2**64 - 1], np.uint64)])
+    x = np.concatenate(
+        [
+            r.integers(0, 2**64, 1000, dtype=np.uint64),
+            r.integers(0, 2**20, 100, dtype=np.uint64),
+            np.array([0, 1, 2**53 + 1, 2**64 - 1], np.uint64),
+        ]
+    )
     out = np.empty(len(x))
     _core.load("elementary", isa).from_uint64(x, out)
     np.testing.assert_array_equal(out, [float(int(v)) for v in x])

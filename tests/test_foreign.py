@@ -33,7 +33,9 @@ def library(tmp_path_factory):
         pytest.skip("needs a C compiler")
     folder = tmp_path_factory.mktemp("c")
     (folder / "f.c").write_text(SOURCE)
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", str(folder / "f.c"), "-o", str(folder / "f.so"), "-lm"], check=True)
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", "-O1", str(folder / "f.c"), "-o", str(folder / "f.so"), "-lm"], check=True
+    )
     lib = ctypes.CDLL(str(folder / "f.so"))
     pointer = ctypes.POINTER(ctypes.c_double)
     lib.value.restype, lib.value.argtypes = ctypes.c_double, [pointer, ctypes.c_ssize_t, ctypes.c_void_p]
@@ -76,7 +78,7 @@ def test_low_level_callables_carry_user_data(library):
 
 
 def test_what_is_not_a_c_function_is_refused(library):
-    with pytest.raises(TypeError, match="value must be a scipy.LowLevelCallable"):
+    with pytest.raises(TypeError, match=r"value must be a scipy\.LowLevelCallable"):
         sb.Target.from_cfunc(value=lambda x: 0.0, dim=3)
     wrong = scipy.LowLevelCallable(library.value, signature="double (double, void *)")
     with pytest.raises(TypeError, match="signatures"):

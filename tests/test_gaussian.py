@@ -502,6 +502,23 @@ def test_precision_with_a_large_factor_in_one_dimension(factor):
     assert_standard_normal(z)
 
 
+@pytest.mark.parametrize("factor", [1e3, 1e6, 1e9])
+def test_the_density_of_a_very_wide_low_rank_gaussian(factor):
+    """A squared distance is a sum of squares: it must not come out negative where one direction is very wide."""
+    d, noise = 4, np.random.default_rng(0).standard_normal((5, 4))
+    u = factor * np.array([[1.0], [-2.0], [0.5], [0.0]])
+    q, along = sb.LowRankGaussian(np.zeros(d), np.ones(d), u), np.linspace(-2, 2, 5)
+    x = noise + along[:, None] * u.T
+    with mpmath.workdps(60):
+        cov = mpmath.eye(d) + mpmath.matrix(u.tolist()) * mpmath.matrix(u.tolist()).T
+        inverse, log_det = cov**-1, mpmath.log(mpmath.det(cov))
+        want = []
+        for row in x:
+            v = mpmath.matrix(row.tolist())
+            want.append(float(-((v.T * inverse * v)[0] + log_det + d * mpmath.log(2 * mpmath.pi)) / 2))
+    np.testing.assert_allclose(q.log_prob(x), want, rtol=1e-13 + 1e-15 * factor)
+
+
 def low_rank_work(structure, d, k):
     """Everything a user does with a low-rank Gaussian."""
     r = np.random.default_rng(0)

@@ -37,7 +37,11 @@ def test_every_kernel_has_a_twin():
     for topic in ("random", "contract", "ridge"):
         module = _core.load(topic)
         names = [n for n in dir(module) if not n.startswith("_") and callable(getattr(module, n))]
-        names = [n for n in names if type(getattr(module, n)).__name__ in ("cython_function_or_method", "fused_cython_function")]
+        names = [
+            n
+            for n in names
+            if type(getattr(module, n)).__name__ in ("cython_function_or_method", "fused_cython_function")
+        ]
         assert names
         for name in set(names) - NO_TWIN:
             assert inspect.isfunction(getattr(_reference, name, None)), f"{topic}.{name} has no twin in _reference.py"
@@ -152,7 +156,10 @@ def test_links(link, isa):
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("link", ["softplus", "logistic", "student_t"])
-@pytest.mark.parametrize("rows,d,n,m", [(1, 1, 1, 1), (20, 5, 16, 4), (33, 3, 64, 64), (31, 7, 130, 1), (70, 9, 1024, 128), (200, 4, 300, 1024)])
+@pytest.mark.parametrize(
+    "rows,d,n,m",
+    [(1, 1, 1, 1), (20, 5, 16, 4), (33, 3, 64, 64), (31, 7, 130, 1), (70, 9, 1024, 128), (200, 4, 300, 1024)],
+)
 def test_ridge_moments(link, rows, d, n, m, isa):
     a, offset, y, w, code, parameters, x = terms(link, rows, d, n)
     groups, panels = -(-n // m), to_panels(x)
@@ -160,7 +167,9 @@ def test_ridge_moments(link, rows, d, n, m, isa):
     def run(n_threads):
         values = np.zeros(len(panels) * 64)
         slopes, curvatures = np.zeros((groups, rows)), np.zeros((groups, rows))
-        kernel("ridge", "ridge_moments", isa)(a, offset, y, w, code, parameters, panels, n, m, values, slopes, curvatures, n_threads)
+        kernel("ridge", "ridge_moments", isa)(
+            a, offset, y, w, code, parameters, panels, n, m, values, slopes, curvatures, n_threads
+        )
         return values[:n], slopes, curvatures
 
     want = _reference.ridge_moments(a, offset, y, w, link, PARAMETERS.get(link, ()), x, m)
@@ -208,7 +217,9 @@ def test_projected_moments(rows, d, isa):
 
         def run(n_threads, factor=factor, lower=lower):
             m, t = np.empty(rows), np.empty(rows)
-            kernel("ridge", "projected_moments", isa)(a, offset, mean, np.ascontiguousarray(factor), lower, m, t, n_threads)
+            kernel("ridge", "projected_moments", isa)(
+                a, offset, mean, np.ascontiguousarray(factor), lower, m, t, n_threads
+            )
             return m, t
 
         for got, want in zip(same_for_all_threads(run), _reference.projected_moments(a, offset, mean, factor)):
@@ -226,10 +237,17 @@ def test_gaussian_expectations(link, isa):
     def run(n_threads):
         out = np.empty((3, 70))
         pole = LINKS[link].pole(*parameters)
-        kernel("ridge", "gaussian_expectations", isa)(m, t, y, LINKS[link].code, np.array(parameters or (0.0,)), pole, *out, n_threads)
+        kernel("ridge", "gaussian_expectations", isa)(
+            m, t, y, LINKS[link].code, np.array(parameters or (0.0,)), pole, *out, n_threads
+        )
         return [out]
 
-    np.testing.assert_allclose(same_for_all_threads(run)[0], _reference.gaussian_expectations(m, t, y, link, parameters), rtol=2e-12, atol=1e-14)
+    np.testing.assert_allclose(
+        same_for_all_threads(run)[0],
+        _reference.gaussian_expectations(m, t, y, link, parameters),
+        rtol=2e-12,
+        atol=1e-14,
+    )
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -254,7 +272,9 @@ def test_instruction_sets_agree_to_the_last_digits():
     panels, results = to_panels(x), []
     for isa in ISAS:
         values, slopes, curvatures = np.zeros(256), np.zeros((1, 150)), np.zeros((1, 150))
-        kernel("ridge", "ridge_moments", isa)(a, offset, y, w, code, parameters, panels, 256, 1024, values, slopes, curvatures, 1)
+        kernel("ridge", "ridge_moments", isa)(
+            a, offset, y, w, code, parameters, panels, 256, 1024, values, slopes, curvatures, 1
+        )
         results.append(np.concatenate([values, slopes[0], curvatures[0]]))
     for other in results[1:]:
         np.testing.assert_allclose(other, results[0], rtol=2e-13, atol=2e-14)

@@ -25,7 +25,16 @@ def test_the_data():
 def test_the_main_job():
     run = subprocess.run([sys.executable, "-m", "sbpfast"], capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
-    for word in ("sbpfast", "instruction set", "569 cases, 31 coefficients", "price", "pathwise", "score", "combined", "exact"):
+    for word in (
+        "sbpfast",
+        "instruction set",
+        "569 cases, 31 coefficients",
+        "price",
+        "pathwise",
+        "score",
+        "combined",
+        "exact",
+    ):
         assert word in run.stdout
     rows = {tuple(line.split()[:2]): line.split() for line in run.stdout.splitlines() if " ms " in line}
     assert len(rows) == 9

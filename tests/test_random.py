@@ -97,7 +97,9 @@ def test_panels_and_rows_are_inverse():
 
 @pytest.mark.parametrize("threads", [2, 3, 8])
 def test_same_bits_for_every_thread_count(threads):
-    np.testing.assert_array_equal(sb.standard_normal((500, 1001), rng=1, n_threads=threads), sb.standard_normal((500, 1001), rng=1, n_threads=1))
+    np.testing.assert_array_equal(
+        sb.standard_normal((500, 1001), rng=1, n_threads=threads), sb.standard_normal((500, 1001), rng=1, n_threads=1)
+    )
 
 
 def test_normals_are_normal():
@@ -125,7 +127,11 @@ def test_the_far_tails(isa):
         module.from_uint64(np.array([word], np.uint64), out)
         u = (out + 0.5) * 2.0**-64
         module.evaluate("log", u, out)
-        exact = np.log((np.longdouble(word) + np.longdouble(0.5)) / np.longdouble(2.0**64)) if word < 2**63 else np.log(u)[0]
+        exact = (
+            np.log((np.longdouble(word) + np.longdouble(0.5)) / np.longdouble(2.0**64))
+            if word < 2**63
+            else np.log(u)[0]
+        )
         assert abs(float(out[0]) - float(exact)) <= 2e-15 * max(1.0, abs(float(exact)))
     assert 9.48 < np.sqrt(-2 * np.log(0.5 * 2.0**-64)) < 9.50
 

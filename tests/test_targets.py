@@ -1,5 +1,7 @@
 """Targets: regressions against scipy, links against mpmath, expectations against quadrature, user callables."""
 
+import pickle
+
 import mpmath
 import numpy as np
 import pytest
@@ -441,6 +443,18 @@ def test_exact_expectation_of_many_rows_of_mixed_widths():
     assert est.value == pytest.approx(w @ parts[:, 0], rel=1e-12)
     assert est.grad["mean"][0] == pytest.approx((w * scales) @ parts[:, 1], rel=1e-12)
     assert est.grad["std"][0] == pytest.approx((w * scales**2) @ parts[:, 2], rel=1e-11)
+
+
+def test_ridge_targets_and_distributions_can_be_pickled():
+    """Worker processes get them that way."""
+    for name, target in TARGETS.items():
+        copy = pickle.loads(pickle.dumps(target))
+        np.testing.assert_array_equal(copy.grad(POINTS), target.grad(POINTS), err_msg=name)
+    for q in (
+        sb.Gaussian(np.zeros(2), np.eye(2)),
+        sb.LowRankPrecisionGaussian(np.zeros(2), np.ones(2), np.ones((2, 1))),
+    ):
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(q)).sample(3, rng=0), q.sample(3, rng=0))
 
 
 def test_exact_of_a_degenerate_direction():

@@ -39,7 +39,13 @@ def test_effective_threads():
 
 def test_the_environment_is_obeyed():
     code = "from sbpfast import _core; print(_core.effective_threads())"
-    run = subprocess.run([sys.executable, "-c", code], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120)
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert run.stdout.strip() == "1"
 
 
@@ -51,7 +57,13 @@ def test_same_bits_whatever_the_environment_says():
     )
     here = os.path.dirname(__file__)
     runs = {
-        subprocess.run([sys.executable, "-c", code, here], env=os.environ | {"OMP_NUM_THREADS": k}, capture_output=True, text=True, timeout=120).stdout
+        subprocess.run(
+            [sys.executable, "-c", code, here],
+            env=os.environ | {"OMP_NUM_THREADS": k},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        ).stdout
         for k in ("1", "2", "3")
     }
     assert len(runs) == 1 and len(runs.pop()) > 100
@@ -122,7 +134,15 @@ def test_the_gil_is_released():
     assert after - before > 1000
 
 
-@pytest.mark.parametrize("first,second", [("torch", "sbpfast"), ("sbpfast", "torch"), ("sklearn.linear_model", "sbpfast"), ("sbpfast", "sklearn.linear_model")])
+@pytest.mark.parametrize(
+    "first,second",
+    [
+        ("torch", "sbpfast"),
+        ("sbpfast", "torch"),
+        ("sklearn.linear_model", "sbpfast"),
+        ("sbpfast", "sklearn.linear_model"),
+    ],
+)
 def test_beside_another_openmp_runtime(first, second):
     """Two OpenMP runtimes in one process have given wrong numbers."""
     pytest.importorskip("torch" if "torch" in (first, second) else "sklearn")
@@ -131,5 +151,7 @@ def test_beside_another_openmp_runtime(first, second):
         "import numpy as np\nfrom test_threads import *\n"
         "t, q = problem(); assert np.array_equal(answer(t, q, 2), answer(t, q, 1))"
     )
-    run = subprocess.run([sys.executable, "-c", code, os.path.dirname(__file__)], capture_output=True, text=True, timeout=300)
+    run = subprocess.run(
+        [sys.executable, "-c", code, os.path.dirname(__file__)], capture_output=True, text=True, timeout=300
+    )
     assert run.returncode == 0, run.stderr

@@ -26,7 +26,9 @@ def _chosen(available):
     if wanted is None:
         return available[-1]
     if wanted not in available:
-        raise ImportError(f"SBPFAST_ISA={wanted} asks for an instruction set that is not there; available: {', '.join(available)}")
+        raise ImportError(
+            f"SBPFAST_ISA={wanted} asks for an instruction set that is not there; available: {', '.join(available)}"
+        )
     return wanted
 
 

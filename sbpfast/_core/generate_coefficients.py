@@ -16,7 +16,11 @@ def chebyshev(function, low, high, degree):
     """Monomial coefficients, constant first, of the interpolant of `function` at the Chebyshev nodes of [low, high]."""
     nodes = [mp.cos(mp.pi * (2 * i + 1) / (2 * degree + 2)) for i in range(degree + 1)]
     points = [(low + high) / 2 + (high - low) / 2 * t for t in nodes]
-    return list(mp.lu_solve(mp.matrix([[x**k for k in range(degree + 1)] for x in points]), mp.matrix([function(x) for x in points])))
+    return list(
+        mp.lu_solve(
+            mp.matrix([[x**k for k in range(degree + 1)] for x in points]), mp.matrix([function(x) for x in points])
+        )
+    )
 
 
 def relative_error(coefficients, function, low, high):
@@ -67,11 +71,15 @@ TABLES = [
     # name, what it is, function, interval, degree
     ("EXP", "(e^r - 1 - r) / r^2 on |r| <= ln(2)/2", taylor_tail(mp.exp, 2), -mp.log(2) / 2, mp.log(2) / 2, 10),
     ("LOG", "(2 atanh(s)/s - 2) / s^2 in z = s^2, s = (m-1)/(m+1), sqrt(1/2) <= m <= sqrt(2)",
-     lambda z: mp.mpf(2) / 3 if z == 0 else 2 * (atanh_ratio(z) - 1) / z, mp.mpf(0), (mp.sqrt(2) - 1) ** 2 / (mp.sqrt(2) + 1) ** 2, 6),
-    ("LOG1P", "2 atanh(s)/s in z = s^2, s = e/(2+e), 0 <= e <= 1", lambda z: 2 * atanh_ratio(z), mp.mpf(0), mp.mpf(1) / 9, 11),
+     lambda z: mp.mpf(2) / 3 if z == 0 else 2 * (atanh_ratio(z) - 1) / z,
+     mp.mpf(0), (mp.sqrt(2) - 1) ** 2 / (mp.sqrt(2) + 1) ** 2, 6),
+    ("LOG1P", "2 atanh(s)/s in z = s^2, s = e/(2+e), 0 <= e <= 1",
+     lambda z: 2 * atanh_ratio(z), mp.mpf(0), mp.mpf(1) / 9, 11),
     ("SIN2PI", "sin(2 pi r)/r in z = r^2, |r| <= 1/8", sin_ratio, mp.mpf(0), mp.mpf(1) / 64, 7),
-    ("COS2PI", "cos(2 pi r) in z = r^2, |r| <= 1/8", lambda z: mp.cos(2 * mp.pi * mp.sqrt(z)), mp.mpf(0), mp.mpf(1) / 64, 7),
-    ("MILLS", "(1 + a) R(a) in t = (a - 4)/(a + 4), R the Mills ratio", of_half_line(lambda a: (1 + a) * mills(a), mp.mpf(1)), mp.mpf(-1), mp.mpf(1), 24),
+    ("COS2PI", "cos(2 pi r) in z = r^2, |r| <= 1/8",
+     lambda z: mp.cos(2 * mp.pi * mp.sqrt(z)), mp.mpf(0), mp.mpf(1) / 64, 7),
+    ("MILLS", "(1 + a) R(a) in t = (a - 4)/(a + 4), R the Mills ratio",
+     of_half_line(lambda a: (1 + a) * mills(a), mp.mpf(1)), mp.mpf(-1), mp.mpf(1), 24),
     ("PROBIT", "(1 - a R) / R^2 in the same t", of_half_line(probit_curvature, mp.mpf(1)), mp.mpf(-1), mp.mpf(1), 29),
 ]  # fmt: skip
 

@@ -144,7 +144,7 @@ class Distribution:
         """
         n = _checks.count("n", n, least=0)
         key, out = stream_key(rng), np.empty((n, self.dim))
-        step = max(64, 2**16 // self.dim // 64 * 64)  # in pieces that stay in the cache and off the page tables
+        step = max(64, 2**18 // self.dim // 64 * 64)  # the transforms of the points need not all be in memory
         for start in range(0, n, step):
             stop = min(start + step, n)
             out[start:stop] = self._draw(key, start, stop, n_threads=n_threads).x
