@@ -87,10 +87,12 @@ PARTS = {
 
 def _cost(run, names):
     """Doubles a draw occupies while these parts work on it."""
-    d = run.target.dim
-    if "price" not in names:
-        return d
-    return run.target._rows + d * d // run.m + d if isinstance(run.target, Ridge) else d * d
+    target, d = run.target, run.target.dim
+    if "price" in names and not isinstance(target, Ridge):
+        return d * d
+    rows = target._rows if "price" in names else 0
+    results = run.q._form().entries(d) if isinstance(run.q, GaussianBase) else d
+    return rows + d + results // run.m
 
 
 def baselined(f, m, sampling) -> np.ndarray:
@@ -187,7 +189,7 @@ def _stein(run):
     averaged: nothing is left of it where f is quadratic, and near the optimum of a variational fit it is small.
     """
     q, target, form = run.q, run.target, run.q._form()
-    size = min(BLOCK, max(2 * (target.dim + 1), run.n // 8))
+    size = min(BLOCK, max(8, 2**22 // target.dim), max(2 * (target.dim + 1), run.n // 8))
     pilot = q._draw(run.pilot_key, 0, size, False, run.n_threads)
     c, slope = _linear_fit(pilot.x - q.mean, target._value_and_grad(pilot.x, run.n_threads)[1])
     known = form.zeros(target.dim)
@@ -202,7 +204,7 @@ def _stein(run):
         value = block.f - r @ c - 0.5 * ((r * linear).sum(axis=1) - trace)
         return _gradients(q, c + block.mean(rest), 0.5 * (known + outer)) | {"value": block.mean(value)}
 
-    return _result(run, run.collect(rule, target.dim), "stein", extra_draws=size)
+    return _result(run, run.collect(rule, _cost(run, ("stein",))), "stein", extra_draws=size)
 
 
 def _linear_fit(r, g):

@@ -19,6 +19,10 @@ class FullForm:
     """The whole matrix, (d, d)."""
 
     @staticmethod
+    def entries(d):
+        return d * d
+
+    @staticmethod
     def zeros(d):
         return np.zeros((d, d))
 
@@ -55,6 +59,10 @@ class DiagonalForm:
     """The diagonal, (d,)."""
 
     @staticmethod
+    def entries(d):
+        return d
+
+    @staticmethod
     def zeros(d):
         return np.zeros(d)
 
@@ -80,6 +88,9 @@ class LowRankForm:
 
     def __init__(self, w):
         self.w = w
+
+    def entries(self, d):
+        return d * (1 + self.w.shape[1])
 
     def zeros(self, d):
         return np.zeros((d, 1 + self.w.shape[1]))

@@ -22,7 +22,7 @@ import scipy
 from sbpfast import _checks, _core, _foreign
 from sbpfast._forms import FullForm
 from sbpfast._means import group_mean, group_sizes
-from sbpfast._streams import LANES, to_panels, to_rows
+from sbpfast._streams import LANES, LONG, to_panels, to_rows
 
 __all__ = [
     "LINKS",
@@ -324,8 +324,8 @@ class Ridge(Target):
         n_threads = _core.effective_threads(n_threads)
         if len(x) == 0:
             return np.zeros(0), np.zeros((0, self.dim))
-        if self._sparse:
-            return self._sparse_values(x, n_threads)
+        if self._by_rows(len(x)):
+            return self._row_values(x, n_threads)
         panels = to_panels(x)
         values = self._quad.panel_values(panels, len(x), np.zeros(self.dim), n_threads)
         grads = np.zeros_like(panels) if with_grad else None
@@ -334,6 +334,10 @@ class Ridge(Target):
         )
         value = _require_finite("f", values[: len(x)], x)
         return value, (to_rows(grads, len(x)) + self._quad.grad(x) if with_grad else None)
+
+    def _by_rows(self, n):
+        """Sparse designs have no kernel, and a few long points would be padded to a whole panel of 64."""
+        return self._sparse or (self.dim >= LONG and n < LANES)
 
     def _derivatives(self, x, rows, n_threads):
         """w phi, w phi' and w phi'' at the linear forms of some rows of A, (n, rows) each."""
@@ -348,7 +352,7 @@ class Ridge(Target):
         block = max(1, 2**20 // max(n, 1))
         return [slice(i, min(i + block, self._rows)) for i in range(0, self._rows, block)]
 
-    def _sparse_values(self, x, n_threads):
+    def _row_values(self, x, n_threads):
         value, grad = self._quad.value(x), self._quad.grad(x)
         for rows in self._row_blocks(len(x)):
             v, s, _ = self._derivatives(x, rows, n_threads)
@@ -391,7 +395,7 @@ class Ridge(Target):
         n = draws.n
         groups = -(-n // m)
         slopes, curvatures, total_x = np.zeros((groups, self._rows)), np.zeros((groups, self._rows)), np.zeros(self.dim)
-        if self._sparse:
+        if self._by_rows(n):
             total_x += draws.x.sum(axis=0)
             value = self._quad.value(draws.x)
             sizes = group_sizes(n, m)[:, None]
