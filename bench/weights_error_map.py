@@ -1,4 +1,4 @@
-"""Where the transport weights are how accurate: relative error against mpmath over shapes and quantiles, torch beside it.
+"""How accurate the transport weights are where: relative error against mpmath over shapes and quantiles, torch beside.
 
 The exact values come from the definitions in tests/tables/generate_weights.py, which share nothing with the kernels.
 """

@@ -14,7 +14,6 @@ from sbpfast import _core
 from sbpfast._means import group_cross, group_mean
 
 
-
 class FullForm:
     """The whole matrix, (d, d)."""
 
