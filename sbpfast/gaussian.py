@@ -612,7 +612,7 @@ class _LowRankBase(GaussianBase):
         return step - self.factor @ (basis @ twist @ basis.T)
 
     def _metric_dot(self, diag, factor):
-        """The Fisher information of (diag, factor) times a tangent: 1/2 C dM C, dM = diag + dU U^T + U dU^T, and its chain.
+        """The Fisher information of (diag, factor) times a tangent: 1/2 C dM C with dM = diag + dU U^T + U dU^T.
 
         C is the inverse of M = D + U U^T, whether M is the covariance or the precision: the Fisher information
         1/2 tr(M^-1 dM M^-1 dM) is the same.

@@ -266,7 +266,7 @@ class _Quadratic(NamedTuple):
 
 
 class Link(NamedTuple):
-    """A row of the table of links: place in links.h, parameters, distance of the nearest singularity from the real axis."""
+    """A row of the table of links: place in links.h, parameters, distance of the nearest singularity."""
 
     code: int
     parameters: tuple[str, ...] = ()
