@@ -550,7 +550,7 @@ def low_rank_work(structure, d, k, everything=True):
 
 @pytest.mark.parametrize("structure", ["diagonal", "low_rank", "precision"])
 def test_no_square_array_is_ever_formed(structure):
-    d, k = 30_000, 3
+    d, k = 16_000, 3
     low_rank_work(structure, 100, k)
     tracemalloc.start()
     try:
@@ -558,7 +558,7 @@ def test_no_square_array_is_ever_formed(structure):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 1500 * d * 8, f"{peak / 2**20:.0f} MB"  # a (d, d) array is 20 times as much
+    assert peak < d * d * 8 / 4, f"{peak / 2**20:.0f} MB"  # blocks of draws take some 200 MB whatever d is
 
 
 @pytest.mark.slow
