@@ -40,16 +40,12 @@ def digits():
 
 
 def fashion(folder):
-    """All 70000 images, 2 x 2 pixels averaged."""
-    parts = []
-    for part in ("train", "t10k"):
-        with gzip.open(folder / f"{part}-images-idx3-ubyte.gz") as file:
-            images = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 14, 2, 14, 2)
-        with gzip.open(folder / f"{part}-labels-idx1-ubyte.gz") as file:
-            labels = np.frombuffer(file.read(), np.uint8, offset=8)
-        parts.append((images.mean((2, 4)).reshape(-1, 196), labels))
-    x, y = (np.concatenate(p) for p in zip(*parts))
-    return x, y, (14, 14), 256.0
+    """The first 12500 images for training, 2 x 2 pixels averaged: enough to tell the models apart in minutes."""
+    with gzip.open(folder / "train-images-idx3-ubyte.gz") as file:
+        images = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 14, 2, 14, 2)[:12_500]
+    with gzip.open(folder / "train-labels-idx1-ubyte.gz") as file:
+        labels = np.frombuffer(file.read(), np.uint8, offset=8)[:12_500]
+    return images.mean((2, 4)).reshape(-1, 196), labels, (14, 14), 256.0
 
 
 def split(x, y, levels, seed=0):
@@ -106,7 +102,7 @@ def likelihoods(train, test, units, epochs):
         print(f"  {name}: {results[name]:.2f} ({note}; trained in {seconds:.1f} s)", flush=True)
     for h in sorted({units["enumerable"], units["large"]}):
         components = max(1, round((v * h + 2 * v + h) / (2 * v + 1)))
-        mixture = GaussianMixture(components, covariance_type="diag", reg_covar=1e-4, random_state=0, max_iter=300).fit(
+        mixture = GaussianMixture(components, covariance_type="diag", reg_covar=1e-4, random_state=0, max_iter=100).fit(
             train
         )
         results[f"mixture of {components} diagonal Gaussians (parameters of {h} hidden)"] = float(mixture.score(test))
@@ -150,8 +146,8 @@ def main():
         raise SystemExit(f"{args.folder} is not there: install the Debian package dataset-fashion-mnist")
     x, y, shape, levels = digits() if args.data == "digits" else fashion(args.folder)
     units, epochs = {
-        "digits": ({"enumerable": 16, "large": 100}, {"exact": 300, "pcd": 300}),
-        "fashion": ({"enumerable": 16, "large": 200}, {"exact": 60, "pcd": 20}),
+        "digits": ({"enumerable": 16, "large": 100}, {"exact": 300, "pcd": 600}),
+        "fashion": ({"enumerable": 16, "large": 200}, {"exact": 300, "pcd": 300}),
     }[args.data]
     train, test, y_train, y_test = split(x, y, levels)
     print(f"{args.data}: {len(train)} + {len(test)} images of {x.shape[1]} pixels")
@@ -159,8 +155,7 @@ def main():
     print("held-out mean log-likelihood, nats:")
     for name, value in sorted(scores.items(), key=lambda item: -item[1]):
         print(f"  {value:9.2f}  {name}")
-    few = slice(0, 10_000)
-    accuracy = features(train[few], test, y_train[few], y_test, 100, 30)
+    accuracy = features(train, test, y_train, y_test, 100, 30)
     print("accuracy held out:")
     for name, value in accuracy.items():
         print(f"  {value:.4f}  {name}")

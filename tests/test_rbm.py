@@ -456,7 +456,7 @@ def test_interrupting_leaves_the_last_good_parameters(monkeypatch):
     def rate_until(self, epoch):
         if epoch == rbm.n_iter_:
             raise KeyboardInterrupt
-        return 0.02
+        return 0.01
 
     monkeypatch.setattr(sb.GaussianBernoulliRBM, "_rate", rate_until)
     with pytest.raises(KeyboardInterrupt):

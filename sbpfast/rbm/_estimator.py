@@ -41,9 +41,10 @@ class GaussianBernoulliRBM:
     n_gibbs : int
         Gibbs sweeps of the chains for each minibatch.
     learning_rate : float, optional
-        For "adam" (default 0.02) the length of one step of a unit's weight vector, in units of sigma; for "momentum"
-        (default 0.01) the factor on the gradient. `fit` keeps it for half its epochs and
-        then lowers it linearly to a hundredth.
+        0.01 if None. For "adam" the length of one step of a unit's weight vector, in units of sigma; for "momentum" the
+        factor on the gradient. Too large a rate shows as a likelihood that falls again late in training, when the
+        chains no longer keep up with the parameters. `fit` keeps the rate for half its epochs, then lowers it linearly to
+        a hundredth.
     batch_size, n_epochs : int
     learn_sigma : bool
         Whether sigma is learned (as log sigma) or stays at the standard deviations of the data.
@@ -315,7 +316,7 @@ class GaussianBernoulliRBM:
     def _rate(self, epoch) -> float:
         rate = self.learning_rate
         if rate is None:
-            rate = 0.02 if self.optimizer == "adam" else 0.01
+            rate = 0.01
         left = 2.0 * (1.0 - epoch / self.n_epochs)
         return rate * min(1.0, max(left, 0.01))
 
