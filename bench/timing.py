@@ -2,8 +2,8 @@
 
 All candidates of a workload run in one process, in turn, round after round, so that a drift of the machine meets all of
 them.  Each, after a pause and a first call, is called until a round lasts 20 ms; the figure is the median over rounds,
-with the least beside it.  Ratios are medians of the ratios round by round.  Results go to results/<name>.json and, where
-there is a picture, .png.
+with the least beside it.  Ratios are medians of the ratios round by round.  Results go to results/<name>.json and,
+where there is a picture, .png.
 
 Run a script as `python bench/bench_price.py`; peers that are not installed are left out and said to be.
 """
