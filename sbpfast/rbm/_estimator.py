@@ -43,8 +43,8 @@ class GaussianBernoulliRBM:
     learning_rate : float, optional
         0.01 if None. For "adam" the length of one step of a unit's weight vector, in units of sigma; for "momentum" the
         factor on the gradient. Too large a rate shows as a likelihood that falls again late in training, when the
-        chains no longer keep up with the parameters. `fit` keeps the rate for half its epochs, then lowers it linearly to
-        a hundredth.
+        chains no longer keep up with the parameters. `fit` keeps the rate for half its epochs, then lowers it linearly
+        to a hundredth.
     batch_size, n_epochs : int
     learn_sigma : bool
         Whether sigma is learned (as log sigma) or stays at the standard deviations of the data.
