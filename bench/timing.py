@@ -1,8 +1,9 @@
 """The timing rule of every script here, and what becomes of the results.
 
 All candidates of a workload run in one process, in turn, round after round, so that a drift of the machine meets all of
-them; each is called until a round lasts 20 ms; the figure is the median over rounds, with the least beside it.  Ratios
-are medians of the ratios round by round.  Results go to results/<name>.json and, where there is a picture, .png.
+them.  Each, after a pause and a first call, is called until a round lasts 20 ms; the figure is the median over rounds,
+with the least beside it.  Ratios are medians of the ratios round by round.  Results go to results/<name>.json and, where
+there is a picture, .png.
 
 Run a script as `python bench/bench_price.py`; peers that are not installed are left out and said to be.
 """
@@ -41,6 +42,8 @@ def compare(candidates, ours="sbpfast", rounds=ROUNDS) -> dict:
     times = {name: [] for name in candidates}
     for _ in range(rounds):
         for name, call in candidates.items():
+            time.sleep(0.1)  # until the idle threads of the candidate before have stopped spinning
+            call()
             times[name].append(seconds(call))
     result = {}
     for name, t in times.items():

@@ -92,17 +92,20 @@ class Run:
 
     def groups(self, rule, cost) -> Iterator[tuple[dict, np.ndarray]]:
         """What a rule makes of every block: group means by name, (groups, ...), and the sizes of the groups."""
-        parts: list[tuple[int, dict]] = []
+        sums: dict = {}  # of the group that is being drawn in parts
+        count = 0
         for draws, whole in self.blocks(cost):
             if whole:
                 yield rule(Block(draws, self.m, self.target, self.n_threads)), group_sizes(draws.n, self.m)
                 continue
-            parts.append((draws.n, rule(Block(draws, draws.n, self.target, self.n_threads))))
-            if sum(n for n, _ in parts) == self.m:
-                yield _joined(parts)
-                parts = []
-        if parts:
-            yield _joined(parts)
+            for name, mean in rule(Block(draws, draws.n, self.target, self.n_threads)).items():
+                sums[name] = draws.n * mean + (sums[name] if count else 0.0)
+            count += draws.n
+            if count == self.m:
+                yield {name: total / count for name, total in sums.items()}, np.array([count])
+                sums, count = {}, 0
+        if count:
+            yield {name: total / count for name, total in sums.items()}, np.array([count])
 
     def collect(self, rule, cost) -> dict[str, RunningMean]:
         """Running means, by name, of what a rule makes of every block."""
@@ -119,9 +122,3 @@ def _power_of_two_below(n):
 
 def _power_of_two_above(n):
     return 1 << (n - 1).bit_length()
-
-
-def _joined(parts):
-    """One group that came in several blocks."""
-    total = sum(n for n, _ in parts)
-    return {name: sum(n / total * part[name] for n, part in parts) for name in parts[0][1]}, np.array([total])

@@ -58,7 +58,9 @@ def _score_part(run, block):
         weighted = block.draws.u * f[:, None]
         outer = run.q._form().of_outer(weighted, block.draws.u, block.m)
         return _gradients(run.q, block.mean(weighted), 0.5 * outer)
-    return {name: block.mean(_by_draw(f, term) * term) for name, term in run.q._score_terms(block.draws, run.wrt).items()}
+    return {
+        name: block.mean(_by_draw(f, term) * term) for name, term in run.q._score_terms(block.draws, run.wrt).items()
+    }
 
 
 def _product_part(run, block):
@@ -87,10 +89,12 @@ PARTS = {
 
 def _cost(run, names):
     """Doubles a draw occupies while these parts work on it."""
-    d = run.target.dim
-    if "price" not in names:
-        return d
-    return run.target._rows + d * d // run.m + d if isinstance(run.target, Ridge) else d * d
+    target, d = run.target, run.target.dim
+    if "price" in names and not isinstance(target, Ridge):
+        return d * d
+    rows = target._rows if "price" in names else 0
+    results = run.q._form().entries(d) if isinstance(run.q, GaussianBase) else d
+    return rows + d + results // run.m
 
 
 def baselined(f, m, sampling) -> np.ndarray:
@@ -113,7 +117,7 @@ def baselined(f, m, sampling) -> np.ndarray:
 
 
 class Result(NamedTuple):
-    """What an estimator hands back; gradients by parameter name, and (g, G) as "mean" and "cov" where they are known."""
+    """What an estimator hands back: gradients by parameter name, and (g, G) as "mean" and "cov" where known."""
 
     value: float
     value_error: float
@@ -181,13 +185,13 @@ def _price(run):
 def _stein(run):
     """First order with a linear control variate.
 
-    The gradient is regressed on x in a pilot of independent draws, grad f ~ c + C (x - mean).  What the linear part, and
-    the quadratic it is the gradient of, contribute to every average is known: 1/2 tr(C cov) to the value, c to the
+    The gradient is regressed on x in a pilot of independent draws, grad f ~ c + C (x - mean).  What the linear part,
+    and the quadratic it is the gradient of, contribute to every average is known: 1/2 tr(C cov) to the value, c to the
     gradient, and by Stein's identity E[cov^-1 (x - mean) (C (x - mean))^T] = C to the Hessian.  Only the rest has to be
     averaged: nothing is left of it where f is quadratic, and near the optimum of a variational fit it is small.
     """
     q, target, form = run.q, run.target, run.q._form()
-    size = min(BLOCK, max(2 * (target.dim + 1), run.n // 8))
+    size = min(BLOCK, max(8, 2**22 // target.dim), max(2 * (target.dim + 1), run.n // 8))
     pilot = q._draw(run.pilot_key, 0, size, False, run.n_threads)
     c, slope = _linear_fit(pilot.x - q.mean, target._value_and_grad(pilot.x, run.n_threads)[1])
     known = form.zeros(target.dim)
@@ -202,7 +206,7 @@ def _stein(run):
         value = block.f - r @ c - 0.5 * ((r * linear).sum(axis=1) - trace)
         return _gradients(q, c + block.mean(rest), 0.5 * (known + outer)) | {"value": block.mean(value)}
 
-    return _result(run, run.collect(rule, target.dim), "stein", extra_draws=size)
+    return _result(run, run.collect(rule, _cost(run, ("stein",))), "stein", extra_draws=size)
 
 
 def _linear_fit(r, g):
@@ -284,7 +288,9 @@ def automatic(target, q, make_run, n_samples) -> str:
     Time is rounded to a power of two, so that only estimators close to each other can change places from one run to
     the next.
     """
-    if "exact" in q._estimators and (isinstance(target, Ridge) or not isinstance(q, GaussianBase) and q._integrates(target)):
+    if "exact" in q._estimators and (
+        isinstance(target, Ridge) or (not isinstance(q, GaussianBase) and q._integrates(target))
+    ):
         return "exact"
     candidates = [name for name in PREFERRED if _applies(name, target, q)]
     if not candidates:
@@ -297,7 +303,10 @@ def automatic(target, q, make_run, n_samples) -> str:
         result = MONTE_CARLO[name](make_run(PILOT, name))
         errors = result.errors() if callable(result.errors) else result.errors
         elapsed = 2.0 ** round(math.log2(time.perf_counter() - start))
-        costs[name] = elapsed, {key: float(np.sum(np.square(error))) for key, error in errors.items() if not key.startswith("_")}
+        costs[name] = (
+            elapsed,
+            {key: float(np.sum(np.square(error))) for key, error in errors.items() if not key.startswith("_")},
+        )
     return min(candidates, key=lambda name: _log_cost(name, costs))
 
 

@@ -14,9 +14,12 @@ from sbpfast import _core
 from sbpfast._means import group_cross, group_mean
 
 
-
 class FullForm:
     """The whole matrix, (d, d)."""
+
+    @staticmethod
+    def entries(d):
+        return d * d
 
     @staticmethod
     def zeros(d):
@@ -55,6 +58,10 @@ class DiagonalForm:
     """The diagonal, (d,)."""
 
     @staticmethod
+    def entries(d):
+        return d
+
+    @staticmethod
     def zeros(d):
         return np.zeros(d)
 
@@ -80,6 +87,9 @@ class LowRankForm:
 
     def __init__(self, w):
         self.w = w
+
+    def entries(self, d):
+        return d * (1 + self.w.shape[1])
 
     def zeros(self, d):
         return np.zeros((d, 1 + self.w.shape[1]))

@@ -498,7 +498,8 @@ class NaturalFit:
             self.message = f"converged to within Monte Carlo error {error:.2g}{worth}"
         else:
             self.message = (
-                f"not converged: the residual is {residual:.2g}, its Monte Carlo error {error:.2g} with {self.n} draws a step"
+                f"not converged: the residual is {residual:.2g}, its Monte Carlo error {error:.2g} "
+                f"with {self.n} draws a step"
             )
         return True
 

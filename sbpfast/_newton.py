@@ -3,7 +3,8 @@
 A natural gradient step ignores how E[-Hess f] changes with the mean and the covariance.  With much data that change is
 small; with little, or where the data nearly separate, the steps crawl or overshoot.  Here the whole second derivative
 is used, in the coordinates delta, A of mean + L delta and L (I + A), A lower triangular, in which the ELBO of a
-log-concave f is concave (Challis & Barber 2013).  For a ridge target with forms F = a L, of length t, and z' = F z / t it is
+log-concave f is concave (Challis & Barber 2013).  For a ridge target with forms F = a L, of length t, and
+z' = F z / t it is
 
     sum w [c0 (F delta)^2 + 2 c1 (F delta) s + (c2 - c0) s^2 + c0 |A^T F|^2] - sum A_ii^2,   s = F A F^T / t,
 

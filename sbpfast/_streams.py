@@ -45,7 +45,9 @@ def stream_key(rng=None) -> np.ndarray:
     elif rng is None:
         rng = np.random.SeedSequence()
     if not isinstance(rng, np.random.SeedSequence):
-        raise TypeError(f"rng must be None, an int, a SeedSequence, a BitGenerator or a Generator, got {type(rng).__name__}")
+        raise TypeError(
+            f"rng must be None, an int, a SeedSequence, a BitGenerator or a Generator, got {type(rng).__name__}"
+        )
     return rng.generate_state(4, np.uint64)
 
 

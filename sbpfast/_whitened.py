@@ -2,7 +2,8 @@
 
 For x = mean + L z the fit sees the gradient L^T E[grad f] and the precision L^T E[-Hess f] L.  Both are invariant to
 affine changes of x, well scaled whatever the scale and correlation of x, and equal to 0 and I at the optimum.  They
-come from one-dimensional integrals (`ExactMoments`, ridge targets) or from antithetic draws (`SampledMoments`, any target).
+come from one-dimensional integrals (`ExactMoments`, ridge targets) or from antithetic draws (`SampledMoments`, any
+target).
 """
 
 from __future__ import annotations
@@ -112,9 +113,9 @@ class ExactMoments:
             ridge_sum = whitened_moments if target._sparse else _core.fit.whitened_moments
             value = ridge_sum(
                 target._a, target._offset, target._y, target._weights, target._link.code, target._parameters,
-                target._pole, exponential, float(target._link_name == "poisson"), RULE_SIZES, RULE_REACH, RULE_NODES, RULE_WEIGHTS,
-                SOFTPLUS_SIGN.get(target._link_name, 0.0), WIDE_NODES, WIDE_WEIGHTS, WIDE, WIDEST,
-                mean, chol, spread, gradient, curvature, self.n_threads,
+                target._pole, exponential, float(target._link_name == "poisson"), RULE_SIZES, RULE_REACH,
+                RULE_NODES, RULE_WEIGHTS, SOFTPLUS_SIGN.get(target._link_name, 0.0), WIDE_NODES, WIDE_WEIGHTS,
+                WIDE, WIDEST, mean, chol, spread, gradient, curvature, self.n_threads,
             )  # fmt: skip
             r = mean - quad.mean
             p_r = quad.apply(r)

@@ -4,8 +4,8 @@ Bonnet and Price give the gradients with respect to the mean and the covariance,
 
     g = dE[f]/dmean = E[grad f],        G = dE[f]/dcov = 1/2 E[Hess f]    (dE[f] = tr(G dcov)),
 
-and the chain rule takes (g, G) to the parameters a class is built from.  Structured covariances never need all of G; the
-*form* of a structure (see _forms.py) says which part.  Every chain rule accepts leading batch axes.
+and the chain rule takes (g, G) to the parameters a class is built from.  Structured covariances never need all of G;
+the *form* of a structure (see _forms.py) says which part.  Every chain rule accepts leading batch axes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,17 @@ import scipy
 
 from sbpfast import _checks, _core
 from sbpfast._forms import DiagonalForm, FullForm, LowRankForm
-from sbpfast._streams import FACTOR_NOISE, LANES, LONG, NOISE, normal_panels, normal_rows, stream_key, to_panels, to_rows
+from sbpfast._streams import (
+    FACTOR_NOISE,
+    LANES,
+    LONG,
+    NOISE,
+    normal_panels,
+    normal_rows,
+    stream_key,
+    to_panels,
+    to_rows,
+)
 from sbpfast.expfam import mle
 from sbpfast.expfam.mle import MLE
 
@@ -61,7 +71,7 @@ class _Rows:
         return v
 
     @staticmethod
-    def apply(factor, z, shift, lower, n_threads):  # noqa: ARG004
+    def apply(factor, z, shift, lower, n_threads):
         # not BLAS: the bits of its products depend on how many draws there are
         out = np.zeros((len(z), len(factor)))
         _core.contract.per_sample_shared(np.ascontiguousarray(z), np.ascontiguousarray(factor.T), 1.0, out, n_threads)
@@ -359,8 +369,8 @@ class Gaussian(_DenseGaussian):
         weights : array_like (n,), optional
             Non-negative; integer weights stand for repeated rows.
         prior : (nu, (m1, m2)), optional
-            A conjugate prior: nu pseudo-observations with E x = m1 (d,) and E x x^T = m2 (d, d); the maximum is then that
-            of the posterior.
+            A conjugate prior: nu pseudo-observations with E x = m1 (d,) and E x x^T = m2 (d, d); the maximum is then
+            that of the posterior.
 
         Returns
         -------
@@ -461,7 +471,7 @@ class NaturalGaussian(_DenseGaussian):
         return {"eta1": cov_g, "eta2": 2.0 * self.cov @ big_g @ self.cov + outer + outer.swapaxes(-1, -2)}
 
     def _natural_grad(self, grad):
-        # the natural gradient in natural parameters is the gradient in the expectation parameters mean, cov + mean mean^T
+        # the natural gradient in natural parameters is the gradient in the expectation parameters (mean, E x x^T)
         precision = -2.0 * self.eta2
         g = precision @ grad["eta1"]
         outer = np.outer(grad["eta1"], self.mean)
@@ -498,7 +508,7 @@ class DiagonalGaussian(GaussianBase):
     def _form():
         return DiagonalForm
 
-    def _map(self, noise, layout, n_threads):  # noqa: ARG002
+    def _map(self, noise, layout, n_threads):
         return layout.column(self.mean) + layout.column(self.std) * noise[0]
 
     def _dual(self, draws):
@@ -525,7 +535,7 @@ class DiagonalGaussian(GaussianBase):
     def _precision_trace(self, other):
         return (other._variances() / self.std**2).sum()
 
-    def _projections(self, a, offset, n_threads):  # noqa: ARG002
+    def _projections(self, a, offset, n_threads):
         return a @ self.mean + offset, np.sqrt((a * a) @ self.std**2)
 
     def to_cholesky(self):
@@ -584,7 +594,9 @@ class _LowRankBase(GaussianBase):
             return scale * np.concatenate([diag, factor.ravel()])
 
         operator = scipy.sparse.linalg.LinearOperator((d + d * k,) * 2, matvec=metric, dtype=np.float64)
-        solution, status = scipy.sparse.linalg.cg(operator, scale * gradient, rtol=1e-10, atol=0.0, maxiter=20 * (d + d * k))
+        solution, status = scipy.sparse.linalg.cg(
+            operator, scale * gradient, rtol=1e-10, atol=0.0, maxiter=20 * (d + d * k)
+        )
         if status != 0:
             raise RuntimeError(f"the natural gradient of {self!r} did not converge")
         solution = scale * solution
@@ -600,7 +612,7 @@ class _LowRankBase(GaussianBase):
         return step - self.factor @ (basis @ twist @ basis.T)
 
     def _metric_dot(self, diag, factor):
-        """The Fisher information of (diag, factor) times a tangent: 1/2 C dM C and its chain, dM = diag + dU U^T + U dU^T.
+        """The Fisher information of (diag, factor) times a tangent: 1/2 C dM C with dM = diag + dU U^T + U dU^T.
 
         C is the inverse of M = D + U U^T, whether M is the covariance or the precision: the Fisher information
         1/2 tr(M^-1 dM M^-1 dM) is the same.
@@ -615,7 +627,11 @@ class _LowRankBase(GaussianBase):
     def _inverse_diagonal_sandwich(self, v):
         """The diagonal of C diag(v) C, C = D^-1 - W W^T."""
         inner = self._w.T @ (v[:, None] * self._w)
-        return v / self.diag**2 - 2.0 * v / self.diag * (self._w**2).sum(axis=1) + ((self._w @ inner) * self._w).sum(axis=1)
+        return (
+            v / self.diag**2
+            - 2.0 * v / self.diag * (self._w**2).sum(axis=1)
+            + ((self._w @ inner) * self._w).sum(axis=1)
+        )
 
     def _metric_scale(self):
         return 1.0 / np.maximum(1.0 / self.diag - (self._w**2).sum(axis=1), 1e-300)
@@ -675,7 +691,7 @@ class LowRankGaussian(_LowRankBase):
     def _precision_trace(self, other):
         return (other._variances() / self.diag).sum() - (self._w * other._cov_dot(self._w)).sum()
 
-    def _projections(self, a, offset, n_threads):  # noqa: ARG002
+    def _projections(self, a, offset, n_threads):
         return a @ self.mean + offset, np.sqrt((a * a) @ self.diag + ((a @ self.factor) ** 2).sum(axis=1))
 
 
@@ -749,7 +765,7 @@ class LowRankPrecisionGaussian(_LowRankBase):
     def _precision_trace(self, other):
         return (other._variances() * self.diag).sum() + (self.factor * other._cov_dot(self.factor)).sum()
 
-    def _projections(self, a, offset, n_threads):  # noqa: ARG002
+    def _projections(self, a, offset, n_threads):
         t = []
         for block in _row_blocks(a):
             b = (block.toarray() if scipy.sparse.issparse(block) else block) / np.sqrt(self.diag)

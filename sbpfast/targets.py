@@ -22,7 +22,7 @@ import scipy
 from sbpfast import _checks, _core, _foreign
 from sbpfast._forms import FullForm
 from sbpfast._means import group_mean, group_sizes
-from sbpfast._streams import LANES, to_panels, to_rows
+from sbpfast._streams import LANES, LONG, to_panels, to_rows
 
 __all__ = [
     "LINKS",
@@ -55,7 +55,9 @@ def _require_finite(what, result, x):
     if not np.isfinite(result).all():
         bad = ~np.isfinite(result.reshape(len(result), -1)).all(axis=1)
         first = int(np.argmax(bad))
-        raise NonFiniteTarget(f"{what} is not finite at {int(bad.sum())} of {len(x)} points, first at x = {_point_text(x[first])}")
+        raise NonFiniteTarget(
+            f"{what} is not finite at {int(bad.sum())} of {len(x)} points, first at x = {_point_text(x[first])}"
+        )
     return result
 
 
@@ -111,7 +113,7 @@ class Target:
     def from_jax(cls, f, *, dim: int) -> Target:
         """A target from a JAX function of one point (dim,) to a scalar; JAX differentiates it.
 
-        JAX computes in float32 unless ``jax_enable_x64`` is set.  Blocks come in a few sizes, and each is compiled once.
+        JAX computes in float32 unless ``jax_enable_x64`` is set.  Blocks come in a few sizes; each is compiled once.
         """
         return cls(**_foreign.of_jax(f), dim=dim)
 
@@ -195,13 +197,13 @@ class Target:
         what = {"value": "f", "grad": "the gradient of f"}.get(name, "the Hessian of f")
         return _require_finite(what, np.ascontiguousarray(result, dtype=np.float64), x)
 
-    def _value(self, x, n_threads=None):  # noqa: ARG002
+    def _value(self, x, n_threads=None):
         return self._call("value", (len(x),), x)
 
     def _grad(self, x):
         return self._call("grad", x.shape, x)
 
-    def _value_and_grad(self, x, n_threads=None):  # noqa: ARG002
+    def _value_and_grad(self, x, n_threads=None):
         value = self._value(x) if self._has("value") else np.full(len(x), math.nan)
         return value, self._grad(x)
 
@@ -243,7 +245,9 @@ class _Quadratic(NamedTuple):
         """Values at the lanes of panels (blocks, d, 64), flattened; adds the sum of the first n draws to total_x."""
         values = np.empty(len(panels) * LANES)
         if self.precision.ndim == 1:
-            _core.ridge.diagonal_quadratic(panels, n, self.precision, self.mean, self.constant, values, total_x, n_threads)
+            _core.ridge.diagonal_quadratic(
+                panels, n, self.precision, self.mean, self.constant, values, total_x, n_threads
+            )
         else:
             x = to_rows(panels, len(values))
             values[:] = self.value(x)
@@ -262,7 +266,7 @@ class _Quadratic(NamedTuple):
 
 
 class Link(NamedTuple):
-    """A row of the table of links: its place in links.h, its parameters, and the nearest singularity to the real axis."""
+    """A row of the table of links: place in links.h, parameters, distance of the nearest singularity."""
 
     code: int
     parameters: tuple[str, ...] = ()
@@ -306,7 +310,7 @@ class Ridge(Target):
     def _link(self) -> Link:
         return LINKS[self._link_name]  # looked up, because a row of the table holds functions and cannot be pickled
 
-    def _has(self, name):  # noqa: ARG002
+    def _has(self, name):
         return True
 
     # at given points
@@ -324,16 +328,29 @@ class Ridge(Target):
         n_threads = _core.effective_threads(n_threads)
         if len(x) == 0:
             return np.zeros(0), np.zeros((0, self.dim))
-        if self._sparse:
-            return self._sparse_values(x, n_threads)
+        if self._by_rows(len(x)):
+            return self._row_values(x, n_threads)
         panels = to_panels(x)
         values = self._quad.panel_values(panels, len(x), np.zeros(self.dim), n_threads)
         grads = np.zeros_like(panels) if with_grad else None
         _core.ridge.ridge_values(
-            self._a, self._offset, self._y, self._weights, self._link.code, self._parameters, panels, values, grads, n_threads
+            self._a,
+            self._offset,
+            self._y,
+            self._weights,
+            self._link.code,
+            self._parameters,
+            panels,
+            values,
+            grads,
+            n_threads,
         )
         value = _require_finite("f", values[: len(x)], x)
         return value, (to_rows(grads, len(x)) + self._quad.grad(x) if with_grad else None)
+
+    def _by_rows(self, n):
+        """Sparse designs have no kernel, and a few long points would be padded to a whole panel of 64."""
+        return self._sparse or (self.dim >= LONG and n < LANES)
 
     def _derivatives(self, x, rows, n_threads):
         """w phi, w phi' and w phi'' at the linear forms of some rows of A, (n, rows) each."""
@@ -348,7 +365,7 @@ class Ridge(Target):
         block = max(1, 2**20 // max(n, 1))
         return [slice(i, min(i + block, self._rows)) for i in range(0, self._rows, block)]
 
-    def _sparse_values(self, x, n_threads):
+    def _row_values(self, x, n_threads):
         value, grad = self._quad.value(x), self._quad.grad(x)
         for rows in self._row_blocks(len(x)):
             v, s, _ = self._derivatives(x, rows, n_threads)
@@ -360,7 +377,9 @@ class Ridge(Target):
         n_threads = _core.effective_threads()
         out = np.empty((len(x), self.dim, self.dim))
         for i, point in enumerate(x):
-            curvature = np.concatenate([self._derivatives(point[None], rows, n_threads)[2][0] for rows in self._row_blocks(1)] or [np.zeros(0)])
+            curvature = np.concatenate(
+                [self._derivatives(point[None], rows, n_threads)[2][0] for rows in self._row_blocks(1)] or [np.zeros(0)]
+            )
             out[i] = self._from_curvature(FullForm, curvature, n_threads)
         return out
 
@@ -387,11 +406,11 @@ class Ridge(Target):
     # means over draws
 
     def _link_sums(self, draws, m, n_threads):
-        """Over groups of m draws: the sums of w phi' (groups, N), of w phi'' (groups, N), and the values (n,); the sum of x."""
+        """Over groups of m draws: the sums of w phi' and of w phi'' (groups, N); the values (n,); the sum of x (d,)."""
         n = draws.n
         groups = -(-n // m)
         slopes, curvatures, total_x = np.zeros((groups, self._rows)), np.zeros((groups, self._rows)), np.zeros(self.dim)
-        if self._sparse:
+        if self._by_rows(n):
             total_x += draws.x.sum(axis=0)
             value = self._quad.value(draws.x)
             sizes = group_sizes(n, m)[:, None]
@@ -547,7 +566,9 @@ def ridge(a, offset, link, weights=1.0, y=None, quadratic=None, **parameters) ->
         quad = quadratic._quad
     else:
         raise TypeError("quadratic must be made by sbpfast.targets.quadratic")
-    return Ridge(a, _checks.vector("offset", offset, rows), link, values, _checks.vector("weights", weights, rows), y, quad)
+    return Ridge(
+        a, _checks.vector("offset", offset, rows), link, values, _checks.vector("weights", weights, rows), y, quad
+    )
 
 
 def gaussian_bernoulli_free_energy(rbm) -> Ridge:
@@ -567,7 +588,9 @@ def gaussian_bernoulli_free_energy(rbm) -> Ridge:
     """
     sigma = np.asarray(rbm.sigma_, dtype=np.float64)
     factor = np.ascontiguousarray((np.asarray(rbm.weights_, dtype=np.float64) / sigma[:, None]).T)
-    return ridge(factor, rbm.hidden_bias_, "softplus", weights=-1.0, quadratic=quadratic(-1.0 / sigma**2, rbm.visible_bias_))
+    return ridge(
+        factor, rbm.hidden_bias_, "softplus", weights=-1.0, quadratic=quadratic(-1.0 / sigma**2, rbm.visible_bias_)
+    )
 
 
 def _design(name, a):
@@ -651,7 +674,9 @@ def logistic_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weight
 
 
 def probit_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
-    """Log joint density of Bayesian probit regression: sum_j w_j log Phi((2 y_j - 1) t_j) + log prior, t = X x + offset.
+    """Log joint density of Bayesian probit regression.
+
+    sum_j w_j log Phi((2 y_j - 1) t_j) + log prior,  t = X x + offset
 
     Arguments as for `logistic_regression`, with y 0 or 1.
     """
@@ -661,7 +686,9 @@ def probit_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weights=
 
 
 def poisson_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
-    """Log joint density of Bayesian Poisson regression: sum_j w_j [y_j t_j - e^t_j - log y_j!] + log prior, t = X x + offset.
+    """Log joint density of Bayesian Poisson regression.
+
+    sum_j w_j [y_j t_j - e^t_j - log y_j!] + log prior,  t = X x + offset
 
     Arguments as for `logistic_regression`, with y counts.
     """
@@ -671,7 +698,9 @@ def poisson_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weights
 
 
 def linear_regression(X, y, *, noise_scale, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
-    """Log joint density of Bayesian linear regression: sum_j w_j log N(y_j; t_j, noise_scale^2) + log prior, t = X x + offset.
+    """Log joint density of Bayesian linear regression.
+
+    sum_j w_j log N(y_j; t_j, noise_scale^2) + log prior,  t = X x + offset
 
     Arguments as for `logistic_regression`, with real y and the known standard deviation of the noise.
     """

@@ -11,6 +11,8 @@ from statistics_helpers import MC_FREEDOM, SOBOL_FREEDOM, assert_calibrated, ass
 from test_gaussian import STRUCTURES, case, table_of_theory
 
 import sbpfast as sb
+from sbpfast._blocks import Run
+from sbpfast._streams import stream_key
 
 SAMPLINGS = ("mc", "antithetic", "sobol")
 ESTIMATORS = ("price", "pathwise", "stein", "score", "combined")
@@ -592,6 +594,35 @@ def test_memory_does_not_grow_with_the_number_of_draws(estimator, n):
 
     small = peak_of(lambda: work(20_000))
     assert peak_of(lambda: work(n)) < small + (8 << 20)
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_parts_of_a_group_are_added_up_as_they_come(sampling):
+    """A group larger than a block (long draws, large Hessians) comes in parts, which must not pile up."""
+    f, q = separable(1, True), sb.DiagonalGaussian([0.3], [1.0])
+    n = 2**14
+    run = Run(f, q, n, sampling, stream_key(3), 1)
+    assert run.m >= 256
+
+    def rule(block):
+        return {
+            "x": block.mean(block.draws.x),
+            "wide": np.broadcast_to(block.mean(block.draws.x)[:, :, None], (1, 1, 50_000)).copy(),
+        }
+
+    def narrow(block):
+        return {"x": block.mean(block.draws.x)}
+
+    got = []
+
+    def work():
+        for means, sizes in run.groups(rule, 2**20):
+            got.append((means["x"].item(), sizes.item()))
+
+    peak = peak_of(work)
+    want = [(float(x), int(m)) for means, sizes in run.groups(narrow, 1) for x, m in zip(means["x"][:, 0], sizes)]
+    np.testing.assert_allclose(got, want, rtol=1e-12)
+    assert peak < 20 * 50_000 * 8  # a group has 64 parts
 
 
 @pytest.mark.slow

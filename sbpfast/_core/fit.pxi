@@ -38,7 +38,6 @@ cdef struct Links:
     double widest              # t / pole beyond which nothing does
 
 
-
 def whitened_moments(const double[:, ::1] a, const double[::1] offset, const double[::1] y, const double[::1] weights,
                      int link, const double[::1] params, double pole, bint exponential, double lift,
                      const Py_ssize_t[::1] sizes, const double[::1] reach, const double[::1] nodes,
@@ -171,7 +170,7 @@ cdef void _expectations(const Links *links, const double *m, const double *t, co
         for l in range(links.sizes[rule]):
             _add_node(links, m, t, y, links.nodes[first + l], links.node_weights[first + l], value, slope, curvature)
         return
-    # the trapezoid rule in z converges geometrically, with about 45 t / pole nodes; |z| <= 8.4 leaves 5e-17 of the mass
+    # the trapezoid rule in z converges geometrically, 45 t/pole nodes; |z| <= 8.4 leaves 5e-17 of the mass
     cdef double limit = links.wide if links.sign != 0.0 else links.widest * links.pole
     cdef double h = fmin(0.7, 0.4 * links.pole / (M_PI * fmin(widest, limit))), z
     cdef Py_ssize_t half = <Py_ssize_t> ceil(8.4 / h)
@@ -188,7 +187,7 @@ cdef void _expectations(const Links *links, const double *m, const double *t, co
 
 cdef void _wide_softplus(const Links *links, double m, double t, double y, double *value, double *slope,
                          double *curvature) noexcept nogil:
-    """softplus is (x)_+ smoothed by the logistic density, so E softplus(m + t z) = E (m - x + t z)_+ over logistic x."""
+    """softplus is (x)_+ smoothed by the logistic density: E softplus(m + t z) = E (m - x + t z)_+ over logistic x."""
     cdef double e = 0.0, s = 0.0, c = 0.0, u, cdf, pdf
     cdef Py_ssize_t k
     for k in range(links.wide_size):

@@ -31,9 +31,9 @@ def ridge_moments(const double[:, ::1] a, const double[::1] offset, const double
                   double[::1] values, double[:, ::1] slopes, double[:, ::1] curvatures, int n_threads):
     """Add the first n draws of x (panels), in groups of m, to the sums that Bonnet and Price need.
 
-    values[s] += sum_j w_j phi(t_js); slopes[g, j] += w_j sum phi'(t_js) and curvatures[g, j] += w_j sum phi''(t_js) over
-    the draws s of group g.  m is a divisor or a multiple of 64.  `values` holds 64 numbers a panel; those of the lanes
-    beyond n are not to be read.
+    values[s] += sum_j w_j phi(t_js); slopes[g, j] += w_j sum phi'(t_js) and curvatures[g, j] += w_j sum phi''(t_js)
+    over the draws s of group g.  m is a divisor or a multiple of 64.  `values` holds 64 numbers a panel; those of the
+    lanes beyond n are not to be read.
     """
     cdef Py_ssize_t rows = a.shape[0], panels = x.shape[0], groups = slopes.shape[0]
     if rows == 0 or panels == 0:

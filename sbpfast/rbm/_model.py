@@ -15,7 +15,7 @@ import numpy as np
 from sbpfast import _checks, _core
 
 ROWS = 1024  # rows of v taken at a time, so that the linear forms stay in the second-level cache
-BOTH = (np.float64, np.float32)
+BOTH: tuple = (np.float64, np.float32)
 
 
 @dataclass(frozen=True)
