@@ -18,22 +18,33 @@ def run(*command, **options):
     return done.stdout
 
 
-@pytest.mark.slow
-def test_from_sdist_to_a_working_wheel(tmp_path):
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory):
+    """The path of a source distribution made from this tree, and a Python that can build."""
     if not (ROOT / "setup.py").exists():
         pytest.skip("needs the source tree")
-    python = sys.executable
-    run(python, "-m", "venv", str(tmp_path / "build"))
-    builder = str(tmp_path / "build" / "bin" / "python")
+    folder = tmp_path_factory.mktemp("sdist")
+    run(sys.executable, "-m", "venv", str(folder / "build"))
+    builder = str(folder / "build" / "bin" / "python")
     run(builder, "-m", "pip", "install", "-q", "build")
-    run(builder, "-m", "build", "--sdist", "--outdir", str(tmp_path), str(ROOT))
-    (archive,) = tmp_path.glob("*.tar.gz")
-    with tarfile.open(archive) as tar:
+    run(builder, "-m", "build", "--sdist", "--outdir", str(folder), str(ROOT))
+    (archive,) = folder.glob("*.tar.gz")
+    return archive, builder
+
+
+@pytest.mark.slow
+def test_the_sdist_is_complete(sdist):
+    with tarfile.open(sdist[0]) as tar:
         names = {name.split("/", 1)[1] for name in tar.getnames() if "/" in name}
     tracked = set(run("git", "-C", str(ROOT), "ls-files").split()) if (ROOT / ".git").exists() else set()
     missing = {name for name in tracked if not name.startswith(".git")} - names
     assert not missing, f"the sdist lacks {sorted(missing)}"
     assert not {name for name in names if name.endswith((".so", ".c"))}
+
+
+@pytest.mark.slow
+def test_a_wheel_from_the_sdist_works(sdist, tmp_path):
+    archive, builder = sdist
     run(builder, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(archive))
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as zipped:
@@ -41,7 +52,7 @@ def test_from_sdist_to_a_working_wheel(tmp_path):
     for wanted in ("sbpfast/py.typed", "sbpfast/data/breast_cancer.csv", "sbpfast/_core/_platform.pyi"):
         assert wanted in inside
     assert not [name for name in inside if name.endswith((".pxi", ".pyx", ".h", ".c"))]
-    run(python, "-m", "venv", str(tmp_path / "user"))
+    run(sys.executable, "-m", "venv", str(tmp_path / "user"))
     user = str(tmp_path / "user" / "bin" / "python")
     run(user, "-m", "pip", "install", "-q", str(wheel))
     assert "exact" in run(user, "-m", "sbpfast", cwd=tmp_path, env={**os.environ, "PYTHONPATH": ""})
