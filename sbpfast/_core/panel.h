@@ -55,6 +55,10 @@ static void panel_strip(int rows, ptrdiff_t lanes, ptrdiff_t depth, const double
 #endif
         lanes -= TILE_VECS * VEC, x += TILE_VECS * VEC, out += TILE_VECS * VEC;
     }
+    while (lanes >= 2 * VEC) { /* two vectors: enough sums in flight to hide the latency of an addition */
+        PANEL_ROWS(2);
+        lanes -= 2 * VEC, x += 2 * VEC, out += 2 * VEC;
+    }
     while (lanes > 0) {
         PANEL_ROWS(1);
         lanes -= VEC, x += VEC, out += VEC;
