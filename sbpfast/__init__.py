@@ -7,12 +7,13 @@
 1.612118
 """
 
-from sbpfast import contract, expfam, special, targets
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from sbpfast import contract, targets
 from sbpfast._config import show_config
 from sbpfast._streams import standard_normal
 from sbpfast.estimate import Estimate, expectation_grad
-from sbpfast.expfam import MLEDoesNotExist
-from sbpfast.fitting import Fit, FitStep, FitWarning, ImproperDensity, fit
 from sbpfast.gaussian import (
     CholeskyGaussian,
     DiagonalGaussian,
@@ -21,15 +22,52 @@ from sbpfast.gaussian import (
     LowRankPrecisionGaussian,
     NaturalGaussian,
 )
-from sbpfast.rbm import GaussianBernoulliRBM, TrainingDiverged
-from sbpfast.regression import (
-    BayesianLinearRegression,
-    BayesianLogisticRegression,
-    BayesianPoissonRegression,
-    BayesianProbitRegression,
-    BayesianStudentTRegression,
-)
 from sbpfast.targets import NonFiniteTarget, Target
+
+if TYPE_CHECKING:
+    from sbpfast import expfam, special
+    from sbpfast.expfam import MLEDoesNotExist
+    from sbpfast.fitting import Fit, FitStep, FitWarning, ImproperDensity, fit
+    from sbpfast.rbm import GaussianBernoulliRBM, TrainingDiverged
+    from sbpfast.regression import (
+        BayesianLinearRegression,
+        BayesianLogisticRegression,
+        BayesianPoissonRegression,
+        BayesianProbitRegression,
+        BayesianStudentTRegression,
+    )
+
+# loaded when first used, so that importing the package stays quick: name to module
+_LATER = {
+    "expfam": "expfam",
+    "special": "special",
+    "MLEDoesNotExist": "expfam",
+    "Fit": "fitting",
+    "FitStep": "fitting",
+    "FitWarning": "fitting",
+    "ImproperDensity": "fitting",
+    "fit": "fitting",
+    "GaussianBernoulliRBM": "rbm",
+    "TrainingDiverged": "rbm",
+    "BayesianLinearRegression": "regression",
+    "BayesianLogisticRegression": "regression",
+    "BayesianPoissonRegression": "regression",
+    "BayesianProbitRegression": "regression",
+    "BayesianStudentTRegression": "regression",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'sbpfast' has no attribute {name!r}")
+    module = import_module(f"sbpfast.{_LATER[name]}")
+    thing = globals()[name] = module if name == _LATER[name] else getattr(module, name)
+    return thing
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LATER])
+
 
 __version__ = "0.1.0"
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy
@@ -30,8 +31,9 @@ from sbpfast._streams import (
     to_panels,
     to_rows,
 )
-from sbpfast.expfam import mle
-from sbpfast.expfam.mle import MLE
+
+if TYPE_CHECKING:
+    from sbpfast.expfam.mle import MLE
 
 __all__ = [
     "CholeskyGaussian",
@@ -381,6 +383,8 @@ class Gaussian(_DenseGaussian):
         MLEDoesNotExist
             The covariance of the data is singular: at most d points, or data on a hyperplane.
         """
+        from sbpfast.expfam import mle  # the families need scipy.stats, which takes long to import
+
         result = mle.fit_gaussian(x, weights, prior)
         return mle.MLE(cls(result.mean, result.cov), *result[2:])
 
