@@ -19,8 +19,8 @@ def log_divergence_sums(const double[:, ::1] y, const double[::1] weights, const
     cdef double[:, :, ::1] partial = np.empty((pieces, 4, d))
     cdef const double *w = &weights[0] if weights is not None else NULL
     for task in prange(pieces, nogil=True, num_threads=threads, schedule="static"):
-        log_divergence(min(piece, n - task * piece), d, &y[task * piece, 0], w + task * piece if w else NULL, &centre[0],
-                       &partial[task, 0, 0])
+        log_divergence(min(piece, n - task * piece), d, &y[task * piece, 0], w + task * piece if w else NULL,
+                       &centre[0], &partial[task, 0, 0])
     for j in range(d):
         out[0, j] = out[1, j] = 0.0
         out[2, j] = partial[0, 2, j]
