@@ -32,12 +32,15 @@ class _BayesianRegression:
     """Parameters, fitting and the posterior; a model says its target and its predictions."""
 
     _estimator_type: str
-    prior_scale: float | np.ndarray
-    intercept_prior_scale: float
-    fit_intercept: bool
-    tol: float | None
-    max_iter: int
-    random_state: object
+
+    def __init__(
+        self, *, prior_scale=2.5, intercept_prior_scale=10.0, fit_intercept=True, tol=None, max_iter=200,
+        random_state=None,
+    ):  # fmt: skip
+        self.prior_scale, self.intercept_prior_scale, self.fit_intercept = (
+            prior_scale, intercept_prior_scale, fit_intercept,
+        )  # fmt: skip
+        self.tol, self.max_iter, self.random_state = tol, max_iter, random_state
 
     def _target(self, X, y, scale, weights, offset) -> Target:
         """The log joint density of the model; X holds the intercept's column."""
@@ -202,23 +205,6 @@ class _Classifier(_BayesianRegression):
         """Of the second class, where the linear predictor is N(m, t^2)."""
         raise NotImplementedError
 
-    def __init__(
-        self,
-        *,
-        prior_scale=2.5,
-        intercept_prior_scale=10.0,
-        fit_intercept=True,
-        tol=None,
-        max_iter=200,
-        random_state=None,
-    ):
-        self.prior_scale, self.intercept_prior_scale, self.fit_intercept = (
-            prior_scale,
-            intercept_prior_scale,
-            fit_intercept,
-        )
-        self.tol, self.max_iter, self.random_state = tol, max_iter, random_state
-
     def _encoded(self, y, X):
         y = np.asarray(y)
         if y.shape != (X.shape[0],):
@@ -235,9 +221,7 @@ class _Classifier(_BayesianRegression):
 
     def predict(self, X, offset=None) -> np.ndarray:
         """The more probable class of every row, (N,)."""
-        m, _ = self._predictor(
-            X, offset, "predict"
-        )  # both links are symmetric: P > 1/2 where the mean predictor is > 0
+        m, _ = self._predictor(X, offset, "predict")  # both links are symmetric: P > 1/2 where m > 0
         return self.classes_[(m > 0).astype(int)]
 
     def score(self, X, y, sample_weight=None) -> float:
@@ -309,23 +293,6 @@ class _Regressor(_BayesianRegression):
 class BayesianPoissonRegression(_Regressor):
     """Bayesian Poisson regression with log link; parameters and attributes as for `BayesianLogisticRegression`."""
 
-    def __init__(
-        self,
-        *,
-        prior_scale=2.5,
-        intercept_prior_scale=10.0,
-        fit_intercept=True,
-        tol=None,
-        max_iter=200,
-        random_state=None,
-    ):
-        self.prior_scale, self.intercept_prior_scale, self.fit_intercept = (
-            prior_scale,
-            intercept_prior_scale,
-            fit_intercept,
-        )
-        self.tol, self.max_iter, self.random_state = tol, max_iter, random_state
-
     def _target(self, X, y, scale, weights, offset):
         return targets.poisson_regression(X, y, prior_scale=scale, weights=weights, offset=offset)
 
@@ -350,13 +317,11 @@ class BayesianStudentTRegression(_Regressor):
         self, *, df=4.0, scale=1.0, prior_scale=10.0, intercept_prior_scale=100.0, fit_intercept=True, tol=None,
         max_iter=200, random_state=None,
     ):  # fmt: skip
+        super().__init__(
+            prior_scale=prior_scale, intercept_prior_scale=intercept_prior_scale, fit_intercept=fit_intercept, tol=tol,
+            max_iter=max_iter, random_state=random_state,
+        )  # fmt: skip
         self.df, self.scale = df, scale
-        self.prior_scale, self.intercept_prior_scale, self.fit_intercept = (
-            prior_scale,
-            intercept_prior_scale,
-            fit_intercept,
-        )
-        self.tol, self.max_iter, self.random_state = tol, max_iter, random_state
 
     def _target(self, X, y, scale, weights, offset):
         return targets.student_t_regression(
@@ -389,13 +354,11 @@ class BayesianLinearRegression(_Regressor):
         self, *, log_noise_prior=(0.0, 5.0), prior_scale=10.0, intercept_prior_scale=100.0, fit_intercept=True,
         tol=None, max_iter=200, random_state=None,
     ):  # fmt: skip
+        super().__init__(
+            prior_scale=prior_scale, intercept_prior_scale=intercept_prior_scale, fit_intercept=fit_intercept, tol=tol,
+            max_iter=max_iter, random_state=random_state,
+        )  # fmt: skip
         self.log_noise_prior = log_noise_prior
-        self.prior_scale, self.intercept_prior_scale, self.fit_intercept = (
-            prior_scale,
-            intercept_prior_scale,
-            fit_intercept,
-        )
-        self.tol, self.max_iter, self.random_state = tol, max_iter, random_state
 
     def _target(self, X, y, scale, weights, offset):
         mean, sd = self.log_noise_prior

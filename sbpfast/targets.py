@@ -21,7 +21,7 @@ import scipy
 
 from sbpfast import _checks, _core, _foreign
 from sbpfast._forms import FullForm
-from sbpfast._means import group_mean, group_sizes
+from sbpfast._means import BLOCK, group_mean, group_sizes
 from sbpfast._streams import LANES, LONG, to_panels, to_rows
 
 __all__ = [
@@ -37,9 +37,6 @@ __all__ = [
     "ridge",
     "student_t_regression",
 ]
-
-
-BLOCK = 1024  # points of a mean Hessian worked on at a time
 
 
 class NonFiniteTarget(ValueError):
