@@ -40,8 +40,8 @@ class GaussianBernoulliRBM:
         is then the largest number of iterations.
     n_gibbs : int
         Gibbs sweeps of the chains for each minibatch.
-    learning_rate : float, optional
-        0.01 if None. For "adam" the length of one step of a unit's weight vector, in units of sigma; for "momentum" the
+    learning_rate : float
+        For "adam" the length of one step of a unit's weight vector, in units of sigma; for "momentum" the
         factor on the gradient. Too large a rate shows as a likelihood that falls again late in training, when the
         chains no longer keep up with the parameters. `fit` keeps the rate for half its epochs, then lowers it linearly
         to a hundredth.
@@ -111,7 +111,7 @@ class GaussianBernoulliRBM:
         *,
         method="pcd",
         n_gibbs=1,
-        learning_rate=None,
+        learning_rate=0.01,
         batch_size=100,
         n_epochs=50,
         learn_sigma=True,
@@ -282,10 +282,8 @@ class GaussianBernoulliRBM:
                 _checks.count(name, getattr(self, name))
         _checks.choice("method", self.method, ("pcd", "cd", "tempered", "exact"))
         _checks.choice("optimizer", self.optimizer, ("adam", "momentum"))
-        for name in ("sigma_rate", "sigma_floor", "initial_activation"):
+        for name in ("learning_rate", "sigma_rate", "sigma_floor", "initial_activation"):
             _checks.scalar(name, getattr(self, name), above=0.0)
-        if self.learning_rate is not None:
-            _checks.scalar("learning_rate", self.learning_rate, above=0.0)
         for name, value in (
             ("momentum", self.momentum),
             ("validation_fraction", self.validation_fraction),
@@ -314,11 +312,8 @@ class GaussianBernoulliRBM:
         return Trainer(x, self, stream_key(self.rng))
 
     def _rate(self, epoch) -> float:
-        rate = self.learning_rate
-        if rate is None:
-            rate = 0.01
         left = 2.0 * (1.0 - epoch / self.n_epochs)
-        return rate * min(1.0, max(left, 0.01))
+        return self.learning_rate * min(1.0, max(left, 0.01))
 
     def _fit_exact(self, run, x):
         trainer = run.trainer
