@@ -18,6 +18,7 @@ import scipy
 from sbpfast import _checks, _core, _psis
 from sbpfast._natural import STRUCTURES, ImproperDensity, NaturalFit, find_start
 from sbpfast._streams import stream_key
+from sbpfast._unknown_noise import UnknownNoise, UnknownNoiseMoments
 from sbpfast._whitened import ExactMoments, Sampler
 from sbpfast.gaussian import CholeskyGaussian, DiagonalGaussian, Gaussian, GaussianBase, LowRankGaussian
 from sbpfast.targets import NonFiniteTarget, Ridge, Target
@@ -82,13 +83,13 @@ def fit(
     rank : int, optional
         Columns k of U in diag + U U^T, for "low_rank"; 5 by default, or d if that is less.
     estimator : {"auto", "exact", "price", "stein"}
-        "exact": one-dimensional integrals, ridge targets only.  "price": E[Hess f] from draws.  "stein": from gradients
-        alone, E[-Hess f] = cov^-1 - E of an expression that vanishes at the optimum.  "auto": the first that applies.
+        "exact": one-dimensional integrals, for ridge targets, or for linear regression with unknown noise its closed
+        form, for full covariances.  "price": E[Hess f] from draws.  "stein": from gradients alone, E[-Hess f] = cov^-1
+        - E of an expression that vanishes at the optimum.  "auto": the first that applies.
     tol : float, optional
         Of the residual r = |L^T E[grad f]| + |I - L^T E[-Hess f] L|_F, cov = L L^T, in which the KL divergence from the
         optimum is about r^2/4 to r^2/2.  Default 1e-8 for exact moments (1e-6 for low rank), else 0.02: draws are added
-        until the standard
-        error of r falls below it.
+        until the standard error of r falls below it.
     max_iter : int
         Most natural-gradient steps.
     max_samples : int
@@ -133,7 +134,7 @@ def fit(
     >>> sb.fit(sb.targets.logistic_regression(X, y, prior_scale=1.0)).q.mean.round(4)
     array([0.1794, 0.5741])
     """
-    exact = _check_target(target, estimator)
+    exact = _check_target(target, estimator, structure)
     _checks.choice("structure", structure, STRUCTURES)
     rank = _checked_rank(rank, structure, target.dim)
     tol = (
@@ -145,9 +146,11 @@ def fit(
     n_threads = _core.effective_threads(n_threads)
     key = stream_key(rng)
     hessian = estimator != "stein" and target._has("hess")
-    source: ExactMoments | Sampler
+    source: ExactMoments | UnknownNoiseMoments | Sampler
     if exact and isinstance(target, Ridge):
         source = ExactMoments(target, n_threads)
+    elif exact and isinstance(target, UnknownNoise):
+        source = UnknownNoiseMoments(target, n_threads)
     else:
         source = Sampler(target, hessian, key, n_threads)
     if isinstance(q0, Fit):
@@ -165,7 +168,7 @@ def fit(
     return result
 
 
-def _check_target(target, estimator):
+def _check_target(target, estimator, structure):
     """Whether the moments will be exact."""
     if not isinstance(target, Target):
         raise TypeError(f"target must be a sbpfast.Target, got {type(target).__name__}")
@@ -173,11 +176,15 @@ def _check_target(target, estimator):
     missing = [name for name in ("value", "grad") if not target._has(name)]
     if missing:
         raise ValueError(f"fit needs {' and '.join(missing)} of the target, which has none")
-    if estimator == "exact" and not isinstance(target, Ridge):
-        raise ValueError("estimator 'exact' needs a ridge target (sbpfast.targets.ridge, quadratic or a regression)")
+    exact = isinstance(target, Ridge) or (isinstance(target, UnknownNoise) and structure == "full")
+    if estimator == "exact" and not exact:
+        raise ValueError(
+            "estimator 'exact' needs a ridge target (sbpfast.targets.ridge, quadratic or a regression), or linear "
+            "regression with unknown noise and a full covariance"
+        )
     if estimator == "price" and not target._has("hess"):
         raise ValueError("estimator 'price' needs hess or hvp of the target, which has none")
-    return estimator in ("auto", "exact") and isinstance(target, Ridge)
+    return exact and estimator in ("auto", "exact")
 
 
 def _checked_rank(rank, structure, d):
@@ -199,6 +206,8 @@ def _start(source, q0):
         if q0.dim != source.target.dim:
             raise ValueError(f"q0 must have the dimension of the target, {source.target.dim}, got {q0.dim}")
         return np.array(q0.mean), np.array(q0.to_cholesky().chol)
+    if isinstance(source, UnknownNoiseMoments):
+        return source.start()
     zero = np.zeros(source.target.dim)
     if isinstance(source, Sampler):
         return find_start(source.draws(1), zero)
@@ -261,6 +270,8 @@ class Fit:
     counts : dict of str to int
         Evaluations of the target by kind: "passes" over the data for exact moments, else "values", "gradients" and
         "hessians", one a point.  The importance sampling is not in it.
+    names : list of str or None
+        Of the parameters, where a table or picture is not given others; may be set, and is saved.
 
     Notes
     -----
@@ -273,6 +284,7 @@ class Fit:
         self.elbo, self.elbo_stderr = float(elbo), float(elbo_stderr)
         self.converged, self.message, self.counts = bool(converged), str(message), dict(counts)
         self._key, self._state, self._target = key, state, target
+        self.names: list[str] | None = None
         self._importance: dict = {}
 
     @classmethod
@@ -436,7 +448,7 @@ class Fit:
         Parameters
         ----------
         names : sequence of str, optional
-            x[0], x[1], ... by default.
+            The attribute ``names``, or x[0], x[1], ..., by default.
         level : float
             Probability of the central interval.
         """
@@ -469,6 +481,7 @@ class Fit:
         return self._headline()
 
     def _names(self, names):
+        names = self.names if names is None else names
         if names is None:
             return [f"x[{i}]" for i in range(self.q.dim)]
         names = [str(name) for name in names]
@@ -481,7 +494,7 @@ class Fit:
         import arviz
 
         x = self.sample(n_samples, rng=rng)
-        if names is None:
+        if names is None and self.names is None:
             posterior = {"x": x[None]}
         else:
             posterior = {name: x[None, :, i] for i, name in enumerate(self._names(names))}
@@ -504,6 +517,8 @@ class Fit:
         arrays = {f"state_{name}": array for name, array in self._state.items()}
         arrays |= {f"q_{name}": np.asarray(value) for name, value in self.q._parameters().items()}
         arrays |= {f"importance_{name}": np.asarray(value) for name, value in self._importance.items()}
+        if self.names is not None:
+            arrays["names"] = np.array(self._names(None))
         arrays |= {f"count_{name}": np.asarray(value) for name, value in self.counts.items()}
         with open(path, "wb") as file:
             np.savez(
@@ -529,6 +544,8 @@ class Fit:
             elbo_stderr=saved["elbo_stderr"], converged=saved["converged"], message=saved["message"], key=saved["key"],
             counts={name: int(value) for name, value in part("count_").items()}, state=part("state_"),
         )  # fmt: skip
+        if "names" in saved:
+            result.names = saved["names"].tolist()
         importance = part("importance_")
         if importance:
             result._importance = {name: array if array.ndim else float(array) for name, array in importance.items()}
