@@ -69,7 +69,7 @@ def importance_sample(q, target, n, key) -> ImportanceSample:
 
 
 def second_look(target, evaluations) -> int:
-    """Draws for a closer look: as many as cost no more than is usual of a fit that took so many evaluations."""
+    """Draws for a closer look, in proportion to what the fit cost."""
     if isinstance(target, Ridge):
         return min(SECOND_LOOK, MOST_WORK // max(target._rows, 1))
     return min(SECOND_LOOK, max(4 * DRAWS, 2 * evaluations))

@@ -332,7 +332,7 @@ class Fit:
             self._importance = importance_sample(self.q, self._target, n_samples or DRAWS, key)
             if n_samples is None and self._importance.khat > GOOD:
                 # few draws can mistake the edge of a plateau for a tail, or not reach into one
-                more = second_look(self._target, self.counts.get("values", 0))
+                more = second_look(self._target, self.n_iter * self.n_samples)
                 self._importance = importance_sample(self.q, self._target, max(more, DRAWS), key)
         except NonFiniteTarget as error:
             self._importance = unusable(self.q.dim)
