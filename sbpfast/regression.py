@@ -159,7 +159,7 @@ class _BayesianRegression:
 
     def _posterior(self, method):
         if not hasattr(self, "fit_"):
-            raise _not_fitted(f"this {type(self).__name__} is not fitted: call fit before {method}")
+            raise _checks.not_fitted(f"this {type(self).__name__} is not fitted: call fit before {method}")
         return self.fit_.q
 
     def _predictor(self, X, offset, method):
@@ -185,14 +185,6 @@ def _matrix(X):
     if scipy.sparse.issparse(X):
         return scipy.sparse.csr_array(X, dtype=np.float64)
     return _checks.real_array("X", X, ndim=2)
-
-
-def _not_fitted(text):
-    try:
-        from sklearn.exceptions import NotFittedError
-    except ImportError:
-        return AttributeError(text)
-    return NotFittedError(text)
 
 
 # -- two classes ------------------------------------------------------------------------------------------------------
