@@ -48,10 +48,9 @@ class Scale:
     @classmethod
     def of_data(cls, x, sigma_floor) -> Scale:
         limits = np.finfo(x.dtype)
-        x64 = x.astype(np.float64, copy=False)
-        peak = np.abs(x64).max(0)
+        peak = np.maximum(x.max(0), -x.min(0)).astype(np.float64)
         unit = np.where(peak > 0.0, peak, 1.0)  # the squares of x itself might overflow
-        z = x64 / unit
+        z = x / unit
         mean, deviation = unit * z.mean(0), unit * z.std(0)
         varying = deviation > 8 * limits.eps * np.abs(mean)
         std = np.where(varying, deviation, np.median(deviation[varying]) if varying.any() else 1.0)
