@@ -171,7 +171,7 @@ class _BayesianRegression:
 
     def _posterior(self, method):
         if not hasattr(self, "fit_"):
-            raise _not_fitted(f"this {type(self).__name__} is not fitted: call fit before {method}")
+            raise _checks.not_fitted(f"this {type(self).__name__} is not fitted: call fit before {method}")
         return self.fit_.q
 
     def _predictor(self, X, offset, method):
@@ -272,14 +272,6 @@ def _check_names(names, fitted):
     if not unseen and not absent:
         text += "Feature names must be in the same order as they were in fit.\n"
     raise ValueError(text)
-
-
-def _not_fitted(text):
-    try:
-        from sklearn.exceptions import NotFittedError
-    except ImportError:
-        return AttributeError(text)
-    return NotFittedError(text)
 
 
 # -- two classes ------------------------------------------------------------------------------------------------------
