@@ -6,7 +6,6 @@ out, and keeps the whole posterior: covariance, draws, evidence.  scikit-learn i
 
 from __future__ import annotations
 
-import inspect
 import sys
 import warnings
 
@@ -14,6 +13,7 @@ import numpy as np
 import scipy
 
 from sbpfast import _checks, _core, targets
+from sbpfast._protocol import Estimator, column_names
 from sbpfast._unknown_noise import linear_regression_unknown_noise
 from sbpfast.fitting import Fit, fit
 from sbpfast.targets import Target
@@ -30,7 +30,7 @@ __all__ = [
 ROWS = 8192  # rows of X whose predictions are worked on at a time
 
 
-class _BayesianRegression:
+class _BayesianRegression(Estimator):
     """Parameters, fitting and the posterior; a model says its target and its predictions."""
 
     _estimator_type: str
@@ -50,24 +50,6 @@ class _BayesianRegression:
         raise NotImplementedError
 
     # scikit-learn's protocol
-
-    def get_params(self, deep: bool = True) -> dict:
-        """The constructor's arguments, by name."""
-        return {
-            name: getattr(self, name) for name in inspect.signature(type(self).__init__).parameters if name != "self"
-        }
-
-    def set_params(self, **params):
-        """Change constructor arguments; returns self."""
-        known = self.get_params()
-        for name, value in params.items():
-            if name not in known:
-                raise ValueError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(known)}")
-            setattr(self, name, value)
-        return self
-
-    def __repr__(self):
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.get_params().items())})"
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "fit_")
@@ -98,7 +80,7 @@ class _BayesianRegression:
         offset : array_like (N,), optional
             Known part of the linear predictor (log exposure, for counts).
         """
-        names = _feature_names(X)
+        names = column_names(X)
         X = _matrix(X)
         rows, d = X.shape
         if rows == 0 or d == 0:
@@ -115,9 +97,7 @@ class _BayesianRegression:
             rng = int(rng.randint(2**63, dtype=np.uint64))
         result = fit(target, tol=self.tol, max_iter=self.max_iter, rng=rng)
         # nothing is changed before all has gone well
-        self.__dict__.pop("feature_names_in_", None)
-        if names is not None:
-            self.feature_names_in_ = names
+        self._keep_names(names)
         vars(self).update(attributes)
         self._keep(result, d)
         return self
@@ -177,13 +157,8 @@ class _BayesianRegression:
     def _predictor(self, X, offset, method):
         """Mean and standard deviation of the linear predictor of every row, under the posterior."""
         q = self._posterior(method)
-        _check_names(_feature_names(X), getattr(self, "feature_names_in_", None))
-        X = _matrix(X)
-        if X.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {X.shape[1]} features, but {type(self).__name__} is expecting {self.n_features_in_} features "
-                "as input"
-            )
+        names, X = column_names(X), _matrix(X)
+        self._check_features(names, X.shape[1], self.n_features_in_)
         design = self._design(X)
         p = design.shape[1]
         chol = q.to_cholesky().chol[:p]  # rows beyond the design's columns belong to other parameters
@@ -250,28 +225,6 @@ def _missing(label) -> bool:
     """None, NaN, NaT or pandas' NA: what does not equal itself."""
     same = label == label
     return label is None or not (isinstance(same, bool | np.bool_) and same)
-
-
-def _feature_names(X):
-    """The columns of a data frame, where all are strings, else None."""
-    names = getattr(X, "columns", None)
-    if names is None or not all(isinstance(name, str) for name in names):
-        return None
-    return np.asarray(names, dtype=object)
-
-
-def _check_names(names, fitted):
-    """Refuse a frame whose columns are not those of the fit, in their order."""
-    if names is None or fitted is None or list(names) == list(fitted):
-        return
-    text = "The feature names should match those that were passed during fit.\n"
-    unseen, absent = sorted(set(names) - set(fitted)), sorted(set(fitted) - set(names))
-    for title, which in (("unseen at fit time", unseen), ("seen at fit time, yet now missing", absent)):
-        if which:
-            text += f"Feature names {title}:\n" + "".join(f"- {name}\n" for name in which[:5])
-    if not unseen and not absent:
-        text += "Feature names must be in the same order as they were in fit.\n"
-    raise ValueError(text)
 
 
 # -- two classes ------------------------------------------------------------------------------------------------------

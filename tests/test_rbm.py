@@ -847,7 +847,7 @@ def test_parameters_by_name():
     assert type(rbm)(**rbm.get_params()).get_params() == rbm.get_params()
     assert rbm.set_params(batch_size=10) is rbm and rbm.batch_size == 10
     assert repr(rbm) == "GaussianBernoulliRBM(n_components=7, method='cd', batch_size=10, rng=3)"
-    with pytest.raises(ValueError, match="no parameters"):
+    with pytest.raises(ValueError, match="no parameter"):
         rbm.set_params(n_hidden=3)
 
     class Other(sb.GaussianBernoulliRBM):

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from sbpfast import _checks
+from sbpfast._protocol import Transformer, column_names
 from sbpfast._streams import stream_key
 from sbpfast.rbm import _partition, _sampling
 from sbpfast.rbm._draws import Draws
 from sbpfast.rbm._exact import exact_fit
 from sbpfast.rbm._files import read_npz, write_npz
 from sbpfast.rbm._model import BOTH, PARAMETERS, Model
-from sbpfast.rbm._protocol import Transformer
 from sbpfast.rbm._run import Run
 from sbpfast.rbm._settings import Settings
 from sbpfast.rbm._training import MONITORED, SETTLED, Trainer
@@ -210,7 +210,7 @@ class GaussianBernoulliRBM(Transformer):
             watched = watched[trainer.draws.permutation(len(watched))[:MONITORED]]
         if state is not None:
             trainer.restore(state)
-        self._remember_features(X)
+        self._keep_names(column_names(X))
         self._warn_of_scale(trainer)
         exact = settings.method == "exact"
         with np.errstate(all="ignore"), Run(self, trainer, watched, keep_best=not exact or held_out > 0) as run:
@@ -242,9 +242,9 @@ class GaussianBernoulliRBM(Transformer):
         """A trainer at this machine's parameters, if it has any, with the memory of the last call where that fits."""
         model = self._model() if self.__sklearn_is_fitted__() else None
         if model is None:
-            self._remember_features(X)
+            self._keep_names(column_names(X))
         else:
-            self._check_features(X, x.shape[1], model.n_visible)
+            self._check_features(column_names(X), x.shape[1], model.n_visible)
             x = x.astype(model.weights.dtype, copy=False)
             if settings.n_components != model.n_hidden:
                 raise ValueError(
@@ -306,7 +306,7 @@ class GaussianBernoulliRBM(Transformer):
 
     def _model_and_rows(self, X) -> tuple[Model, np.ndarray]:
         model, x = self._model(), _checks.real_array("X", X, ndim=2, dtypes=BOTH)
-        self._check_features(X, x.shape[1], model.n_visible)
+        self._check_features(column_names(X), x.shape[1], model.n_visible)
         return model, x
 
     def energy(self, v, h) -> np.ndarray:

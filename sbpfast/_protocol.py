@@ -1,4 +1,4 @@
-"""scikit-learn's protocol for transformers, without scikit-learn."""
+"""scikit-learn's protocol without scikit-learn."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 from sbpfast import _checks
 
 
-class Transformer:
-    """Settings by name, feature names, tags and the container of the output."""
+class Estimator:
+    """Settings by name, and the features of the data that it was fitted to."""
 
     n_features_in_: int
     feature_names_in_: np.ndarray
@@ -23,17 +23,16 @@ class Transformer:
         parameters = inspect.signature(cls.__init__).parameters.values()
         return {p.name: p.default for p in parameters if p.name != "self"}
 
-    def get_params(self, deep=True) -> dict[str, Any]:
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments by name."""
         return {name: getattr(self, name) for name in self._defaults()}
 
     def set_params(self, **params) -> Self:
         """Change constructor arguments; ValueError for a name that is none."""
         known = list(self._defaults())
-        unknown = set(params) - set(known)
-        if unknown:
-            raise ValueError(f"{sorted(unknown)} are no parameters of {type(self).__name__}; those are {known}")
         for name, value in params.items():
+            if name not in known:
+                raise ValueError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(known)}")
             setattr(self, name, value)
         return self
 
@@ -41,6 +40,45 @@ class Transformer:
         defaults = self._defaults()
         changed = [f"{k}={v!r}" for k, v in self.get_params().items() if repr(v) != repr(defaults[k])]
         return f"{type(self).__name__}({', '.join(changed)})"
+
+    def _keep_names(self, names):
+        """Of the columns of a data frame that was fitted to, or None."""
+        self.__dict__.pop("feature_names_in_", None)
+        if names is not None:
+            self.feature_names_in_ = names
+
+    def _check_features(self, names, n_given, n_expected):
+        """That X has the features of fit: their names and order, where it is a data frame, and their number."""
+        known = getattr(self, "feature_names_in_", None)
+        if names is not None and known is not None and list(names) != list(known):
+            raise ValueError(_other_names(names, known))
+        if n_given != n_expected:
+            raise ValueError(
+                f"X has {n_given} features, but {type(self).__name__} is expecting {n_expected} features as input"
+            )
+
+
+def column_names(X) -> np.ndarray | None:
+    """The columns of a data frame, if they are all strings."""
+    names = getattr(X, "columns", None)
+    if names is None or not all(isinstance(name, str) for name in names):
+        return None
+    return np.asarray(names, dtype=object)
+
+
+def _other_names(names, known) -> str:
+    text = "The feature names should match those that were passed during fit.\n"
+    unseen, absent = sorted(set(names) - set(known)), sorted(set(known) - set(names))
+    for title, which in (("unseen at fit time", unseen), ("seen at fit time, yet now missing", absent)):
+        if which:
+            text += f"Feature names {title}:\n" + "".join(f"- {name}\n" for name in which[:5])
+    if not unseen and not absent:
+        text += "Feature names must be in the same order as they were in fit.\n"
+    return text
+
+
+class Transformer(Estimator):
+    """What is fitted to X alone and maps it to features, in the container of the user's choice."""
 
     def __sklearn_tags__(self):
         from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
@@ -51,30 +89,6 @@ class Transformer:
             input_tags=InputTags(),
             transformer_tags=TransformerTags(preserves_dtype=["float64", "float32"]),
         )
-
-    # -- features ----------------------------------------------------------------------------------------------------
-
-    def _remember_features(self, X):
-        names = _column_names(X)
-        if names is not None:
-            self.feature_names_in_ = names
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
-
-    def _check_features(self, X, n_given, n_expected):
-        """That X has the features of fit: their number and, of data frames, their names and order."""
-        if n_given != n_expected:
-            raise ValueError(
-                f"X has {n_given} features, but {type(self).__name__} is expecting {n_expected} features as input"
-            )
-        given, known = _column_names(X), getattr(self, "feature_names_in_", None)
-        if given is not None and known is not None and not np.array_equal(given, known):
-            raise ValueError(
-                f"The feature names should match those that were passed during fit: got {given.tolist()}, "
-                f"want {known.tolist()}"
-            )
-
-    # -- output ------------------------------------------------------------------------------------------------------
 
     def set_output(self, *, transform=None) -> Self:
         """What `transform` returns: "default" (an array) or "pandas" (a data frame); None changes nothing."""
@@ -93,11 +107,3 @@ class Transformer:
         pandas = importlib.import_module("pandas")
         index = X.index if isinstance(X, pandas.DataFrame) else None
         return pandas.DataFrame(array, index=index, columns=columns, copy=False)
-
-
-def _column_names(X) -> np.ndarray | None:
-    """The columns of a data frame, if they are all strings."""
-    names = getattr(X, "columns", None)
-    if names is None or not all(isinstance(name, str) for name in names):
-        return None
-    return np.asarray(names, dtype=object)
