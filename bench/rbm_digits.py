@@ -146,8 +146,8 @@ def main():
         raise SystemExit(f"{args.folder} is not there: install the Debian package dataset-fashion-mnist")
     x, y, shape, levels = digits() if args.data == "digits" else fashion(args.folder)
     units, epochs = {
-        "digits": ({"enumerable": 16, "large": 100}, {"exact": 300, "pcd": 600}),
-        "fashion": ({"enumerable": 16, "large": 200}, {"exact": 300, "pcd": 300}),
+        "digits": ({"enumerable": 16, "large": 100}, {"exact": 500, "pcd": 1000}),
+        "fashion": ({"enumerable": 16, "large": 200}, {"exact": 500, "pcd": 1500}),
     }[args.data]
     train, test, y_train, y_test = split(x, y, levels)
     print(f"{args.data}: {len(train)} + {len(test)} images of {x.shape[1]} pixels")
