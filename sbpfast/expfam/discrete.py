@@ -9,7 +9,7 @@ from scipy import special
 
 from sbpfast.expfam.base import COUNT, POSITIVE, PROBABILITY, REAL, Discrete, Formulas, Parameter
 from sbpfast.expfam.family import ExponentialFamily
-from sbpfast.expfam.functions import log_gamma_density
+from sbpfast.expfam.functions import exp_gap, log_gamma_density, log_poisson_density, log_ratio
 from sbpfast.expfam.mle import Solution, require
 from sbpfast.expfam.points import Points
 
@@ -158,11 +158,17 @@ class Binomial(_Counts):
 
     @classmethod
     def _log_prob(cls, t, p):
-        return cls._log_base(t, p) - t.x * np.logaddexp(0.0, -p.logit) - (p.n - t.x) * np.logaddexp(0.0, p.logit)
+        """Two Poisson counts, given their sum."""
+        successes = log_poisson_density(t.x, p.n * special.expit(p.logit))
+        return successes + log_poisson_density(p.n - t.x, p.n * special.expit(-p.logit)) - log_poisson_density(p.n, p.n)
 
     @staticmethod
     def _score(t, p):
         return {"logit": t.x * special.expit(-p.logit) - (p.n - t.x) * special.expit(p.logit)}
+
+    @classmethod
+    def _kl(cls, p, q):
+        return p.n * Bernoulli._kl(p, q)
 
     @staticmethod
     def _transport(t, p):
@@ -230,8 +236,7 @@ class Poisson(_Counts):
 
     @staticmethod
     def _log_prob(t, p):
-        log_rate = np.log(p.rate)
-        return log_gamma_density(t.x + 1.0, p.rate, log_rate) - log_rate
+        return log_poisson_density(t.x, p.rate)
 
     @staticmethod
     def _score(t, p):
@@ -247,7 +252,7 @@ class Poisson(_Counts):
 
     @classmethod
     def _kl(cls, p, q):
-        return special.kl_div(p.rate, q.rate)
+        return p.rate * exp_gap(log_ratio(q.rate, p.rate))
 
     @classmethod
     def _solve(cls, s, c):
@@ -310,6 +315,11 @@ class Geometric(_Counts):
         return np.maximum(np.ceil(np.log1p(-u) / np.log1p(-p.prob)) - 1.0, 0.0)
 
     @classmethod
+    def _kl(cls, p, q):
+        fail = np.log1p((p.prob - q.prob) / (1.0 - p.prob))  # log of the ratio of 1 - prob
+        return exp_gap(log_ratio(q.prob, p.prob)) + (1.0 - p.prob) / p.prob * exp_gap(fail)
+
+    @classmethod
     def _solve(cls, s, c):
         require(s[0] > 0, cls.__name__, "the mean must be positive: all counts are 0")
         return Solution({"prob": 1.0 / (1.0 + s[0])})
@@ -358,7 +368,15 @@ class NegativeBinomial(_Counts):
 
     @classmethod
     def _log_prob(cls, t, p):
-        return cls._log_base(t, p) - p.r * np.logaddexp(0.0, -p.logit) - t.x * np.logaddexp(0.0, p.logit)
+        """A gamma variable of shape r and a Poisson count, given their sum."""
+        n = t.x + p.r
+        share, log_share = special.expit(p.logit), special.log_expit(p.logit)
+        waiting = log_gamma_density(p.r, n * share, np.log(n) + log_share)
+        return waiting + log_poisson_density(t.x, n * special.expit(-p.logit)) - log_gamma_density(n, n, np.log(n))
+
+    @classmethod
+    def _kl(cls, p, q):
+        return p.r / special.expit(p.logit) * Bernoulli._kl(p, q)
 
     @staticmethod
     def _score(t, p):
