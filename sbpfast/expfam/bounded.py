@@ -13,11 +13,11 @@ from sbpfast.expfam.base import EXTENDED, NON_NEGATIVE, POSITIVE, REAL, Continuo
 from sbpfast.expfam.family import ExponentialFamily
 from sbpfast.expfam.functions import (
     LOG_2PI,
-    bregman,
     bessel_ratio,
     bessel_ratio_complement,
     bessel_ratio_over,
     bessel_ratio_slope,
+    bregman,
     log_bessel,
     tilted_uniform_log_partition,
     tilted_uniform_mean,

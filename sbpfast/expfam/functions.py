@@ -18,15 +18,16 @@ _LARGE = 12.0
 
 def _series(coefficients, z):
     """sum_k coefficients[k] z^k by Horner's rule."""
-    total = np.zeros_like(z)
-    for c in coefficients[::-1]:
-        total = total * z + c
+    total = np.full_like(z, coefficients[-1])
+    for c in coefficients[-2::-1]:
+        total *= z
+        total += c
     return total
 
 
 # x - log(1 + x) = s (x - s^2 sum_k c_k s^2k), s = x / (2 + x), from log(1 + x) = 2 artanh s
-_ARTANH = 2.0 / np.arange(3.0, 25.0, 2.0)
-_NEAR = 0.25
+_ARTANH = 2.0 / np.arange(3.0, 17.0, 2.0)
+_NEAR = 0.1
 
 
 def log_gap(x) -> np.ndarray:
@@ -145,12 +146,14 @@ def log_gamma_density(a, x, log_x) -> np.ndarray:
     For large a it is -a (d - log(1 + d)) plus logarithms, d = x/a - 1, so that the terms of size a log a never meet
     (Loader 2000, "Fast and accurate computation of binomial probabilities").
     """
+    large = np.asarray(a >= _LARGE)
     with np.errstate(invalid="ignore", over="ignore"):
+        small = np.asarray(0.0) if large.all() else a * log_x - x - special.gammaln(a)
+        if not large.any():
+            return small
         d = (x - a) / a
         deviance = np.where(np.abs(d) < 0.5, log_gap(d), d - (log_x - np.log(a)))
-        large = -a * deviance - log_gamma_remainder(a)
-        small = a * log_x - x - special.gammaln(a)
-    return np.where(a >= _LARGE, large, small)
+        return np.where(large, -a * deviance - log_gamma_remainder(a), small)
 
 
 def log_poisson_density(k, rate) -> np.ndarray:

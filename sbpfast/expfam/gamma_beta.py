@@ -50,6 +50,12 @@ def solve_gamma_shape(gap, family) -> tuple[np.ndarray, int, float]:
     return a, iterations, float(np.sum(residual**2 / trigamma_minus_inverse(a)))
 
 
+def gamma_solve(a, b, by_shape, by_rate) -> tuple[np.ndarray, np.ndarray]:
+    """The inverse of the Fisher information ((psi'(a), -1/b), (-1/b, a/b^2)), times a vector."""
+    shape = (by_shape + b / a * by_rate) / trigamma_minus_inverse(a)
+    return shape, b / a * (shape + b * by_rate)
+
+
 class Gamma(ExponentialFamily, Continuous):
     """Gamma distribution with a shape and a rate."""
 
@@ -185,6 +191,11 @@ class Gamma(ExponentialFamily, Continuous):
         by_mean = exp_gap(log_ratio(p.shape, q.shape) + log_ratio(q.rate, p.rate))
         return q.shape * by_mean + log_gamma_divergence(p.shape, q.shape - p.shape)
 
+    @staticmethod
+    def _inverse_fisher(p, grads):
+        shape, rate = gamma_solve(p.shape, p.rate, grads["shape"], grads["rate"])
+        return {"shape": shape, "rate": rate}
+
 
 class InverseGamma(ExponentialFamily, Continuous):
     """Inverse gamma distribution: 1/x is gamma distributed."""
@@ -197,7 +208,7 @@ class InverseGamma(ExponentialFamily, Continuous):
     )  # fmt: skip
     example: ClassVar = {"shape": 3.2, "scale": 1.4}
     _k = 2
-    _gap = Gap(lambda t: 1.0 / t.x, mle.log_divergence, lambda m: [m[1], np.log(m[1]) + m[0]])
+    _gap = Gap(lambda t: 1.0 / t.x, mle.log_divergence, lambda m: [m[1], np.log(m[1]) + m[0]], compiled=True)
 
     @staticmethod
     def _support(p):
@@ -294,6 +305,11 @@ class InverseGamma(ExponentialFamily, Continuous):
         by_mean = exp_gap(log_ratio(p.shape, q.shape) + log_ratio(q.scale, p.scale))
         return q.shape * by_mean + log_gamma_divergence(p.shape, q.shape - p.shape)
 
+    @staticmethod
+    def _inverse_fisher(p, grads):
+        shape, scale = gamma_solve(p.shape, p.scale, grads["shape"], grads["scale"])
+        return {"shape": shape, "scale": scale}
+
 
 class ChiSquare(ExponentialFamily, Continuous):
     """Chi-square distribution: x/2 is gamma distributed with shape df/2."""
@@ -305,7 +321,7 @@ class ChiSquare(ExponentialFamily, Continuous):
         product="valid for k < 2; never otherwise (pole at the mode, k - 2; at k = 2 the boundary term diverges)",
     )  # fmt: skip
     example: ClassVar = {"df": 3.7}
-    _gap = Gap(lambda t: t.x, mle.log_divergence, lambda m: [np.exp(m[0]), np.zeros_like(m[0])])
+    _gap = Gap(lambda t: t.x, mle.log_divergence, lambda m: [np.exp(m[0]), np.zeros_like(m[0])], compiled=True)
 
     @staticmethod
     def _support(p):
@@ -412,14 +428,16 @@ class ChiSquare(ExponentialFamily, Continuous):
 def dirichlet_log_density(a, x, log_x) -> np.ndarray:
     """log of prod x_i^(a_i - 1) / Beta(a), i on the last axis: for large a that of gammas given their sum."""
     total = a.sum(axis=-1)
-    powers = np.where(a == 1.0, 0.0, (a - 1.0) * log_x).sum(axis=-1)
-    plain = powers - (special.gammaln(a).sum(axis=-1) - special.gammaln(total))
-    if (total < 24.0).all():
-        return plain
-    log_total = np.log(total)
-    gammas = log_gamma_density(a, total[..., None] * x, log_total[..., None] + log_x) - log_x
-    large = (total >= 24.0) & (log_x > -np.inf).all(axis=-1)
-    return np.where(large, gammas.sum(axis=-1) - log_gamma_density(total, total, log_total), plain)
+    large = (total >= 24.0) & (log_x.min(axis=-1) > -np.inf)
+    plain = gammas = 0.0
+    if not large.all():
+        powers = np.where(a == 1.0, 0.0, (a - 1.0) * log_x).sum(axis=-1)
+        plain = powers - (special.gammaln(a).sum(axis=-1) - special.gammaln(total))
+    if large.any():
+        log_total = np.log(total)
+        gammas = (log_gamma_density(a, total[..., None] * x, log_total[..., None] + log_x) - log_x).sum(axis=-1)
+        gammas -= log_gamma_density(total, total, log_total)
+    return np.where(large, gammas, plain)
 
 
 def dirichlet_entropy(a) -> np.ndarray:
@@ -437,16 +455,16 @@ def dirichlet_kl(a, b) -> np.ndarray:
 
 
 def dirichlet_solve(a, g) -> np.ndarray:
-    """The inverse of the Fisher information diag(psi'(a)) - psi'(sum a), times g (K,).
+    """The inverse of the Fisher information diag(psi'(a)) - psi'(sum a), times g, for a and g (K, ...).
 
     Sherman and Morrison's formula, whose denominator 1 - psi'(sum a) sum 1/psi'(a_i) is formed from psi'(a) - 1/a:
     for large a it is (K - 1)/(2 sum a).
     """
-    total, rest = a.sum(), a * trigamma_minus_inverse(a)
+    total, rest = a.sum(axis=0), a * trigamma_minus_inverse(a)
     inverse = a / (1.0 + rest)
-    missing, slope = (inverse * rest).sum(), trigamma_minus_inverse(total)
+    missing, slope = (inverse * rest).sum(axis=0), trigamma_minus_inverse(total)
     denominator = missing / total - slope * (total - missing)
-    return inverse * (g + (1.0 / total + slope) * (inverse * g).sum() / denominator)
+    return inverse * (g + (1.0 / total + slope) * (inverse * g).sum(axis=0) / denominator)
 
 
 def dirichlet_means(m) -> list:
@@ -510,7 +528,9 @@ class Beta(ExponentialFamily, Continuous):
     example: ClassVar = {"a": 1.4, "b": 3.1}
     _k = 2
     _line = "unit"
-    _gap = Gap(lambda t: np.stack([t.x, t.y]), mle.log_divergence, lambda m: dirichlet_means(np.stack(m)))
+    _gap = Gap(
+        lambda t: np.stack([t.x, t.y]), mle.log_divergence, lambda m: dirichlet_means(np.stack(m)), compiled=True
+    )
 
     @staticmethod
     def _support(p):
@@ -637,3 +657,8 @@ class Beta(ExponentialFamily, Continuous):
     @classmethod
     def _kl(cls, p, q):
         return dirichlet_kl(np.stack([p.a, p.b]), np.stack([q.a, q.b]))
+
+    @staticmethod
+    def _inverse_fisher(p, grads):
+        a, b = dirichlet_solve(np.stack([p.a, p.b]), np.stack([np.broadcast_to(grads[k], p.a.shape) for k in "ab"]))
+        return {"a": a, "b": b}

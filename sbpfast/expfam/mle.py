@@ -18,6 +18,7 @@ import numpy as np
 
 from sbpfast import _checks, _core
 from sbpfast.expfam.functions import log_gap
+from sbpfast.expfam.points import Points
 
 CHUNK = 1 << 15
 _LEAST_SQUARE = 1e-292  # mean squares below it have lost digits to underflow
@@ -77,7 +78,7 @@ class Gap(NamedTuple):
     y: Callable  # points to y, (..., n, d)
     divergence: Callable  # D(y, c)
     from_means: Callable  # mean parameters to [mean y, gap]
-    compiled: bool = False  # y is x itself and phi is -log: one compiled pass over the data
+    compiled: bool = False  # phi is -log: one compiled pass over the data
 
 
 def square_divergence(y, c):
@@ -180,7 +181,8 @@ def statistics(family, x, weights, constants) -> Statistics:
     x, weights, scalar = clean_data("x", x, weights, finite=not compiled)
     c = family._constants(constants, (x.shape[1],))
     if compiled:
-        return _compiled_statistics(family, x, weights, scalar)
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            return _compiled_statistics(family, x, weights, scalar)
     parts = []
     for start in range(0, len(x), CHUNK):
         rows = x[start : start + CHUNK]
@@ -202,21 +204,27 @@ def given_statistics(family, x, weights, constants=()) -> bool:
 
 
 def _compiled_statistics(family, x, weights, scalar):
-    """Gamma: mean and Jensen gap from sums about a provisional centre, the mean of the first observations."""
-    head = x[:512]
-    with np.errstate(over="ignore"):
-        centre = head.mean(axis=0)
-    if not (np.isfinite(centre).all() and (head > 0).all()):
+    """Mean and Jensen gap of -log from sums about a provisional centre, the mean of the first observations.
+
+    Data are checked after the event: a y that is not positive and finite shows in the sums and the extremes.
+    """
+    y = family._gap.y(Points(x))
+    columns = np.ascontiguousarray(np.moveaxis(y, -2, 0)).reshape(len(x), -1)
+    centre = columns[:512].mean(axis=0)
+    if not (np.isfinite(centre).all() and (columns[:512] > 0).all()):
         family._features(_checks.real_array("x", x), {})
-    sums = np.empty((4, x.shape[1]))
-    _core.statistics.log_divergence_sums(x, weights, centre, sums, _core.effective_threads(None))
+    sums = np.empty((4, len(centre)))
+    _core.statistics.log_divergence_sums(columns, weights, centre, sums, _core.effective_threads(None))
     linear, divergence, low, high = sums
     if not (np.isfinite(sums).all() and (low > 0).all()):
         family._features(_checks.real_array("x", x), {})
     weight = float(len(x)) if weights is None else weights.sum()
     mean = np.clip(centre * (1.0 + linear / weight), low, high)
-    gap = np.maximum(divergence / weight - family._gap.divergence(mean, centre), 0.0)
-    return Statistics(family, {}, scalar, weight, [mean, gap], low, high, np.zeros(x.shape[1]))
+    gap = np.maximum(divergence / weight - family._gap.divergence(mean, centre), 0.0) * (low < high)
+    summary = [v.reshape(np.delete(y.shape, -2)) for v in (mean, gap)]
+    if y is not x:
+        low, high = x.min(axis=0), x.max(axis=0)
+    return Statistics(family, {}, scalar, weight, summary, low, high, np.zeros(x.shape[1]))
 
 
 def _require_representable(family, stats):

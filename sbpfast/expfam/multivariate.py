@@ -219,7 +219,7 @@ class Dirichlet(MultivariateFamily):
     )  # fmt: skip
     example: ClassVar = {"concentration": [0.8, 2.1, 3.3]}
     _estimators = ("pathwise", "score", "auto")
-    _gap = Gap(lambda t: t.x, log_divergence, lambda m: dirichlet_means(m[0]))
+    _gap = Gap(lambda t: t.x, log_divergence, lambda m: dirichlet_means(m[0]), compiled=True)
 
     concentration: np.ndarray
 
@@ -305,17 +305,23 @@ class Dirichlet(MultivariateFamily):
         return {"concentration": dirichlet_solve(self.concentration, grads["concentration"])}
 
     @classmethod
+    def statistics(cls, x, weights=None):
+        """Mean statistics of points of the simplex, rows (n, K), mergeable with ``+``."""
+        x = _checks.real_array("x", x, ndim=2)
+        require_simplex("x", x)
+        return super().statistics(x, weights)
+
+    @classmethod
     def _features(cls, x, c):
-        t = simplex_points("x", x)
         if (x <= 0).any():
             raise MLEDoesNotExist(
                 f"{cls.__name__}: an observation has a coordinate 0, on the boundary, so the likelihood has no maximum"
             )
-        return t
+        return Points(x)
 
     @classmethod
     def _solve(cls, s, c):
-        concentration, iterations, gap = solve_dirichlet(*s, cls.__name__)
+        concentration, iterations, gap = solve_dirichlet(s[0], s[1], cls.__name__)
         return Solution({"concentration": concentration}, iterations, gap)
 
     @classmethod
@@ -325,13 +331,18 @@ class Dirichlet(MultivariateFamily):
         return float(dirichlet_log_density(a, centre, np.log(centre)) - (a - 1.0) @ s[1])
 
 
-def simplex_points(name, x) -> Points:
-    """Points of a simplex that a user gives: 1 - x as the sum of the others where x is above 1/2."""
+def require_simplex(name, x) -> None:
+    """Raise where a row is not a point of the simplex."""
     if (x < 0).any():
         raise ValueError(f"{name} must be non-negative, got {x.min()}")
     error = np.abs(x.sum(axis=1) - 1.0).max(initial=0.0)
     if error > 1e-8:
         raise ValueError(f"the rows of {name} must sum to 1, but are off by up to {error:.3g}")
+
+
+def simplex_points(name, x) -> Points:
+    """Points of a simplex that a user gives: 1 - x as the sum of the others where x is above 1/2."""
+    require_simplex(name, x)
     others = np.where(np.arange(x.shape[1]) == x.argmax(axis=1)[:, None], 0.0, x).sum(axis=1, keepdims=True)
     large = x > 0.5
     y = np.where(large, others, 1.0 - x)
@@ -381,17 +392,18 @@ def log_det(matrix) -> np.ndarray:
 
 def determinant_divergence(y, c) -> np.ndarray:
     """tr C^-1 W - d - log|C^-1 W|, (..., 1), of rows y = svec(W) and c = svec(C): that of phi = -log|W|."""
-    w, centre = smat(y), smat(c)
+    w, centre = smat(np.reshape(y, (-1, np.shape(y)[-1]))), smat(np.reshape(c, -1))
     excess = relative_eigenvalues(w - centre, np.linalg.cholesky(centre))
-    small = (np.abs(excess) < 0.5).all(axis=-1)
-    plain = excess.sum(axis=-1) - (log_det(w) - log_det(centre))
-    return np.where(small, log_gap(np.where(small[..., None], excess, 0.0)).sum(axis=-1), plain)[..., None]
+    out = log_gap(np.maximum(excess, -0.5)).sum(axis=-1)
+    far = (excess < -0.5).any(axis=-1)  # 1 + excess is of few digits, so that the determinant comes from W itself
+    out[far] = excess[far].sum(axis=-1) - (log_det(w[far]) - log_det(centre))
+    return out.reshape(*np.shape(y)[:-1], 1)
 
 
 def relative_eigenvalues(matrix, factor) -> np.ndarray:
     """Eigenvalues (..., d) of L^-1 M L^-T, for symmetric M (..., d, d) and lower triangular L."""
-    half = np.linalg.solve(factor, matrix)
-    return np.linalg.eigvalsh(np.linalg.solve(factor, half.swapaxes(-1, -2)))
+    inverse = linalg.solve_triangular(factor, np.eye(len(factor)), lower=True)
+    return np.linalg.eigvalsh(inverse @ matrix @ inverse.T)
 
 
 _DEFINITE = Domain("symmetric positive definite", lambda v: v)
@@ -507,7 +519,7 @@ class Wishart(MultivariateFamily):
 
     def _kl(self, other):
         """By the means nu V, then between Wisharts of one mean, as of gammas."""
-        i, d, h, to = 0.5 * np.arange(self.order), self.order, 0.5 * self.df, 0.5 * other.df
+        i, h, to = 0.5 * np.arange(self.order), 0.5 * self.df, 0.5 * other.df
         mean, other_mean = svec(self.df * self.scale), svec(other.df * other.scale)
         spread = bregman(
             lambda h: log_gamma_remainder(h - i).sum() + ((h - i) * np.log1p(-i / h) - i * np.log(h) + i).sum(),
