@@ -186,8 +186,8 @@ def test_newton_stops_at_rounding(shape):
     assert expfam.Gamma.fit(expfam.Gamma(shape, 1.0).sample(500, rng=0)).iterations < 8
     assert expfam.VonMises.fit(expfam.VonMises(0.3, 2 * shape).sample(500, rng=0)).iterations < 12
     assert expfam.Wishart.fit(expfam.Wishart(shape + 2, np.eye(2)).sample(500, rng=0)).iterations < 12
-    vector = expfam.Gamma(np.linspace(0.1, 50.0, 40), 1.0)
-    assert expfam.Gamma.fit(vector.sample(500, rng=0)).iterations < 10
+    vector = expfam.Gamma(np.linspace(0.1, 50.0, 400), 1.0)
+    assert expfam.Gamma.fit(vector.sample(50, rng=0)).iterations < 10
 
 
 # -- Kullback-Leibler divergences --------------------------------------------------------------------------------------
@@ -347,10 +347,10 @@ def big_student(z, nu):
     return constant - (nu + 1) / 2 * mp.log1p(z * z / nu)
 
 
-@pytest.mark.parametrize("df", [0.5, 5.0, 23.9, 100.0, 1e4, 1e6, 1e10, 1e14])
+@pytest.mark.parametrize("df", [1e-3, 0.5, 5.0, 23.9, 100.0, 1e4, 1e6, 1e10, 1e14])
 def test_student_t(df):
     p, nu = expfam.StudentT(df, 0.0, 1.0), M(df)
-    for z in (0.0, 1e-3, 1.5, 30.0, 1e160):
+    for z in (0.0, 1e-3, 1.5, 30.0, 1e160, 1e308):
         assert error(p.log_prob([z])[0], big_student(M(z), nu), 1) < 1e-14 * max(1.0, min(df, 1e3))
         score = p.score([z])
         m = M(z)
@@ -375,6 +375,17 @@ def test_counts(n):
         want = mp.loggamma(M(k) + M(n)) - mp.loggamma(M(n)) - mp.loggamma(M(k) + 1)
         want += M(n) * mp.log(p) + M(k) * mp.log(1 - p)
         assert error(expfam.NegativeBinomial(logit, r=n).log_prob([k])[0], want, 1) < tolerance
+
+
+@pytest.mark.parametrize("logit", [-800.0, 800.0])
+def test_counts_of_certain_trials(logit):
+    """Their probabilities underflow, the logarithms do not."""
+    k = np.array([0.0, 3.0, 50.0])
+    log_p, log_q = -np.logaddexp(0.0, -logit), -np.logaddexp(0.0, logit)
+    want = [float(mp.log(mp.binomial(50, int(v)))) + v * log_p + (50 - v) * log_q for v in k]
+    np.testing.assert_allclose(expfam.Binomial(logit, n=50).log_prob(k), want, rtol=1e-13)
+    want = [float(mp.log(mp.binomial(int(v) + 3, int(v)))) + 4 * log_p + v * log_q for v in k]
+    np.testing.assert_allclose(expfam.NegativeBinomial(logit, r=4).log_prob(k), want, rtol=1e-13)
 
 
 @pytest.mark.parametrize("a, b", [(2.0, 3.0), (15.0, 1e-2), (1e4, 2e4), (1e8, 1e8), (1e8, 1.0), (1e12, 3e12)])

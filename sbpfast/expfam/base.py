@@ -411,7 +411,7 @@ class Independent(Distribution):
         """Inverse Fisher information times a gradient, in the parameters as the user shaped them."""
         widths = [np.size(getattr(self, name)) for name in self._names]
         if set(widths) == {self.dim} and (closed := self._inverse_fisher(self._p, grads)) is not None:
-            return closed
+            return {name: np.reshape(value, np.shape(getattr(self, name))) for name, value in closed.items()}
         offsets = np.concatenate([[0], np.cumsum(widths)])
         information = np.zeros((offsets[-1], offsets[-1]))
         for j, matrix in enumerate(self._score_covariance()):

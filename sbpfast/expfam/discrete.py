@@ -159,8 +159,12 @@ class Binomial(_Counts):
     @classmethod
     def _log_prob(cls, t, p):
         """Two Poisson counts, given their sum."""
-        successes = log_poisson_density(t.x, p.n * special.expit(p.logit))
-        return successes + log_poisson_density(p.n - t.x, p.n * special.expit(-p.logit)) - log_poisson_density(p.n, p.n)
+        log_n = np.log(p.n)
+        success, failure = (
+            log_poisson_density(k, p.n * special.expit(logit), log_n + special.log_expit(logit))
+            for k, logit in ((t.x, p.logit), (p.n - t.x, -p.logit))
+        )
+        return success + failure - log_poisson_density(p.n, p.n, log_n)
 
     @staticmethod
     def _score(t, p):
@@ -236,7 +240,7 @@ class Poisson(_Counts):
 
     @staticmethod
     def _log_prob(t, p):
-        return log_poisson_density(t.x, p.rate)
+        return log_poisson_density(t.x, p.rate, np.log(p.rate))
 
     @staticmethod
     def _score(t, p):
@@ -370,9 +374,10 @@ class NegativeBinomial(_Counts):
     def _log_prob(cls, t, p):
         """A gamma variable of shape r and a Poisson count, given their sum."""
         n = t.x + p.r
-        share, log_share = special.expit(p.logit), special.log_expit(p.logit)
-        waiting = log_gamma_density(p.r, n * share, np.log(n) + log_share)
-        return waiting + log_poisson_density(t.x, n * special.expit(-p.logit)) - log_gamma_density(n, n, np.log(n))
+        log_n = np.log(n)
+        waiting = log_gamma_density(p.r, n * special.expit(p.logit), log_n + special.log_expit(p.logit))
+        failures = log_poisson_density(t.x, n * special.expit(-p.logit), log_n + special.log_expit(-p.logit))
+        return waiting + failures - log_gamma_density(n, n, log_n)
 
     @classmethod
     def _kl(cls, p, q):

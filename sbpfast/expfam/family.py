@@ -208,7 +208,8 @@ class ExponentialFamily(Independent):
         for q in self._fixed():
             if not np.array_equal(getattr(self._p, q.name), getattr(other._p, q.name)):
                 raise ValueError(f"the two distributions must share {q.name}, on which the base measure depends")
-        return float(np.sum(self._kl(self._p, other._p)))
+        with np.errstate(over="ignore"):
+            return float(np.sum(self._kl(self._p, other._p)))
 
     @classmethod
     def _kl(cls, p, q) -> np.ndarray:
@@ -283,7 +284,9 @@ class ExponentialFamily(Independent):
         MLEDoesNotExist
             The mean statistics lie on the boundary of their set, so the likelihood has no maximum.
         TypeError, ValueError
-            Data outside the support, negative weights, wrong shapes.
+            Data outside the support, negative weights, wrong shapes, statistics of another family; data whose sums or
+            squares leave the range of a double (Normal, HalfNormal, Rayleigh, TruncatedNormal: spreads from 1e-146 to
+            1e154).
         """
         given = mle.given_statistics(cls, x, weights, constants)
         return mle.maximum_likelihood(cls, x if given else cls.statistics(x, weights, **constants), prior)

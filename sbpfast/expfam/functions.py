@@ -53,7 +53,8 @@ def log_ratio(a, b, difference=None) -> np.ndarray:
 
     difference : a - b, where it is known better than from a and b.
     """
-    d = (a - b if difference is None else difference) / b
+    with np.errstate(over="ignore"):
+        d = (a - b if difference is None else difference) / b
     return np.where(np.abs(d) < 0.5, np.log1p(np.clip(d, -0.5, 0.5)), np.log(a) - np.log(b))
 
 
@@ -156,9 +157,8 @@ def log_gamma_density(a, x, log_x) -> np.ndarray:
         return np.where(large, -a * deviance - log_gamma_remainder(a), small)
 
 
-def log_poisson_density(k, rate) -> np.ndarray:
+def log_poisson_density(k, rate, log_rate) -> np.ndarray:
     """k log rate - rate - log k!."""
-    log_rate = np.log(rate)
     return log_gamma_density(k + 1.0, rate, log_rate) - log_rate
 
 

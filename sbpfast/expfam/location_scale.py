@@ -61,16 +61,15 @@ class StudentT(_LocationScale):
 
     @classmethod
     def _tail(cls, t, p):
-        """w = z/sqrt(nu), its part 1/sqrt(1 + w^2) and w^2/(1 + w^2), without squaring w."""
-        w = cls._z(t, p) / np.sqrt(p.df)
-        root = np.hypot(1.0, w)
-        return w, 1.0 / root, (w / root) ** 2
+        """z, the root of nu + z^2, and log(1 + z^2/nu), without squaring z where it is large."""
+        z, unit = cls._z(t, p), np.sqrt(p.df)
+        near = np.clip(z, -unit, unit) / unit
+        root = np.hypot(unit, z)
+        return z, root, np.where(np.abs(z) < unit, np.log1p(near * near), 2.0 * (np.log(root) - np.log(unit)))
 
     @classmethod
     def _log_prob(cls, t, p):
-        w, part, _ = cls._tail(t, p)
-        near = np.where(np.abs(w) < 1.0, w, 0.0)
-        log_tail = np.where(np.abs(w) < 1.0, np.log1p(near * near), -2.0 * np.log(part))
+        _, _, log_tail = cls._tail(t, p)
         return cls._log_constant(p.df) - np.log(p.scale) - 0.5 * (p.df + 1.0) * log_tail
 
     @classmethod
@@ -82,13 +81,14 @@ class StudentT(_LocationScale):
     @classmethod
     def _score(cls, t, p):
         nu = p.df
-        w, part, share = cls._tail(t, p)
+        z, root, log_tail = cls._tail(t, p)
+        share = (z / root) ** 2
         # psi((nu + 1)/2) - psi(nu/2) - 1/nu, of size 1/nu^2, and share + log(1 - share), of size z^4/nu^2
         constant = log_minus_digamma_fall(0.5 * nu, 0.5) - log_gap(1.0 / nu)
-        tail = np.where(share < 0.5, -log_gap(-np.minimum(share, 0.5)), share + 2.0 * np.log(part))
+        tail = np.where(share < 0.5, -log_gap(-np.minimum(share, 0.5)), share - log_tail)
         return {
             "df": 0.5 * (constant + tail + share / nu),
-            "loc": (nu + 1.0) / np.sqrt(nu) * w * part * part / p.scale,
+            "loc": (nu + 1.0) / root * (z / root) / p.scale,
             "scale": ((nu + 1.0) * share - 1.0) / p.scale,
         }
 

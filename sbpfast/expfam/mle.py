@@ -325,7 +325,7 @@ def newton_scalar(gradient: Callable, slope: Callable, start, low, high) -> tupl
     """
     x = np.array(start, dtype=np.float64)
     low, high = np.broadcast_to(low, x.shape).copy(), np.broadcast_to(high, x.shape).copy()
-    before = np.full(x.shape, np.inf)
+    before, done = np.full(x.shape, np.inf), np.zeros(x.shape, dtype=bool)
     iterations = 0
     for _ in range(200):
         iterations += 1
@@ -334,11 +334,12 @@ def newton_scalar(gradient: Callable, slope: Callable, start, low, high) -> tupl
         with np.errstate(divide="ignore", invalid="ignore"):
             step = x - g / s
         outside = ~((step >= low) & (step <= high) & np.isfinite(step))
-        new = np.where(g == 0, x, np.where(outside, _middle(low, high, x), step))
+        new = np.where(done | (g == 0), x, np.where(outside, _middle(low, high, x), step))
         moved = np.abs(new - x)
         x = new
         settled = ~outside & (moved < 1e-8 * np.abs(x)) & (moved >= 0.25 * before)  # steps of rounding's size
-        if (settled | (moved <= 4e-16 * np.abs(x)) | (high - low <= 4e-16 * np.abs(x))).all():
+        done |= settled | (moved <= 4e-16 * np.abs(x)) | (high - low <= 4e-16 * np.abs(x))
+        if done.all():
             break
         before = moved
     g, s = gradient(x), slope(x)

@@ -100,7 +100,8 @@ class MultivariateFamily(Distribution):
             raise TypeError(f"other must be a {type(self).__name__}, got {type(other).__name__}")
         if other.dim != self.dim or other.natural().shape != self.natural().shape:
             raise ValueError(f"other must have the shape of {self!r}, got {other!r}")
-        return float(self._kl(other))
+        with np.errstate(over="ignore"):
+            return float(self._kl(other))
 
     def _kl(self, other):
         raise NotImplementedError
@@ -733,8 +734,7 @@ class Categorical(MultivariateFamily):
 
     def _kl(self, other):
         ratio = other.logits - self.logits
-        with np.errstate(over="ignore"):
-            level = self.probs @ np.expm1(ratio)
+        level = self.probs @ np.expm1(ratio)
         shift = np.log1p(level) if abs(level) < 0.5 else special.logsumexp(ratio, b=self.probs)
         return self.probs @ exp_gap(ratio - shift)
 
