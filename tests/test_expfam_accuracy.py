@@ -99,6 +99,8 @@ def big_von_mises(x, mean, kappa):
         ("ChiSquare", 1e8 * near_one(1e-4), {}),
         ("ChiSquare", np.array([1e300]), {}),
         ("Beta", 0.3 * near_one(1e-5), {}),
+        ("Beta", 1e-9 * near_one(0.1), {}),
+        ("Beta", 1.0 - 1e-9 * near_one(0.1), {}),
         ("VonMises", near_one(1e-5), {}),
         ("Pareto", 3.0 + 1e-9 * np.random.default_rng(0).exponential(size=100), {"minimum": 3.0}),
     ],

@@ -648,7 +648,8 @@ class Beta(ExponentialFamily, Continuous):
     @classmethod
     def _mean_log_likelihood(cls, p, s, log_base):
         (x, y), (gap_x, gap_y) = s
-        return cls._log_prob(Points(x, y=y), p) - (p.a - 1.0) * gap_x - (p.b - 1.0) * gap_y
+        centre = Points(x, y=y, log_y=np.where(x > 0.5, np.log(y), np.log1p(-x)))
+        return cls._log_prob(centre, p) - (p.a - 1.0) * gap_x - (p.b - 1.0) * gap_y
 
     @classmethod
     def _entropy(cls, p):
