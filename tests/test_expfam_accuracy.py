@@ -113,6 +113,29 @@ def test_log_likelihood_is_that_of_the_distribution(name, x, constants):
     assert error(result.log_likelihood, want, len(x)) < 1e-11
 
 
+@pytest.mark.parametrize("size", [0.3, 30.0, 1e4, 1e8, 1e12])
+def test_log_likelihood_of_counts(size):
+    """Mean log h is of the size of x log x, the log-likelihood is not."""
+    k = np.random.default_rng(0).poisson(size, 50).astype(np.float64)
+    q = expfam.Poisson.fit(k)
+    rate = M(q.distribution.rate)
+    want = mp.fsum(v * mp.log(rate) - rate - mp.loggamma(v + 1) for v in big(k))
+    assert error(q.log_likelihood, want) < 1e-13
+    n, r = 3.0 * np.ceil(size), 2.0 * size
+    q = expfam.Binomial.fit(np.minimum(k, n), n=n)
+    p = 1 / (1 + mp.exp(-M(q.distribution.logit)))
+    base = [mp.loggamma(M(n) + 1) - mp.loggamma(v + 1) - mp.loggamma(M(n) - v + 1) for v in big(np.minimum(k, n))]
+    want = mp.fsum(base) + mp.fsum(v * mp.log(p) + (n - v) * mp.log(1 - p) for v in big(np.minimum(k, n)))
+    assert error(q.log_likelihood, want) < 1e-12
+    q = expfam.NegativeBinomial.fit(k, r=r)
+    p = 1 / (1 + mp.exp(-M(q.distribution.logit)))
+    base = [mp.loggamma(v + M(r)) - mp.loggamma(M(r)) - mp.loggamma(v + 1) for v in big(k)]
+    want = mp.fsum(base) + mp.fsum(v * mp.log(1 - p) + M(r) * mp.log(p) for v in big(k))
+    assert error(q.log_likelihood, want) < 1e-12
+    chunks = sum(expfam.NegativeBinomial.statistics(part, r=r) for part in (k[:7], k[7:]))
+    assert expfam.NegativeBinomial.fit(chunks).log_likelihood == pytest.approx(q.log_likelihood, rel=1e-12)
+
+
 def exact_beta(x, start):
     """The root of the likelihood equations."""
     logs = [mp.fsum(mp.log(v) for v in big(x)) / len(x), mp.fsum(mp.log(1 - v) for v in big(x)) / len(x)]

@@ -54,7 +54,7 @@ class VonMises(ExponentialFamily, Continuous):
     _k = 2
     _locations = ("mean",)
     _gap = Gap(
-        lambda t: np.stack([np.cos(t.x), np.sin(t.x)]),
+        lambda t, c: np.stack([np.cos(t.x), np.sin(t.x)]),
         lambda y, c: 0.5 * ((y - c) ** 2).sum(axis=0),  # of half the squared length: its gap is (1 - r^2)/2
         lambda m: [np.stack(m), 0.5 * (1.0 - (np.stack(m) ** 2).sum(axis=0))],
     )

@@ -66,6 +66,11 @@ class ExponentialFamily(Independent):
         return 0.0
 
     @classmethod
+    def _averaged_base(cls, t, c):
+        """What of log h is averaged over data: log h, where nothing of its size is taken from it again."""
+        return cls._log_base(t, c)
+
+    @classmethod
     def _solve(cls, s, c) -> mle.Solution:
         """The parameters at which grad A equals the summary s (see `mle.Gap`)."""
         raise NotImplementedError

@@ -162,6 +162,12 @@ def log_poisson_density(k, rate, log_rate) -> np.ndarray:
     return log_gamma_density(k + 1.0, rate, log_rate) - log_rate
 
 
+def log_poisson_mode(k) -> np.ndarray:
+    """log of the Poisson probability of k under the rate k, which makes it largest; 0 at 0."""
+    positive = np.maximum(k, 1.0)
+    return np.where(k > 0, log_poisson_density(positive, positive, np.log(positive)), 0.0)
+
+
 def gamma_entropy(a) -> np.ndarray:
     """Entropy of Gamma(a, 1): a + log Gamma(a) + (1 - a) psi(a)."""
     return 0.5 * (LOG_2PI + np.log(a)) + stirling_error(a) + (a - 1.0) * log_minus_digamma(a)

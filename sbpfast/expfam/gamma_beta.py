@@ -73,7 +73,7 @@ class Gamma(ExponentialFamily, Continuous):
     )  # fmt: skip
     example: ClassVar = {"shape": 2.3, "rate": 1.7}
     _k = 2
-    _gap = Gap(lambda t: t.x, mle.log_divergence, lambda m: [m[1], np.log(m[1]) - m[0]], compiled=True)
+    _gap = Gap(lambda t, c: t.x, mle.log_divergence, lambda m: [m[1], np.log(m[1]) - m[0]], compiled=True)
 
     @staticmethod
     def _support(p):
@@ -208,7 +208,7 @@ class InverseGamma(ExponentialFamily, Continuous):
     )  # fmt: skip
     example: ClassVar = {"shape": 3.2, "scale": 1.4}
     _k = 2
-    _gap = Gap(lambda t: 1.0 / t.x, mle.log_divergence, lambda m: [m[1], np.log(m[1]) + m[0]], compiled=True)
+    _gap = Gap(lambda t, c: 1.0 / t.x, mle.log_divergence, lambda m: [m[1], np.log(m[1]) + m[0]], compiled=True)
 
     @staticmethod
     def _support(p):
@@ -321,7 +321,7 @@ class ChiSquare(ExponentialFamily, Continuous):
         product="valid for k < 2; never otherwise (pole at the mode, k - 2; at k = 2 the boundary term diverges)",
     )  # fmt: skip
     example: ClassVar = {"df": 3.7}
-    _gap = Gap(lambda t: t.x, mle.log_divergence, lambda m: [np.exp(m[0]), np.zeros_like(m[0])], compiled=True)
+    _gap = Gap(lambda t, c: t.x, mle.log_divergence, lambda m: [np.exp(m[0]), np.zeros_like(m[0])], compiled=True)
 
     @staticmethod
     def _support(p):
@@ -529,7 +529,7 @@ class Beta(ExponentialFamily, Continuous):
     _k = 2
     _line = "unit"
     _gap = Gap(
-        lambda t: np.stack([t.x, t.y]), mle.log_divergence, lambda m: dirichlet_means(np.stack(m)), compiled=True
+        lambda t, c: np.stack([t.x, t.y]), mle.log_divergence, lambda m: dirichlet_means(np.stack(m)), compiled=True
     )
 
     @staticmethod

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sbpfast import _checks, _core
-from sbpfast.expfam.functions import log_gap
+from sbpfast.expfam.functions import exp_gap, log_gap, log_ratio
 from sbpfast.expfam.points import Points
 
 CHUNK = 1 << 15
@@ -75,9 +75,9 @@ class Gap(NamedTuple):
     A point's y has shape (d,), or (j, d) where a component has j coordinates (with a phi for each, or one for all).
     """
 
-    y: Callable  # points to y, (..., n, d)
+    y: Callable  # points and the family's constants to y, (..., n, d)
     divergence: Callable  # D(y, c)
-    from_means: Callable  # mean parameters to [mean y, gap]
+    from_means: Callable | None = None  # mean parameters to [mean y, gap]; None: see the family's `_from_means`
     compiled: bool = False  # phi is -log: one compiled pass over the data
 
 
@@ -98,6 +98,12 @@ def inverse_divergence(y, c):
     return d * d / y
 
 
+def count_divergence(y, c):
+    """Of phi(y) = y log y: between Poisson distributions with means y and c."""
+    with np.errstate(divide="ignore"):
+        return np.where(y > 0, y * exp_gap(log_ratio(c, np.where(y > 0, y, 1.0))), c)
+
+
 # -- statistics of data -----------------------------------------------------------------------------------------------
 
 
@@ -113,7 +119,7 @@ class Statistics:
     low, high : ndarray (d,)
         The extremes of the data.
     log_base : ndarray (d,)
-        The mean of log h.
+        The mean of log h; of the log density at the parameters that fit a point best, for counts.
     """
 
     def __init__(self, family, constants, scalar, weight, summary, low, high, log_base):
@@ -208,7 +214,7 @@ def _compiled_statistics(family, x, weights, scalar):
 
     Data are checked after the event: a y that is not positive and finite shows in the sums and the extremes.
     """
-    y = family._gap.y(Points(x))
+    y = family._gap.y(Points(x), None)
     columns = np.ascontiguousarray(np.moveaxis(y, -2, 0)).reshape(len(x), -1)
     centre = columns[:512].mean(axis=0)
     if not (np.isfinite(centre).all() and (columns[:512] > 0).all()):
@@ -252,11 +258,11 @@ def _chunk(family, rows, w, c, constants, scalar):
     if family._gap is None:
         summary = [mean(u) for u in family._averages(t, p)]
     else:
-        y = family._gap.y(t)
+        y = family._gap.y(t, p)
         low, high = y.min(axis=-2), y.max(axis=-2)
         centre = np.clip(mean(y), low, high)
         summary = [centre, mean(family._gap.divergence(y, centre[..., None, :]))]
-    base = family._log_base(t, p)
+    base = family._averaged_base(t, p)
     log_base = np.full(rows.shape[1], base) if np.ndim(base) == 0 else mean(np.broadcast_to(base, rows.shape))
     return Statistics(family, constants, scalar, weight, summary, rows.min(axis=0), rows.max(axis=0), log_base)
 

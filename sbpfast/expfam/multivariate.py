@@ -80,7 +80,7 @@ class MultivariateFamily(Distribution):
         raise NotImplementedError
 
     @staticmethod
-    def _log_base(t, p):
+    def _averaged_base(t, p):
         return 0.0
 
     def _score(self, t) -> dict:
@@ -220,7 +220,7 @@ class Dirichlet(MultivariateFamily):
     )  # fmt: skip
     example: ClassVar = {"concentration": [0.8, 2.1, 3.3]}
     _estimators = ("pathwise", "score", "auto")
-    _gap = Gap(lambda t: t.x, log_divergence, lambda m: dirichlet_means(m[0]), compiled=True)
+    _gap = Gap(lambda t, c: t.x, log_divergence, lambda m: dirichlet_means(m[0]), compiled=True)
 
     concentration: np.ndarray
 
@@ -433,7 +433,7 @@ class Wishart(MultivariateFamily):
     )  # fmt: skip
     example: ClassVar = {"df": 4.5, "scale": [[0.6, 0.2], [0.2, 0.4]]}
     _estimators = ("pathwise", "score", "auto")
-    _gap = Gap(lambda t: t.x, determinant_divergence, lambda m: [m[0], log_det(smat(m[0])) - m[1]])
+    _gap = Gap(lambda t, c: t.x, determinant_divergence, lambda m: [m[0], log_det(smat(m[0])) - m[1]])
 
     df: float
     scale: np.ndarray

@@ -48,7 +48,7 @@ class Normal(ExponentialFamily, Continuous):
     _locations = ("mean",)
     _line = "real"
     _mirrors = True
-    _gap = Gap(lambda t: t.x, mle.square_divergence, lambda m: [m[0], m[1] - m[0] * m[0]])
+    _gap = Gap(lambda t, c: t.x, mle.square_divergence, lambda m: [m[0], m[1] - m[0] * m[0]])
     _squares = True
 
     @staticmethod
@@ -161,7 +161,7 @@ class LogNormal(ExponentialFamily, Continuous):
     example: ClassVar = {"mean": 0.4, "std": 0.6}
     _k = 2
     _mirrors = True
-    _gap = Gap(lambda t: t.log_x, mle.square_divergence, Normal._gap.from_means)
+    _gap = Gap(lambda t, c: t.log_x, mle.square_divergence, Normal._gap.from_means)
 
     _eta = staticmethod(Normal._eta)
     _source = staticmethod(Normal._source)
@@ -344,7 +344,7 @@ class InverseGaussian(ExponentialFamily, Continuous):
     )  # fmt: skip
     example: ClassVar = {"mean": 1.2, "concentration": 2.5}
     _k = 2
-    _gap = Gap(lambda t: t.x, mle.inverse_divergence, lambda m: [m[0], m[1] - 1.0 / m[0]])
+    _gap = Gap(lambda t, c: t.x, mle.inverse_divergence, lambda m: [m[0], m[1] - 1.0 / m[0]])
 
     @staticmethod
     def _support(p):
