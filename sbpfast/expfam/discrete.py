@@ -127,7 +127,7 @@ class Binomial(_Counts):
         eta="logit", u="x", h="C(n, x)", A="n log(1 + exp(eta))", product=_NOT_DEFINED,
     )  # fmt: skip
     example: ClassVar = {"logit": 0.4, "n": 9}
-    _gap = Gap(lambda t, c: np.stack([t.x, c.n - t.x]), lambda y, c: count_divergence(y, c).sum(axis=0), lambda m: m)
+    _gap = Gap(lambda t, c: np.stack([t.x, c.n - t.x]), lambda y, c: count_divergence(y, c).sum(axis=0))
 
     @staticmethod
     def _support(p):
@@ -367,7 +367,6 @@ class NegativeBinomial(_Counts):
     _gap = Gap(
         lambda t, c: np.stack([t.x, t.x + c.r]),
         lambda y, c: count_divergence(y[0], c[0]) - count_divergence(y[1], c[1]),
-        lambda m: m,
     )
 
     @staticmethod

@@ -77,7 +77,7 @@ class Gap(NamedTuple):
 
     y: Callable  # points and the family's constants to y, (..., n, d)
     divergence: Callable  # D(y, c)
-    from_means: Callable | None = None  # mean parameters to [mean y, gap]; None: see the family's `_from_means`
+    from_means: Callable = list  # mean parameters to [mean y, gap]
     compiled: bool = False  # phi is -log: one compiled pass over the data
 
 
