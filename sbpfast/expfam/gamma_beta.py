@@ -425,18 +425,19 @@ class ChiSquare(ExponentialFamily, Continuous):
         return bregman(special.gammaln, special.digamma, trigamma, 0.5 * p.df, 0.5 * (q.df - p.df))
 
 
-def dirichlet_log_density(a, x, log_x) -> np.ndarray:
-    """log of prod x_i^(a_i - 1) / Beta(a), i on the last axis: for large a that of gammas given their sum."""
-    total = a.sum(axis=-1)
-    large = (total >= 24.0) & (log_x.min(axis=-1) > -np.inf)
-    plain = gammas = 0.0
+def dirichlet_log_density(a, x, log_x, axis=-1) -> np.ndarray:
+    """log of prod x_i^(a_i - 1) / Beta(a), i along an axis: for large a that of gammas given their sum."""
+    total = a.sum(axis=axis)
+    large = (total >= 24.0) & (log_x.min(axis=axis) > -np.inf)
+    plain = gammas = np.asarray(0.0)
     if not large.all():
-        powers = np.where(a == 1.0, 0.0, (a - 1.0) * log_x).sum(axis=-1)
-        plain = powers - (special.gammaln(a).sum(axis=-1) - special.gammaln(total))
+        powers = np.where(a == 1.0, 0.0, (a - 1.0) * log_x).sum(axis=axis)
+        plain = powers - (special.gammaln(a).sum(axis=axis) - special.gammaln(total))
     if large.any():
         log_total = np.log(total)
-        gammas = (log_gamma_density(a, total[..., None] * x, log_total[..., None] + log_x) - log_x).sum(axis=-1)
-        gammas -= log_gamma_density(total, total, log_total)
+        scaled, log_scaled = np.expand_dims(total, axis) * x, np.expand_dims(log_total, axis) + log_x
+        gammas = (log_gamma_density(a, scaled, log_scaled) - log_x).sum(axis=axis)
+        gammas = gammas - log_gamma_density(total, total, log_total)
     return np.where(large, gammas, plain)
 
 
@@ -564,8 +565,8 @@ class Beta(ExponentialFamily, Continuous):
 
     @staticmethod
     def _log_prob(t, p):
-        a, x, log_x = (np.stack(pair, axis=-1) for pair in ((p.a, p.b), (t.x, t.y), (t.log_x, t.log_y)))
-        return dirichlet_log_density(a, x, log_x)
+        a = np.stack([p.a, p.b]).reshape(2, *(1,) * (t.x.ndim - 1), -1)
+        return dirichlet_log_density(a, np.stack([t.x, t.y]), np.stack([t.log_x, t.log_y]), axis=0)
 
     @staticmethod
     def _slopes(t, p):
