@@ -132,7 +132,7 @@ class VonMises(ExponentialFamily, Continuous):
         return Points(wrap(p.mean + t[:, None])), np.zeros(len(t))
 
     @classmethod
-    def _line_limits(cls, p):
+    def _line_limits(cls, log_density):
         return -np.pi, np.pi
 
     @classmethod
@@ -407,7 +407,7 @@ class ContinuousBernoulli(ExponentialFamily, Continuous):
 
     @staticmethod
     def _log_prob(t, p):
-        far = np.where(p.logit > 0, t.x - 1.0, t.x)  # |eta| times the distance from the likelier end
+        far = np.where(p.logit > 0, -t.y, t.x)  # |eta| times the distance from the likelier end
         return p.logit * far - tilted_uniform_log_partition(-np.abs(p.logit))
 
     @staticmethod

@@ -63,7 +63,7 @@ def log_gamma_density(a, x, log_x) -> np.ndarray:
     For large a it is -a (d - log(1 + d)) plus logarithms, d = x/a - 1, so that the terms of size a log a never meet
     (Loader 2000, "Fast and accurate computation of binomial probabilities").
     """
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         d = (x - a) / a
         near = -a * (d - np.log1p(d)) + 0.5 * (np.log(a) - LOG_2PI) - stirling_error(a)
         plain = a * log_x - x - special.gammaln(a)

@@ -16,6 +16,30 @@ from sbpfast.expfam.points import Points
 from sbpfast.expfam.univariate import positive_data
 
 
+_TINY = -36.0  # of log x: below it the leading term of a distribution function is all of it
+
+
+def gamma_quantile(shape, lower, upper) -> tuple[np.ndarray, np.ndarray]:
+    """x and log x of Gamma(shape, 1) at the probabilities lower = F(x) and upper = 1 - F(x).
+
+    log x is finite where x underflows: there F = x^a / Gamma(a + 1).
+    """
+    leading = (np.log(lower) + special.gammaln(shape + 1.0)) / shape
+    x = np.where(upper < lower, special.gammainccinv(shape, upper), special.gammaincinv(shape, lower))
+    with np.errstate(divide="ignore"):
+        log_x = np.where(leading < _TINY, leading, np.log(x))
+    return np.exp(log_x), log_x
+
+
+def beta_quantile(a, b, lower, upper) -> tuple[np.ndarray, np.ndarray]:
+    """x and log x of Beta(a, b), for x below 1/2 to full relative precision; finite logarithms as in `gamma_quantile`."""
+    leading = (np.log(lower) + np.log(a) + special.betaln(a, b)) / a  # F = x^a / (a Beta(a, b)) where b x is small too
+    x = np.where(upper < lower, special.betainccinv(a, b, upper), special.betaincinv(a, b, lower))
+    with np.errstate(divide="ignore"):
+        log_x = np.where(leading + np.log1p(b) < _TINY, leading, np.log(x))
+    return np.exp(log_x), log_x
+
+
 def solve_gamma_shape(gap, family) -> tuple[np.ndarray, int, float]:
     """The shape a with log a - psi(a) = gap, by Newton's method in log a."""
     resolved = gap > 4.0 * np.finfo(np.float64).eps
@@ -112,7 +136,7 @@ class Gamma(ExponentialFamily, Continuous):
     @staticmethod
     def _transport(t, p):
         w = weights.gamma_weight(p.shape, p.rate * t.x, np.log(p.rate) + t.log_x, t.n_threads)
-        return {"shape": t.x * w, "rate": -t.x / p.rate}
+        return {"shape": weights.scaled(t.x, w), "rate": -t.x / p.rate}
 
     def transport_derivatives(self, x) -> dict[str, dict[str, np.ndarray]]:
         """Derivatives of the transport weights, for second derivatives of E[f].
@@ -144,9 +168,10 @@ class Gamma(ExponentialFamily, Continuous):
         end = np.where(a == 1.0, 1.0 / b, 0.0)
         return {"shape": Validity(a < 1.0, reason), "rate": Validity(a <= 1.0, reason, ((0.0, end),))}
 
-    @staticmethod
-    def _ppf(u, p):
-        return special.gammaincinv(p.shape, u) / p.rate
+    @classmethod
+    def _quantiles(cls, u, p):
+        x, log_x = gamma_quantile(p.shape, u, 1.0 - u)
+        return Points(x / p.rate, log_x=log_x - np.log(p.rate))
 
     @classmethod
     def _draw_points(cls, streams, p):
@@ -242,7 +267,7 @@ class InverseGamma(ExponentialFamily, Continuous):
     def _transport(cls, t, p):
         g, log_g = cls._gamma(t, p)
         w = weights.gamma_weight(p.shape, g, log_g, t.n_threads)
-        return {"shape": -t.x * w, "scale": t.x / p.scale}
+        return {"shape": -weights.scaled(t.x, w), "scale": t.x / p.scale}
 
     @classmethod
     def _product_rule(cls, p):
@@ -250,14 +275,20 @@ class InverseGamma(ExponentialFamily, Continuous):
         return {"shape": never, "scale": never}
 
     @staticmethod
-    def _ppf(u, p):
-        return p.scale / special.gammainccinv(p.shape, u)
+    def _from_gamma(log_g, p):
+        log_x = np.log(p.scale) - log_g
+        with np.errstate(over="ignore"):  # a small shape sends x beyond the largest double
+            return Points(np.exp(log_x), log_x=log_x)
+
+    @classmethod
+    def _quantiles(cls, u, p):
+        return cls._from_gamma(gamma_quantile(p.shape, 1.0 - u, u)[1], p)
 
     @classmethod
     def _draw_points(cls, streams, p):
-        _, log_g = streams.gammas(p.shape)
-        log_x = np.log(p.scale) - log_g
-        return Points(np.exp(log_x), log_x=log_x, n_threads=streams.n_threads)
+        points = cls._from_gamma(streams.gammas(p.shape)[1], p)
+        points.n_threads = streams.n_threads
+        return points
 
     @classmethod
     def _mean_log_base(cls, p):
@@ -338,7 +369,7 @@ class ChiSquare(ExponentialFamily, Continuous):
     @staticmethod
     def _transport(t, p):
         w = weights.gamma_weight(0.5 * p.df, 0.5 * t.x, t.log_x - np.log(2.0), t.n_threads)
-        return {"df": 0.5 * t.x * w}
+        return {"df": weights.scaled(0.5 * t.x, w)}
 
     @classmethod
     def _product_rule(cls, p):
@@ -346,9 +377,10 @@ class ChiSquare(ExponentialFamily, Continuous):
         reason = f"for df 2 the boundary term diverges, and above 2 Btilde has a pole at the mode, x = {mode}"
         return {"df": Validity(p.df < 2.0, reason)}
 
-    @staticmethod
-    def _ppf(u, p):
-        return 2.0 * special.gammaincinv(0.5 * p.df, u)
+    @classmethod
+    def _quantiles(cls, u, p):
+        x, log_x = gamma_quantile(0.5 * p.df, u, 1.0 - u)
+        return Points(2.0 * x, log_x=log_x + np.log(2.0))
 
     @classmethod
     def _draw_points(cls, streams, p):
@@ -472,7 +504,7 @@ class Beta(ExponentialFamily, Continuous):
     def _transport(t, p):
         a, b = weights.beta_weight(p.a, p.b, t.x, t.y, t.log_x, t.log_y, t.n_threads)
         spread = t.x * t.y
-        return {"a": spread * a, "b": -spread * b}
+        return {"a": weights.scaled(spread, a), "b": -weights.scaled(spread, b)}
 
     def transport_derivatives(self, x) -> dict[str, dict[str, np.ndarray]]:
         """Derivatives of the transport weights, for second derivatives of E[f].
@@ -506,9 +538,17 @@ class Beta(ExponentialFamily, Continuous):
             "b": Validity(opposite | (ends_b != 0), reason, ((0.0, ends_b),)),
         }
 
-    @staticmethod
-    def _ppf(u, p):
-        return special.betaincinv(p.a, p.b, u)
+    @classmethod
+    def _quantiles(cls, u, p):
+        x, log_x = beta_quantile(p.a, p.b, u, 1.0 - u)
+        y, log_y = beta_quantile(p.b, p.a, 1.0 - u, u)
+        left = x < y
+        return Points(
+            np.where(left, x, 1.0 - y),
+            y=np.where(left, 1.0 - x, y),
+            log_x=np.where(left, log_x, np.log1p(-np.minimum(y, 0.5))),
+            log_y=np.where(left, np.log1p(-np.minimum(x, 0.5)), log_y),
+        )
 
     @classmethod
     def _draw_points(cls, streams, p):
