@@ -17,7 +17,7 @@ _LEVELS = 40
 _PANELS = 8192  # refined at a time; more means a function that oscillates beyond what panels can follow
 _DROP = 45.0  # fall of the log density at which a tail may end, if the integrand is negligible there too
 _DEPTH = 700.0  # and at which it must, because the density is about to underflow
-_ENOUGH = 30.0  # a fall at the last point of the line beyond which less than 1e-12 of the mass is lost
+ENOUGH = 27.7  # a fall at the last point of the line beyond which less than 1e-12 of the mass is lost
 _GROWTH = 1.5
 
 
@@ -80,13 +80,13 @@ def reach(log_density: Callable, low, high, furthest) -> tuple[float, float]:
         The log density has not fallen enough at -furthest or furthest.
     """
     while True:
-        top = float(log_density(np.array([_peak(log_density, low, high)]))[0])
+        top = float(log_density(np.array([mode(log_density, low, high)]))[0])
         fall = top - log_density(np.array([low, high]))
         short = ~(fall >= _DROP)
         if not short.any():
             return low, high
         at_end = np.array([low <= -furthest, high >= furthest])
-        if (short & at_end & ~(fall >= _ENOUGH)).any():
+        if (short & at_end & ~(fall >= ENOUGH)).any():
             raise ValueError("the density has not vanished at the ends of what quadrature can reach")
         if (at_end | ~short).all():
             return low, high
@@ -111,7 +111,7 @@ def integrate_line(function: Callable, log_density: Callable, low, high, breaks=
     fall : float
         The fall of the log density down to which panels are laid whatever the integrand is.
     """
-    peak = _peak(log_density, low, high)
+    peak = mode(log_density, low, high)
     top = float(log_density(np.array([peak]))[0])
     integral = Integral(function)
     cores, tails = [], []
@@ -135,7 +135,7 @@ def _extend(integral, edges):
             return
 
 
-def _peak(log_density, low, high):
+def mode(log_density, low, high) -> float:
     """The mode of a density on the line, to 1e-6 and so well that the density is flat around it, if doubles can tell."""
     while True:
         grid = np.linspace(low, high, 65)
@@ -143,10 +143,10 @@ def _peak(log_density, low, high):
         i = int(np.argmax(np.where(np.isnan(values), -np.inf, values)))
         j, k = max(i - 1, 0), min(i + 1, 64)
         low, high = grid[j], grid[k]
-        size = abs(low) + abs(high)
-        flat = high - low < 1e-6 * (1.0 + size) and values[i] - min(values[j], values[k]) < 0.1
+        size, least = abs(low) + abs(high), min(values[j], values[k])
+        flat = high - low < 1e-6 * (1.0 + size) and values[i] < least + 0.1
         if flat or high - low <= 1e-15 * size:
-            return grid[i]
+            return float(grid[i])
 
 
 def _distances(drop, length, width, fall):
