@@ -355,3 +355,46 @@ def test_univariate_names_what_is_wrong():
         p.product_weight([1.0])
     with pytest.raises(ValueError, match="m must have shape"):
         p.from_mean_params([1.0, 2.0, 3.0])
+
+
+# -- truncated normal draws -------------------------------------------------------------------------------------------
+
+TRUNCATIONS = [
+    (0.0, 1e15, 5.0, 6.0),
+    (0.0, 1.0, 1e3, 1e3 + 1e-8),
+    (0.0, 1.0, 1e5, np.inf),
+    (0.0, 1.0, -np.inf, -30.0),
+    (0.0, 1.0, -3.0, 0.5),
+    (0.0, 1.0, -9.0, np.inf),
+    (0.3, 2.0, 4.0, 9.0),
+    (0.0, 1.0, 0.0, np.inf),
+    (0.0, 1.0, -5.0, 5.0),
+    (0.0, 1.0, 1001.0, np.inf),
+]
+
+
+@pytest.mark.parametrize("args", TRUNCATIONS, ids=repr)
+def test_truncated_normal_quantiles(args):
+    """F(x) = u to the last digits of x, in the tails of u as well."""
+    loc, scale, low, high = args
+    u = np.array([1e-16, 1e-7, 1e-3, 0.1, 0.45, 0.9, 0.999, 1 - 1e-7])
+    x = expfam.TruncatedNormal(*args)._draw_uniform(u[:, None]).x[:, 0]
+    with mp.workdps(60):
+        a, b = ((mp.mpf(v) - loc) / mp.mpf(scale) for v in (low, high))
+        sign = 1 if a + b > 0 else -1  # the side on which the tails are small numbers
+        at_low, at_high = mp.ncdf(-sign * a), mp.ncdf(-sign * b)
+        for level, point in zip(u, x):
+            z = (mp.mpf(float(point)) - loc) / mp.mpf(scale)
+            excess = (at_low - mp.ncdf(-sign * z)) / (at_low - at_high) - level
+            error = abs(excess * (at_low - at_high)) / mp.npdf(z) * scale
+            assert error < 4 * np.spacing(abs(point)), (level, point)
+
+
+def test_truncated_normal_draws_keep_their_distance_from_the_bound():
+    """Distances from 1e5 are exponential with rate 1e5, down to the spacing of doubles there."""
+    x = expfam.TruncatedNormal(0.0, 1.0, 1e5, np.inf)._draw_uniform(np.array([[1e-16], [0.5]])).x
+    np.testing.assert_allclose(x[:, 0] - 1e5, [0.0, np.log(2) * 1e-5], atol=np.spacing(1e5))
+    x = expfam.TruncatedNormal(0.0, 1e15, 5.0, 6.0).sample(20_000, rng=0)[:, 0]
+    assert len(np.unique(x)) == len(x) and st.kstest(x - 5.0, "uniform").pvalue > 1e-4
+    everything = expfam.TruncatedNormal(0.3, 2.0, -np.inf, np.inf).sample(5000, rng=0)[:, 0]
+    assert st.kstest(everything, st.norm(0.3, 2.0).cdf).pvalue > 1e-4
