@@ -78,14 +78,19 @@ def test_what_lies_beyond_double_precision_is_refused_and_not_chosen():
 @pytest.mark.parametrize("sampling", ["antithetic", "sobol"])
 @pytest.mark.parametrize(
     "p",
-    [expfam.Beta(0.5, 0.2), expfam.Beta(0.1, 0.05), expfam.Beta(0.01, 0.01), expfam.Gamma(0.01, 1.0)]
-    + [expfam.Gamma(1e-3, 2.0), expfam.ChiSquare(0.01)],
+    [
+        expfam.Beta(0.5, 0.2),
+        expfam.Beta(0.1, 0.05),
+        expfam.Beta(0.01, 0.01),
+        expfam.Gamma(1e-3, 2.0),
+        expfam.ChiSquare(0.01),
+    ],
     ids=repr,
 )
 def test_mirrored_and_sobol_draws_of_small_shapes(p, sampling):
     truth = exact(cosine, p)
     for estimator in ("pathwise", "score"):
-        got = sb.expectation_grad(cosine, p, estimator=estimator, sampling=sampling, n_samples=20_000, rng=1)
+        got = sb.expectation_grad(cosine, p, estimator=estimator, sampling=sampling, n_samples=8192, rng=1)
         for name in p._names:
             assert z_scores(got.grad[name], truth.grad[name], got.stderr[name]).max() < Z_LIMIT
 
@@ -149,7 +154,8 @@ def test_auto_serves_ridge_targets_under_families_of_several_components():
     got = sb.expectation_grad(target, p, rng=0, n_samples=20_000)
     assert z_scores(got.grad["mean"], [0.0, -1.0], got.stderr["mean"]).max() < Z_LIMIT
     assert z_scores(got.grad["std"], [-1.0, -2.0], got.stderr["std"]).max() < Z_LIMIT
-    assert sb.expectation_grad(sb.targets.quadratic(np.eye(1), np.zeros(1)), expfam.Normal(0.5, 2.0)).estimator == "exact"
+    one = sb.targets.quadratic(np.eye(1), np.zeros(1))
+    assert sb.expectation_grad(one, expfam.Normal(0.5, 2.0)).estimator == "exact"
 
 
 @pytest.mark.parametrize("name", ["Dirichlet", "Wishart"])
@@ -248,7 +254,7 @@ def test_wishart_near_its_least_degrees_of_freedom():
     draws = p._draw(stream_key(0), 0, 50_000)
     error = np.sqrt(p.fisher()[-1, -1] / draws.n)
     assert abs(draws.log_det.mean() - p.mean_params()[-1]) < 5 * error
-    with pytest.raises(ValueError, match="row .* double precision"):
+    with pytest.raises(ValueError, match=r"row .* double precision"):
         p.log_prob(p.sample(5000, rng=0))
 
 
@@ -313,7 +319,7 @@ def test_univariate_refuses_what_doubles_cannot_hold():
         ([-0.97, -1.0], gamma_statistics, (0, np.inf)),
         (1.0, lambda x: x, (0, np.inf)),
     ):
-        with pytest.raises(ValueError, match="does not integrate .* in double precision"):
+        with pytest.raises(ValueError, match=r"does not integrate .* in double precision"):
             expfam.Univariate(flat, eta, u, support)
 
 
@@ -421,3 +427,76 @@ def test_the_product_contraction_takes_its_arguments_in_the_documented_order():
     (b, db), f, g = p.product_weight(x)["rate"], np.sin(x[:, 0]), np.cos(x)
     each = sb.contract.product(f, g, b, db, 0.0, True)
     np.testing.assert_allclose(each, -(b * g + db * f[:, None]), rtol=1e-14)
+
+
+# -- what is not there is named ---------------------------------------------------------------------------------------
+
+
+def test_weights_that_do_not_exist_are_refused():
+    examples = {name: family(**family.example) for name, family in expfam.FAMILIES.items()}
+    for name in ("Bernoulli", "Binomial", "Poisson", "Geometric", "NegativeBinomial", "Dirichlet", "Wishart"):
+        with pytest.raises(ValueError, match=f"{name} has no product-rule weight"):
+            examples[name].product_weight([[0.0]])
+    for method in ("product_weight", "transport"):
+        with pytest.raises(ValueError, match="Categorical has no"):
+            getattr(examples["Categorical"], method)([0.0])
+
+
+def test_poles_of_scalar_parameters_are_numbers():
+    for p, pole in ((expfam.Normal(0.4, 1.0), "x = mean = 0.4;"), (expfam.Gamma(2.5, 2.0), "x = 0.75;")):
+        with pytest.raises(ValueError, match=pole):
+            sb.expectation_grad(cosine, p, estimator="product", n_samples=64, rng=0)
+    two = sb.Target(value=lambda x: x[:, 0], grad=lambda x: 0 * x, dim=2)
+    with pytest.raises(ValueError, match=r"\(component 1\): .* x = 0.5,"):
+        sb.expectation_grad(two, expfam.Beta([0.5, 2.0], [2.0, 2.0]), estimator="product", n_samples=64, rng=0)
+
+
+def test_parameters_cannot_be_set():
+    examples = [family(**family.example) for family in expfam.FAMILIES.values()]
+    for p in (*examples, gamma_family(2.0, 1.0)):
+        for name in (*p._names, *(c.name for c in p.constants)):
+            with pytest.raises(AttributeError, match="cannot be set"):
+                setattr(p, name, 5.0)
+    with pytest.raises(AttributeError, match="no attribute 'rate'"):
+        expfam.Normal(0.0, 1.0).rate  # noqa: B018
+
+
+def test_natural_gradients_that_do_not_exist():
+    f = sb.Target(value=lambda x: np.sin(x[:, 0]), grad=lambda x: np.cos(x), dim=1)
+    with pytest.raises(ValueError, match="Fisher information does not exist for low, high") as error:
+        exact(f, expfam.TruncatedNormal(0.0, 1.0, -1.0, 1.0)).natural_grad()
+    assert "wrt" not in str(error.value)
+    with pytest.raises(ValueError, match="singular"):
+        exact(f, expfam.VonMises(0.3, 0.0)).natural_grad()
+
+
+def test_angles_count_modulo_whole_turns():
+    p = expfam.VonMises(0.6, 2.1)
+    for turned in ([4.0], [4.0 + 6 * np.pi]):
+        np.testing.assert_allclose(p.log_prob(turned), p.log_prob([4.0 - 2 * np.pi]), rtol=1e-13)
+        for weight in (p.transport, p.score):
+            got, want = weight(turned), weight([4.0 - 2 * np.pi])
+            for name in p._names:
+                np.testing.assert_allclose(got[name], want[name], rtol=1e-12)
+    assert p.log_prob([4.0])[0] == pytest.approx(st.vonmises(2.1, loc=0.6).logpdf(4.0), rel=1e-12)
+
+
+def test_generalised_reparameterisation_checks_what_it_gets():
+    p, call = expfam.Gamma(2.0, 1.0), expfam.generalised_reparameterisation
+    zero = lambda x: {"shape": (np.zeros_like(x), np.zeros_like(x))}
+    with pytest.raises(ValueError, match=r"V of shape must have shape \(64, 1\), got \(64,\)"):
+        call(cosine, p, lambda x: {"shape": (x[:, 0], 1 + 0 * x)}, n_samples=64, rng=0)
+    with pytest.raises(ValueError, match="V of shape must be finite"):
+        call(cosine, p, lambda x: {"shape": (np.nan * x, x)}, n_samples=64, rng=0)
+    with pytest.raises(ValueError, match="target has dimension 2"):
+        call(sb.targets.quadratic(np.eye(2), np.zeros(2)), p, zero, rng=0)
+    with pytest.raises(TypeError, match="pair"):
+        call(cosine, p, lambda x: {"shape": x}, n_samples=64, rng=0)
+    with pytest.raises(TypeError, match="dict"):
+        call(cosine, p, lambda x: x, n_samples=64, rng=0)
+    with pytest.raises(TypeError, match=r"sbpfast\.Target"):
+        call(np.cos, p, zero, rng=0)
+    for q in (expfam.Dirichlet([1.0, 2.0]), expfam.Poisson(2.0), gamma_family(2.0, 1.0), sb.Gaussian([0.0], [[1.0]])):
+        f = sb.Target(value=lambda x: x[:, 0], grad=lambda x: np.ones_like(x), dim=q.dim)
+        with pytest.raises(TypeError, match="continuous family"):
+            call(f, q, zero, rng=0)

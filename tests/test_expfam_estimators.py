@@ -248,7 +248,7 @@ def test_any_smooth_weight_is_unbiased(name):
     score, (d_log, _) = p.score(draws), p._slopes(draws, p._p)
     V = {k: 0.7 * weights[k] + bump for k in names}
     dV = {k: -0.7 * (score[k] + weights[k] * d_log) + slope for k in names}
-    terms = p.weighted_terms(draws, f.value(x), f.grad(x), V, dV)
+    terms = p._weighted_terms(draws, f.value(x), f.grad(x), V, dV)
     exact = sb.expectation_grad(f, p, estimator="exact")
     for k in names:
         error = terms[k].std() / np.sqrt(len(x))

@@ -14,7 +14,7 @@ import inspect
 from collections.abc import Callable
 from functools import cached_property
 from types import SimpleNamespace
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from scipy import special
@@ -69,12 +69,13 @@ class Formulas(NamedTuple):
 class Validity(NamedTuple):
     """Where the product rule may be used for one parameter.
 
-    valid : bool array (d,);  reason : what is in the way where it is not;
+    valid : bool array (d,);  reason : what is in the way where it is not, with {pole} for the pole (d,);
     ends : pairs (point (d,), coefficient (d,)): the boundary and jump terms, coefficient * f(point).
     """
 
     valid: Any
-    reason: str
+    reason: str = ""
+    pole: Any = np.nan
     ends: tuple = ()
 
 
@@ -100,8 +101,14 @@ class Distribution:
         if "formulas" in cls.__dict__:
             _register(cls)
 
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    if TYPE_CHECKING:  # the parameters are attributes, under names that the registry gives them
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def __setattr__(self, name, value):
+        if name in self._names or any(name == c.name for c in self.constants):
+            raise AttributeError(f"{name} of {type(self).__name__} cannot be set: make another distribution")
+        super().__setattr__(name, value)
 
     @classmethod
     def _bind(cls, args, kwargs) -> dict:
@@ -127,6 +134,14 @@ class Distribution:
 
     def _points(self, x) -> Points:
         raise NotImplementedError
+
+    def transport(self, x) -> dict[str, np.ndarray]:
+        """Transport weights, where the family has them."""
+        raise ValueError(f"{type(self).__name__} has no transport weight")
+
+    def product_weight(self, x) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """The product rule's weight and its derivative, where the family has them."""
+        raise ValueError(f"{type(self).__name__} has no product-rule weight: {self.formulas.product}")
 
     # draws
 
@@ -332,16 +347,15 @@ class Independent(Distribution):
 
     def _score_terms(self, draws, names=None) -> dict:
         """name -> (n, ...) d log p / d parameter: E[f times these] is the gradient."""
-        self._require_fixed_support("score", names)
+        self._require_fixed_support("estimator 'score' is not valid", names, "use 'pathwise', or leave it out of wrt")
         score = self._score(draws, self._p)
         return {k: self._shaped(k, np.broadcast_to(score[k], draws.x.shape)) for k in self._chosen(names)}
 
-    def _require_fixed_support(self, estimator, names):
+    def _require_fixed_support(self, what, names, advice):
         moving = [name for name in self._chosen(names) if name in self._moving_ends(self._p)]
         if moving:
             raise ValueError(
-                f"estimator {estimator!r} is not valid for {', '.join(moving)}: the support of {type(self).__name__} "
-                "moves with it; use 'pathwise', or leave it out of wrt"
+                f"{what} for {', '.join(moving)}: the support of {type(self).__name__} moves with it; {advice}"
             )
 
     @classmethod
@@ -393,7 +407,8 @@ class Independent(Distribution):
 
     def _score_covariance(self) -> np.ndarray:
         """Fisher information in the parameters of each component, (d, k, k), by quadrature or summation."""
-        self._require_fixed_support("natural gradient", None)
+        advice = "the family has no natural gradient unless its bounds are infinite"
+        self._require_fixed_support("the Fisher information does not exist", None, advice)
         matrices = []
         for j in range(self.dim):
             one = self._component(j)
@@ -419,7 +434,12 @@ class Independent(Distribution):
             index = [offset + (j if width > 1 else 0) for offset, width in zip(offsets, widths)]
             information[np.ix_(index, index)] += matrix
         flat = np.concatenate([np.reshape(grads[name], -1) for name in self._names])
-        solved = np.linalg.solve(information, flat)
+        try:
+            solved = np.linalg.solve(information, flat)
+        except np.linalg.LinAlgError:
+            raise ValueError(
+                f"the natural gradient does not exist: the Fisher information of {self!r} is singular"
+            ) from None
         parts = np.split(solved, offsets[1:-1])
         return {name: part.reshape(np.shape(getattr(self, name))) for name, part in zip(self._names, parts)}
 
@@ -513,8 +533,9 @@ class Continuous(Independent):
             if not valid.all():
                 j = int(np.argmin(valid))
                 where = f" (component {j})" if self.dim > 1 else ""
+                reason = rule.reason.format(pole=float(np.broadcast_to(rule.pole, valid.shape)[j]))
                 raise ValueError(
-                    f"estimator 'product' is not valid for {name} of {type(self).__name__}{where}: {rule.reason}; "
+                    f"estimator 'product' is not valid for {name} of {type(self).__name__}{where}: {reason}; "
                     "use 'pathwise'"
                 )
             b, slope = weights[name]
@@ -535,7 +556,7 @@ class Continuous(Independent):
             out[:, j] = coefficient[j] * target._value(moved)
         return out
 
-    def weighted_terms(self, draws, f, grad, V, dV) -> dict:
+    def _weighted_terms(self, draws, f, grad, V, dV) -> dict:
         """name -> (n, ...) V f' + (d log p/dparameter + V d log p/dx + V') f, unbiased for any smooth weight V.
 
         Parameters
@@ -546,7 +567,8 @@ class Continuous(Independent):
         V, dV : dict of str to ndarray (n, d)
             The weight and its derivative in x.
         """
-        self._require_fixed_support("weighted", V)
+        advice = "V = B, estimator='pathwise', is the one weight for it"
+        self._require_fixed_support("the generalised reparameterisation is not valid", V, advice)
         score, (slope, _) = self._score(draws, self._p), self._slopes(draws, self._p)
         return {
             k: self._shaped(k, V[k] * grad + (score[k] + V[k] * slope + dV[k]) * f[:, None]) for k in self._chosen(V)

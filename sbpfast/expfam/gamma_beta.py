@@ -15,7 +15,6 @@ from sbpfast.expfam.mle import Gap, MLEDoesNotExist, Solution, newton_scalar, ne
 from sbpfast.expfam.points import Points
 from sbpfast.expfam.univariate import positive_data
 
-
 _TINY = -36.0  # of log x: below it the leading term of a distribution function is all of it
 
 
@@ -32,7 +31,7 @@ def gamma_quantile(shape, lower, upper) -> tuple[np.ndarray, np.ndarray]:
 
 
 def beta_quantile(a, b, lower, upper) -> tuple[np.ndarray, np.ndarray]:
-    """x and log x of Beta(a, b), for x below 1/2 to full relative precision; finite logarithms as in `gamma_quantile`."""
+    """x and log x of Beta(a, b), to full relative precision for x below 1/2; log x is finite as in `gamma_quantile`."""
     leading = (np.log(lower) + np.log(a) + special.betaln(a, b)) / a  # F = x^a / (a Beta(a, b)) where b x is small too
     x = np.where(upper < lower, special.betainccinv(a, b, upper), special.betaincinv(a, b, lower))
     with np.errstate(divide="ignore"):
@@ -164,9 +163,9 @@ class Gamma(ExponentialFamily, Continuous):
     def _product_rule(cls, p):
         a, b = p.shape, p.rate
         mode = np.maximum(a - 1.0, 0.0) / b
-        reason = f"for shape 1 the boundary term diverges, and above 1 Btilde has a pole at the mode, x = {mode}"
+        reason = "for shape 1 the boundary term diverges, and above 1 Btilde has a pole at the mode, x = {pole:.6g}"
         end = np.where(a == 1.0, 1.0 / b, 0.0)
-        return {"shape": Validity(a < 1.0, reason), "rate": Validity(a <= 1.0, reason, ((0.0, end),))}
+        return {"shape": Validity(a < 1.0, reason, mode), "rate": Validity(a <= 1.0, reason, mode, ((0.0, end),))}
 
     @classmethod
     def _quantiles(cls, u, p):
@@ -271,7 +270,7 @@ class InverseGamma(ExponentialFamily, Continuous):
 
     @classmethod
     def _product_rule(cls, p):
-        never = Validity(False, f"Btilde has a pole at the mode, x = {p.scale / (p.shape + 1.0)}")
+        never = Validity(False, "Btilde has a pole at the mode, x = {pole:.6g}", p.scale / (p.shape + 1.0))
         return {"shape": never, "scale": never}
 
     @staticmethod
@@ -374,8 +373,8 @@ class ChiSquare(ExponentialFamily, Continuous):
     @classmethod
     def _product_rule(cls, p):
         mode = np.maximum(p.df - 2.0, 0.0)
-        reason = f"for df 2 the boundary term diverges, and above 2 Btilde has a pole at the mode, x = {mode}"
-        return {"df": Validity(p.df < 2.0, reason)}
+        reason = "for df 2 the boundary term diverges, and above 2 Btilde has a pole at the mode, x = {pole:.6g}"
+        return {"df": Validity(p.df < 2.0, reason, mode)}
 
     @classmethod
     def _quantiles(cls, u, p):
@@ -530,12 +529,12 @@ class Beta(ExponentialFamily, Continuous):
         opposite = (a - 1.0) * (b - 1.0) < 0
         with np.errstate(divide="ignore", invalid="ignore"):
             pole = (a - 1.0) / (a + b - 2.0)
-            reason = f"Btilde has a pole at the mode or antimode, x = {pole}, or the boundary term diverges"
             ends_a = np.where((b == 1.0) & (a != 1.0), 1.0 / (a - 1.0), 0.0)
             ends_b = np.where((a == 1.0) & (b != 1.0), 1.0 / (b - 1.0), 0.0)
+        reason = "Btilde has a pole at the mode or antimode, x = {pole:.6g}, or the boundary term diverges"
         return {
-            "a": Validity(opposite | (ends_a != 0), reason, ((1.0, ends_a),)),
-            "b": Validity(opposite | (ends_b != 0), reason, ((0.0, ends_b),)),
+            "a": Validity(opposite | (ends_a != 0), reason, pole, ((1.0, ends_a),)),
+            "b": Validity(opposite | (ends_b != 0), reason, pole, ((0.0, ends_b),)),
         }
 
     @classmethod

@@ -177,7 +177,7 @@ class Dirichlet(MultivariateFamily):
         inside = POSITIVE.contains(concentration)
         if not inside.all():
             raise ValueError(f"concentration must be {POSITIVE.text}, got {concentration[~inside][0]}")
-        self.concentration = _checks.frozen(concentration)
+        self.__dict__["concentration"] = _checks.frozen(concentration)
         self.dim = len(concentration)
         self._p = SimpleNamespace(concentration=self.concentration)
 
@@ -349,10 +349,10 @@ class Wishart(MultivariateFamily):
         scale = _checks.symmetric("scale", scale)
         self._chol = _checks.cholesky("scale", scale)
         self.order = len(scale)
-        self.df = float(_checks.real_array("df", df, ndim=0))
+        self.__dict__["df"] = float(_checks.real_array("df", df, ndim=0))
         if not self.df > self.order - 1:
             raise ValueError(f"df must be above d - 1 = {self.order - 1}, got {self.df}")
-        self.scale = _checks.frozen(scale)
+        self.__dict__["scale"] = _checks.frozen(scale)
         self.dim = self.order * (self.order + 1) // 2
         self._p = SimpleNamespace(df=self.df, scale=self.scale)
 
@@ -565,7 +565,7 @@ class Categorical(MultivariateFamily):
         logits = _checks.real_array("logits", logits, ndim=1)
         if len(logits) < 2:
             raise ValueError(f"logits must have at least 2 elements, got shape {logits.shape}")
-        self.logits = _checks.frozen(logits)
+        self.__dict__["logits"] = _checks.frozen(logits)
         self._p = SimpleNamespace(logits=self.logits)
 
     @property
@@ -621,6 +621,10 @@ class Categorical(MultivariateFamily):
     def _quantiles(cls, u, p):
         cumulative = np.cumsum(special.softmax(p.logits))[:-1]
         return Points(np.searchsorted(cumulative, u, side="left").astype(np.float64))
+
+    def transport(self, x):
+        """Not to be had: ``ValueError``, as the categories have no order."""
+        raise ValueError("Categorical has no transport weight, as its categories have no order: use 'difference'")
 
     def _values(self, target):
         return target._value(np.arange(len(self.logits), dtype=np.float64)[:, None])

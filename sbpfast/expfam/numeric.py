@@ -163,8 +163,8 @@ class Univariate(Distribution):
 
     def _refuse(self):
         raise ValueError(
-            f"the density does not integrate over {self.support} at eta = {self.eta} in double precision: eta is outside "
-            "the natural domain, or too much of the probability lies next to the ends"
+            f"the density does not integrate over {self.support} at eta = {self.eta} in double precision: eta is "
+            "outside the natural domain, or too much of the probability lies next to the ends"
         )
 
     def _centred_squares(self, x):
@@ -272,7 +272,8 @@ class Univariate(Distribution):
         except np.linalg.LinAlgError:  # eta ran off, or to where u does not vary
             return self, 0, np.inf
         found = member(eta)
-        reached = np.allclose(found._mean, m, rtol=1e-9, atol=1e-9)  # a member too narrow may have a meaningless decrement
+        # the decrement of a member too narrow for its panels may mean nothing
+        reached = np.allclose(found._mean, m, rtol=1e-9, atol=1e-9)
         return found, iterations, gap if reached else np.inf
 
     def fit(self, x, weights=None, prior=None) -> mle.MLE:
@@ -421,8 +422,8 @@ class Univariate(Distribution):
                 break
         return self._map(t)[0]
 
-    def _quantiles(self, u, p) -> Points:
-        return Points(self._ppf(u[:, 0])[:, None])
+    def _draw_uniform(self, u, n_threads=1) -> Points:
+        return Points(self._ppf(u[:, 0])[:, None], n_threads=n_threads)
 
     # estimation
 

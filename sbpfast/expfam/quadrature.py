@@ -97,8 +97,8 @@ def reach(log_density: Callable, low, high, furthest) -> tuple[float, float]:
 def integrate_line(function: Callable, log_density: Callable, low, high, breaks=(), fall=_DROP) -> Integral:
     """Integral over [low, high] of function(t (m,)) -> (m, q), a unimodal density times something.
 
-    Panels start at the peak, with the width over which the log density falls by 1 on the steeper side, and grow outwards
-    until the density and the integrand are both negligible.
+    Panels start at the peak, with the width over which the log density falls by 1 on the steeper side, and grow
+    outwards until the density and the integrand are both negligible.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def _extend(integral, edges):
 
 
 def mode(log_density, low, high) -> float:
-    """The mode of a density on the line, to 1e-6 and so well that the density is flat around it, if doubles can tell."""
+    """The mode of a density, to 1e-6 and so well that the density is flat around it, as far as doubles can tell."""
     while True:
         grid = np.linspace(low, high, 65)
         values = log_density(grid)

@@ -83,7 +83,7 @@ def hazard(z) -> np.ndarray:
 
 
 def _hazard_integral(start, length) -> np.ndarray:
-    """Integral of the hazard over [start, start + length]: minus the log of the share of the tail beyond, no difference.
+    """Integral of the hazard over [start, start + length]: minus the log of the share of the tail that lies beyond.
 
     Good to 1e-13 for lengths up to 4, and from a start above 0 as long as it is below 40.
     """

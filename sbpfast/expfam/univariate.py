@@ -111,8 +111,8 @@ class Normal(ExponentialFamily, Continuous):
     @classmethod
     def _product_rule(cls, p):
         return {
-            "mean": Validity(True, ""),
-            "std": Validity(False, f"Btilde has a pole at the mode, x = mean = {p.mean}"),
+            "mean": Validity(True),
+            "std": Validity(False, "Btilde has a pole at the mode, x = mean = {pole:.6g}", p.mean),
         }
 
     @staticmethod
@@ -222,8 +222,8 @@ class LogNormal(ExponentialFamily, Continuous):
 
     @classmethod
     def _product_rule(cls, p):
-        mode = f"Btilde has a pole at the mode, x = {np.exp(p.mean - p.std**2)}"
-        return {"mean": Validity(False, mode), "std": Validity(p.std == 1.0, mode)}
+        reason, mode = "Btilde has a pole at the mode, x = {pole:.6g}", np.exp(p.mean - p.std**2)
+        return {"mean": Validity(False, reason, mode), "std": Validity(p.std == 1.0, reason, mode)}
 
     @staticmethod
     def _from_normals(z, p):
@@ -313,7 +313,7 @@ class Exponential(ExponentialFamily, Continuous):
 
     @classmethod
     def _product_rule(cls, p):
-        return {"rate": Validity(True, "", ((0.0, 1.0 / p.rate),))}
+        return {"rate": Validity(True, ends=((0.0, 1.0 / p.rate),))}
 
     @staticmethod
     def _ppf(u, p):
@@ -414,7 +414,7 @@ class InverseGaussian(ExponentialFamily, Continuous):
     def _product_rule(cls, p):
         s = 1.5 * p.mean / p.concentration
         mode = p.mean / (np.sqrt(1.0 + s * s) + s)
-        never = Validity(False, f"Btilde has a pole at the mode, x = {mode}")
+        never = Validity(False, "Btilde has a pole at the mode, x = {pole:.6g}", mode)
         return {"mean": never, "concentration": never}
 
     @classmethod
@@ -518,7 +518,7 @@ class Weibull(ExponentialFamily, Continuous):
         k = p.shape
         mode = p.scale * (np.maximum(k - 1.0, 0.0) / k) ** (1.0 / k)
         end = np.where(k == 1.0, -1.0 / p.scale, 0.0)
-        return {"scale": Validity(k <= 1.0, f"Btilde has a pole at the mode, x = {mode}", ((0.0, end),))}
+        return {"scale": Validity(k <= 1.0, "Btilde has a pole at the mode, x = {pole:.6g}", mode, ((0.0, end),))}
 
     @classmethod
     def _quantiles(cls, u, p):
@@ -612,7 +612,7 @@ class Pareto(ExponentialFamily, Continuous):
 
     @classmethod
     def _product_rule(cls, p):
-        return {"tail": Validity(True, "", ((p.minimum, 1.0 / (p.tail + 1.0)),))}
+        return {"tail": Validity(True, ends=((p.minimum, 1.0 / (p.tail + 1.0)),))}
 
     @classmethod
     def _quantiles(cls, u, p):
@@ -708,7 +708,7 @@ class Laplace(ExponentialFamily, Continuous):
 
     @classmethod
     def _product_rule(cls, p):
-        return {"scale": Validity(True, "", ((p.loc, -1.0 / p.scale),))}
+        return {"scale": Validity(True, ends=((p.loc, -1.0 / p.scale),))}
 
     @staticmethod
     def _ppf(u, p):
@@ -793,7 +793,7 @@ class Rayleigh(ExponentialFamily, Continuous):
 
     @classmethod
     def _product_rule(cls, p):
-        return {"scale": Validity(False, f"Btilde has a pole at the mode, x = scale = {p.scale}")}
+        return {"scale": Validity(False, "Btilde has a pole at the mode, x = scale = {pole:.6g}", p.scale)}
 
     @staticmethod
     def _ppf(u, p):
