@@ -600,8 +600,8 @@ class Continuous(Independent):
         """A location and a scale, for families on the whole line."""
         raise NotImplementedError
 
-    # of t: where the search for the ends begins, and how far it may go, until x overflows or t has lost its digits
-    _REACH: ClassVar[dict] = {"positive": (700.0, 1e6), "unit": (700.0, 1e6), "real": (350.0, 700.0)}
+    # of t: where the search for the ends begins, and how far it may go before x squared overflows or t loses its digits
+    _REACH: ClassVar[dict] = {"positive": (700.0, 1e6), "unit": (700.0, 1e6), "real": (350.0, 350.0)}
 
     def _integrates(self, target) -> bool:
         return super()._integrates(target) and self._is_covered
