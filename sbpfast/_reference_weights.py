@@ -164,7 +164,7 @@ def inverse_gaussian_weight(mean, concentration, x):
     """B_mean = (2/mean^2) sqrt(c x^3) R(q); B_concentration = (x - mean B_mean)/c, R the Mills ratio."""
     root = np.sqrt(concentration / x)
     mills = np.sqrt(np.pi / 2) * sp.erfcx(root * (x / mean + 1) / np.sqrt(2))
-    by_mean = 2 * (x / mean) ** 2 * root * mills
+    by_mean = 2 * (x / mean) * root * mills * (x / mean)
     return by_mean, (x - mean * by_mean) / concentration
 
 

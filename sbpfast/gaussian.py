@@ -367,7 +367,7 @@ class Gaussian(_DenseGaussian):
 
         Parameters
         ----------
-        x : array_like (n, d)
+        x : array_like (n, d), or GaussianStatistics
         weights : array_like (n,), optional
             Non-negative; integer weights stand for repeated rows.
         prior : (nu, (m1, m2)), optional
@@ -382,6 +382,8 @@ class Gaussian(_DenseGaussian):
         ------
         MLEDoesNotExist
             The covariance of the data is singular: at most d points, or data on a hyperplane.
+        ValueError
+            A column of x reaches below 1e-146 or beyond 1e150, where squares leave the range of a double.
         """
         from sbpfast.expfam import mle  # the families need scipy.stats, which takes long to import
 

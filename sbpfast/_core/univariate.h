@@ -150,8 +150,8 @@ VM_INLINE void inverse_gaussian(double m, double c, double x, double *by_mean, d
     double root = sqrt(c / x), q = root * (x / m + 1.0), t = (q - 4.0) / (q + 4.0), t2 = t * t;
     double mills = MILLS_AT(t, t2) / (1.0 + q), defect = PROBIT_AT(t, t2) * mills * mills; /* 1 - q R(q) */
     double valid = (m > 0.0) & (m < INFINITY) & (c > 0.0) & (x > 0.0) & (q < INFINITY) ? 1.0 : NAN;
-    *by_mean = valid * (2.0 * (x / m) * (x / m) * root * mills);
-    *by_concentration = valid * (x / c * ((m - x) + 2.0 * x * defect) / (m + x));
+    *by_mean = valid * (2.0 * (x / m) * root * mills * (x / m)); /* its factors in an order that does not overflow */
+    *by_concentration = valid * (x / c * (((m - x) + 2.0 * x * defect) / (m + x)));
 }
 
 static void inverse_gaussian_weight_block(ptrdiff_t n, const double *mean, const double *concentration, const double *x,

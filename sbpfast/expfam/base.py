@@ -425,9 +425,16 @@ class Independent(Distribution):
         """The distribution of component j."""
         return type(self)(**{q.name: getattr(self._p, q.name)[j] for q in (*self.parameters, *self.constants)})
 
+    @staticmethod
+    def _inverse_fisher(p, grads) -> dict | None:
+        """The inverse Fisher information of each component times a gradient, where it is nearly singular."""
+        return None
+
     def _natural_grad(self, grads) -> dict:
         """Inverse Fisher information times a gradient, in the parameters as the user shaped them."""
         widths = [np.size(getattr(self, name)) for name in self._names]
+        if set(widths) == {self.dim} and (closed := self._inverse_fisher(self._p, grads)) is not None:
+            return {name: np.reshape(value, np.shape(getattr(self, name))) for name, value in closed.items()}
         offsets = np.concatenate([[0], np.cumsum(widths)])
         information = np.zeros((offsets[-1], offsets[-1]))
         for j, matrix in enumerate(self._score_covariance()):

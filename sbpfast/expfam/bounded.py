@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -16,11 +17,13 @@ from sbpfast.expfam.functions import (
     bessel_ratio_complement,
     bessel_ratio_over,
     bessel_ratio_slope,
+    bregman,
+    log_bessel,
     tilted_uniform_log_partition,
     tilted_uniform_mean,
     tilted_uniform_variance,
 )
-from sbpfast.expfam.mle import MLEDoesNotExist, Solution, newton_scalar, require
+from sbpfast.expfam.mle import Gap, MLEDoesNotExist, Solution, newton_scalar, require
 from sbpfast.expfam.points import Points
 from sbpfast.expfam.univariate import Normal
 
@@ -51,6 +54,11 @@ class VonMises(ExponentialFamily, Continuous):
     example: ClassVar = {"mean": 0.6, "concentration": 2.1}
     _k = 2
     _locations = ("mean",)
+    _gap = Gap(
+        lambda t, c: np.stack([np.cos(t.x), np.sin(t.x)]),
+        lambda y, c: 0.5 * ((y - c) ** 2).sum(axis=0),  # of half the squared length: its gap is (1 - r^2)/2
+        lambda m: [np.stack(m), 0.5 * (1.0 - (np.stack(m) ** 2).sum(axis=0))],
+    )
 
     @staticmethod
     def _support(p):
@@ -73,7 +81,7 @@ class VonMises(ExponentialFamily, Continuous):
 
     @staticmethod
     def _partition(p):
-        return np.log(special.i0e(p.concentration)) + p.concentration
+        return log_bessel(p.concentration) + p.concentration
 
     @staticmethod
     def _mean(p):
@@ -98,7 +106,7 @@ class VonMises(ExponentialFamily, Continuous):
     @classmethod
     def _log_prob(cls, t, p):
         half = np.sin(0.5 * cls._offset(t, p))
-        return -2.0 * p.concentration * half * half - np.log(special.i0e(p.concentration)) - LOG_2PI
+        return -2.0 * p.concentration * half * half - log_bessel(p.concentration) - LOG_2PI
 
     @classmethod
     def _slopes(cls, t, p):
@@ -145,13 +153,9 @@ class VonMises(ExponentialFamily, Continuous):
         return [float(wrap(np.pi - p.mean)[0])]
 
     @classmethod
-    def _mean_log_base(cls, p):
-        return -LOG_2PI
-
-    @classmethod
     def _entropy(cls, p):
         kappa = p.concentration
-        return np.log(special.i0e(kappa)) + kappa * bessel_ratio_complement(kappa) + LOG_2PI
+        return log_bessel(kappa) + kappa * bessel_ratio_complement(kappa) + LOG_2PI
 
     @classmethod
     def _features(cls, x, c):
@@ -159,20 +163,37 @@ class VonMises(ExponentialFamily, Continuous):
 
     @classmethod
     def _solve(cls, s, c):
-        r = np.hypot(s[0], s[1])
-        require(
-            r < 1.0 - 8.0 * np.finfo(np.float64).eps,
-            cls.__name__,
-            "the mean resultant length must be below 1: all angles are equal",
-        )
-        start = r * (2.0 - r * r) / ((1.0 - r) * (1.0 + r))  # Banerjee, Dhillon, Ghosh & Sra 2005
-        complement = 1.0 - r
+        (cosine, sine), half = s
+        require(half > 0, cls.__name__, "the mean resultant length must be below 1: all angles are equal")
+        r = np.hypot(cosine, sine)
+        complement = 2.0 * half / (1.0 + r)  # 1 - r
+        start = r * (2.0 - r * r) / (2.0 * half)  # Banerjee, Dhillon, Ghosh & Sra 2005
         kappa, iterations, gap = newton_scalar(
             lambda k: complement - bessel_ratio_complement(k), bessel_ratio_slope, start, 0.0, np.inf
         )
         return Solution(
-            {"mean": np.arctan2(s[1], s[0]), "concentration": np.where(r == 0, 0.0, kappa)}, iterations, gap
+            {"mean": np.arctan2(sine, cosine), "concentration": np.where(r == 0, 0.0, kappa)}, iterations, gap
         )
+
+    @classmethod
+    def _mean_log_likelihood(cls, p, s, log_base):
+        (cosine, sine), half = s
+        r = np.hypot(cosine, sine)
+        turned = np.sin(0.5 * (np.arctan2(sine, cosine) - p.mean))
+        spread = 2.0 * half / (1.0 + r) + 2.0 * r * turned * turned  # mean of 1 - cos(x - mean)
+        return -p.concentration * spread - log_bessel(p.concentration) - LOG_2PI
+
+    @classmethod
+    def _kl(cls, p, q):
+        turned = np.sin(0.5 * (p.mean - q.mean))
+        spread = bregman(
+            log_bessel,
+            lambda k: -bessel_ratio_complement(k),
+            bessel_ratio_slope,
+            p.concentration,
+            q.concentration - p.concentration,
+        )
+        return spread + 2.0 * q.concentration * bessel_ratio(p.concentration) * turned * turned
 
 
 class TruncatedNormal(ExponentialFamily, Continuous):
@@ -197,6 +218,7 @@ class TruncatedNormal(ExponentialFamily, Continuous):
     _k = 2
     _line = "real"
     _gap = Normal._gap
+    _squares = True
 
     @staticmethod
     def _prepare(p):
@@ -339,6 +361,18 @@ class TruncatedNormal(ExponentialFamily, Continuous):
     def _entropy(cls, p):
         m = p.moments
         return m.offset * m.first + 0.5 * m.second + np.log(p.scale) + m.log_integral
+
+    @classmethod
+    def _kl(cls, p, q):
+        """With x measured from the centre of p, where x^2 is of the size of its own spread."""
+        moved = [
+            SimpleNamespace(loc=r.loc - p.moments.centre, scale=r.scale, low=low, high=high)
+            for low, high in [(p.low - p.moments.centre, p.high - p.moments.centre)]
+            for r in (p, q)
+        ]
+        for r in moved:
+            cls._prepare(r)
+        return super()._kl(*moved)
 
     @classmethod
     def _constants(cls, constants, shape):

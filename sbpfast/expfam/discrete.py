@@ -9,8 +9,8 @@ from scipy import special
 
 from sbpfast.expfam.base import COUNT, POSITIVE, PROBABILITY, REAL, Discrete, Formulas, Parameter
 from sbpfast.expfam.family import ExponentialFamily
-from sbpfast.expfam.functions import log_gamma_density
-from sbpfast.expfam.mle import Solution, require
+from sbpfast.expfam.functions import exp_gap, log_gamma_density, log_poisson_density, log_poisson_mode, log_ratio
+from sbpfast.expfam.mle import Gap, Solution, count_divergence, require
 from sbpfast.expfam.points import Points
 
 _NOT_DEFINED = "not defined for a discrete family; the difference estimator takes its place"
@@ -139,6 +139,7 @@ class Binomial(_Counts):
         eta="logit", u="x", h="C(n, x)", A="n log(1 + exp(eta))", product=_NOT_DEFINED,
     )  # fmt: skip
     example: ClassVar = {"logit": 0.4, "n": 9}
+    _gap = Gap(lambda t, c: np.stack([t.x, c.n - t.x]), lambda y, c: count_divergence(y, c).sum(axis=0))
 
     @staticmethod
     def _support(p):
@@ -170,11 +171,34 @@ class Binomial(_Counts):
 
     @classmethod
     def _log_prob(cls, t, p):
-        return cls._log_base(t, p) - t.x * np.logaddexp(0.0, -p.logit) - (p.n - t.x) * np.logaddexp(0.0, p.logit)
+        """Two Poisson counts, given their sum."""
+        log_n = np.log(p.n)
+        success, failure = (
+            log_poisson_density(k, p.n * special.expit(logit), log_n + special.log_expit(logit))
+            for k, logit in ((t.x, p.logit), (p.n - t.x, -p.logit))
+        )
+        return success + failure - log_poisson_density(p.n, p.n, log_n)
+
+    @classmethod
+    def _averaged_base(cls, t, c):
+        return log_poisson_mode(t.x) + log_poisson_mode(c.n - t.x) - log_poisson_mode(c.n)
+
+    @classmethod
+    def _mean_log_likelihood(cls, p, s, log_base):
+        means = p.n * special.expit(np.stack([p.logit, -p.logit]))
+        return log_base - s[1] - cls._gap.divergence(s[0], means)
+
+    @classmethod
+    def _from_means(cls, m, c):
+        return [np.stack([m[0], c["n"] - m[0]]), np.zeros_like(m[0])]
 
     @staticmethod
     def _score(t, p):
         return {"logit": t.x * special.expit(-p.logit) - (p.n - t.x) * special.expit(p.logit)}
+
+    @classmethod
+    def _kl(cls, p, q):
+        return p.n * Bernoulli._kl(p, q)
 
     @staticmethod
     def _transport(t, p):
@@ -193,7 +217,7 @@ class Binomial(_Counts):
 
     @classmethod
     def _solve(cls, s, c):
-        share = s[0] / c["n"]
+        share = s[0][0] / c["n"]
         require(
             (share > 0) & (share < 1),
             cls.__name__,
@@ -211,6 +235,7 @@ class Poisson(_Counts):
         eta="log lam", u="x", h="1 / x!", A="exp(eta)", product=_NOT_DEFINED,
     )  # fmt: skip
     example: ClassVar = {"rate": 3.3}
+    _gap = Gap(lambda t, c: t.x, count_divergence, lambda m: [m[0], np.zeros_like(m[0])])
 
     @staticmethod
     def _support(p):
@@ -242,8 +267,15 @@ class Poisson(_Counts):
 
     @staticmethod
     def _log_prob(t, p):
-        log_rate = np.log(p.rate)
-        return log_gamma_density(t.x + 1.0, p.rate, log_rate) - log_rate
+        return log_poisson_density(t.x, p.rate, np.log(p.rate))
+
+    @classmethod
+    def _averaged_base(cls, t, c):
+        return log_poisson_mode(t.x)
+
+    @classmethod
+    def _mean_log_likelihood(cls, p, s, log_base):
+        return log_base - s[1] - count_divergence(s[0], p.rate)
 
     @staticmethod
     def _score(t, p):
@@ -259,7 +291,7 @@ class Poisson(_Counts):
 
     @classmethod
     def _kl(cls, p, q):
-        return special.kl_div(p.rate, q.rate)
+        return p.rate * exp_gap(log_ratio(q.rate, p.rate))
 
     @classmethod
     def _solve(cls, s, c):
@@ -327,6 +359,11 @@ class Geometric(_Counts):
         return np.maximum(np.ceil(np.log1p(-u) / np.log1p(-p.prob)) - 1.0, 0.0)
 
     @classmethod
+    def _kl(cls, p, q):
+        fail = np.log1p((p.prob - q.prob) / (1.0 - p.prob))  # log of the ratio of 1 - prob
+        return exp_gap(log_ratio(q.prob, p.prob)) + (1.0 - p.prob) / p.prob * exp_gap(fail)
+
+    @classmethod
     def _solve(cls, s, c):
         require(s[0] > 0, cls.__name__, "the mean must be positive: all counts are 0")
         return Solution({"prob": 1.0 / (1.0 + s[0])})
@@ -344,6 +381,10 @@ class NegativeBinomial(_Counts):
         eta="log(1 - p)", u="x", h="Gamma(x + r) / (Gamma(r) x!)", A="-r log(1 - exp(eta))", product=_NOT_DEFINED,
     )  # fmt: skip
     example: ClassVar = {"logit": 0.4, "r": 2.7}
+    _gap = Gap(
+        lambda t, c: np.stack([t.x, t.x + c.r]),
+        lambda y, c: count_divergence(y[0], c[0]) - count_divergence(y[1], c[1]),
+    )
 
     @staticmethod
     def _support(p):
@@ -375,7 +416,31 @@ class NegativeBinomial(_Counts):
 
     @classmethod
     def _log_prob(cls, t, p):
-        return cls._log_base(t, p) - p.r * np.logaddexp(0.0, -p.logit) - t.x * np.logaddexp(0.0, p.logit)
+        """A gamma variable of shape r and a Poisson count, given their sum."""
+        n = t.x + p.r
+        log_n = np.log(n)
+        waiting = log_gamma_density(p.r, n * special.expit(p.logit), log_n + special.log_expit(p.logit))
+        failures = log_poisson_density(t.x, n * special.expit(-p.logit), log_n + special.log_expit(-p.logit))
+        return waiting + failures - log_gamma_density(n, n, log_n)
+
+    @classmethod
+    def _averaged_base(cls, t, c):
+        n = t.x + c.r
+        waiting = log_gamma_density(c.r, c.r, np.log(c.r)) - log_gamma_density(n, n, np.log(n))
+        return waiting + log_poisson_mode(t.x)
+
+    @classmethod
+    def _mean_log_likelihood(cls, p, s, log_base):
+        mean = p.r * np.exp(-p.logit)
+        return log_base - s[1] - cls._gap.divergence(s[0], np.stack([mean, mean + p.r]))
+
+    @classmethod
+    def _from_means(cls, m, c):
+        return [np.stack([m[0], m[0] + c["r"]]), np.zeros_like(m[0])]
+
+    @classmethod
+    def _kl(cls, p, q):
+        return p.r / special.expit(p.logit) * Bernoulli._kl(p, q)
 
     @staticmethod
     def _score(t, p):
@@ -391,5 +456,6 @@ class NegativeBinomial(_Counts):
 
     @classmethod
     def _solve(cls, s, c):
-        require(s[0] > 0, cls.__name__, "the mean must be positive: all counts are 0")
-        return Solution({"logit": np.log(c["r"] / s[0])})
+        mean, _ = s[0]
+        require(mean > 0, cls.__name__, "the mean must be positive: all counts are 0")
+        return Solution({"logit": np.log(c["r"] / mean)})

@@ -6,6 +6,7 @@ is the convex problem min A(eta) - eta . mean u.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from sbpfast import _checks
 from sbpfast.expfam import mle
 from sbpfast.expfam.base import Independent
+from sbpfast.expfam.functions import bregman
 from sbpfast.expfam.points import Points
 
 
@@ -21,6 +23,7 @@ class ExponentialFamily(Independent):
 
     _k: ClassVar[int] = 1
     _gap: ClassVar[mle.Gap | None] = None  # how the sufficient statistics are accumulated without cancellation
+    _squares: ClassVar[bool] = False  # the last of the summary is a mean square, which may underflow
 
     # a row supplies these; the lists have k arrays
 
@@ -52,10 +55,20 @@ class ExponentialFamily(Independent):
     def _u(t, p) -> list:
         raise NotImplementedError
 
+    @classmethod
+    def _averages(cls, t, c) -> list:
+        """What of the data is averaged where there is no `_gap`: u, or an affine map of it that loses no digits."""
+        return cls._u(t, c)
+
     @staticmethod
     def _log_base(t, p):
         """log h; a scalar where it is constant."""
         return 0.0
+
+    @classmethod
+    def _averaged_base(cls, t, c):
+        """What of log h is averaged over data: log h, where nothing of its size is taken from it again."""
+        return cls._log_base(t, c)
 
     @classmethod
     def _solve(cls, s, c) -> mle.Solution:
@@ -120,8 +133,11 @@ class ExponentialFamily(Independent):
         """
         columns, scalar = cls._columns("m", m)
         c = cls._constants(constants, columns[0].shape)
-        solution = cls._solve(cls._from_means(columns), c)
-        return cls._make(solution.source, constants, scalar)
+        try:
+            with np.errstate(all="ignore"):
+                return cls._make(cls._solve(cls._from_means(columns, c), c).source, constants, scalar)
+        except ValueError:
+            raise ValueError(f"m must lie inside the set of means of {cls.__name__}, got {m!r}") from None
 
     @classmethod
     def _columns(cls, name, array):
@@ -182,7 +198,8 @@ class ExponentialFamily(Independent):
     def kl(self, other) -> float:
         """Kullback-Leibler divergence from this distribution to another of the same family, summed over components.
 
-        The Bregman divergence A(eta') - A(eta) - (eta' - eta) . grad A(eta).
+        The Bregman divergence A(eta') - A(eta) - (eta' - eta) . grad A(eta), from forms that keep its digits where the
+        two are near to each other.
 
         Raises
         ------
@@ -196,19 +213,41 @@ class ExponentialFamily(Independent):
         for q in self._fixed():
             if not np.array_equal(getattr(self._p, q.name), getattr(other._p, q.name)):
                 raise ValueError(f"the two distributions must share {q.name}, on which the base measure depends")
-        return float(np.sum(self._kl(self._p, other._p)))
+        with np.errstate(over="ignore"):
+            return float(np.sum(self._kl(self._p, other._p)))
 
     @classmethod
     def _kl(cls, p, q) -> np.ndarray:
-        inner = sum((b - a) * m for a, b, m in zip(cls._eta(p), cls._eta(q), cls._mean(p)))
-        return cls._partition(q) - cls._partition(p) - inner
+        """The divergence of A along the line from eta to eta'."""
+        start = cls._eta(p)
+        step = [b - a for a, b in zip(start, cls._eta(q))]
+        constants = {c.name: getattr(p, c.name) for c in cls._fixed()}
+
+        def at(t):
+            source = cls._source([a + t * d for a, d in zip(start, step)], constants)
+            r = SimpleNamespace(**source, **constants)
+            cls._prepare(r)
+            return r
+
+        return bregman(
+            lambda t: cls._partition((p, q)[int(t)]),
+            lambda t: sum(d * m for d, m in zip(step, cls._mean(p))),
+            lambda t: sum(a * b * h for a, row in zip(step, cls._hessian(at(t))) for b, h in zip(step, row)),
+            0.0,
+            1.0,
+        )
 
     # maximum likelihood
 
     @classmethod
-    def _from_means(cls, m) -> list:
+    def _from_means(cls, m, c) -> list:
         """The summary of mean parameters m (a list of k arrays)."""
         return m if cls._gap is None else cls._gap.from_means(m)
+
+    @classmethod
+    def _collapsed(cls, equal) -> np.ndarray:
+        """Where there is no maximum because all observations are equal, from where they are."""
+        return equal & (cls._k > 1)
 
     @classmethod
     def statistics(cls, x, weights=None, **constants) -> mle.Statistics:
@@ -250,21 +289,17 @@ class ExponentialFamily(Independent):
         MLEDoesNotExist
             The mean statistics lie on the boundary of their set, so the likelihood has no maximum.
         TypeError, ValueError
-            Data outside the support, negative weights, wrong shapes.
+            Data outside the support, negative weights, wrong shapes, statistics of another family; data whose sums or
+            squares leave the range of a double (Normal, HalfNormal, Rayleigh, TruncatedNormal: spreads from 1e-146 to
+            1e154).
         """
-        if isinstance(x, mle.Statistics):
-            if weights is not None or constants:
-                raise TypeError("weights and constants belong to the statistics, which are given already")
-            stats = x
-        else:
-            stats = cls.statistics(x, weights, **constants)
-        return mle.maximum_likelihood(cls, stats, prior)
+        given = mle.given_statistics(cls, x, weights, constants)
+        return mle.maximum_likelihood(cls, x if given else cls.statistics(x, weights, **constants), prior)
 
     @classmethod
     def _mean_log_likelihood(cls, p, s, log_base) -> np.ndarray:
-        """Mean of log p over data with summary s and mean log h."""
-        means = s if cls._gap is None else cls._gap.to_means(s)
-        return sum(e * m for e, m in zip(cls._eta(p), means)) - cls._partition(p) + log_base
+        """Mean of log p over data with summary s and mean log h; families with a `_gap` have their own."""
+        return sum(e * m for e, m in zip(cls._eta(p), s)) - cls._partition(p) + log_base
 
     @classmethod
     def _features(cls, x, c) -> Points:

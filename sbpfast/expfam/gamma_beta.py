@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import ClassVar
 
 import numpy as np
@@ -10,7 +11,18 @@ from scipy import special
 from sbpfast.expfam import mle, weights
 from sbpfast.expfam.base import POSITIVE, Continuous, Formulas, Parameter, Validity
 from sbpfast.expfam.family import ExponentialFamily
-from sbpfast.expfam.functions import inverse_digamma, log_gamma_density, log_minus_digamma, trigamma_minus_inverse
+from sbpfast.expfam.functions import (
+    bregman,
+    exp_gap,
+    gamma_entropy,
+    inverse_digamma,
+    log_gamma_density,
+    log_gamma_divergence,
+    log_gamma_remainder,
+    log_minus_digamma,
+    log_ratio,
+    trigamma_minus_inverse,
+)
 from sbpfast.expfam.mle import Gap, MLEDoesNotExist, Solution, newton_scalar, newton_vector, require
 from sbpfast.expfam.points import Points
 from sbpfast.expfam.univariate import positive_data
@@ -41,9 +53,8 @@ def beta_quantile(a, b, lower, upper) -> tuple[np.ndarray, np.ndarray]:
 
 def solve_gamma_shape(gap, family) -> tuple[np.ndarray, int, float]:
     """The shape a with log a - psi(a) = gap, by Newton's method in log a."""
-    resolved = gap > 4.0 * np.finfo(np.float64).eps
     require(
-        resolved,
+        gap > 1e-24,  # a spread of 1e-12 of the mean, which its own rounding begins to blur
         family,
         "log of the mean must exceed the mean of the log: the observations are equal, or too nearly so",
     )
@@ -60,6 +71,12 @@ def solve_gamma_shape(gap, family) -> tuple[np.ndarray, int, float]:
     a = np.exp(v)
     residual = gap - log_minus_digamma(a)
     return a, iterations, float(np.sum(residual**2 / trigamma_minus_inverse(a)))
+
+
+def gamma_solve(a, b, by_shape, by_rate) -> tuple[np.ndarray, np.ndarray]:
+    """The inverse of the Fisher information ((psi'(a), -1/b), (-1/b, a/b^2)), times a vector."""
+    shape = (by_shape + b / a * by_rate) / trigamma_minus_inverse(a)
+    return shape, b / a * (shape + b * by_rate)
 
 
 class Gamma(ExponentialFamily, Continuous):
@@ -79,12 +96,7 @@ class Gamma(ExponentialFamily, Continuous):
     )  # fmt: skip
     example: ClassVar = {"shape": 2.3, "rate": 1.7}
     _k = 2
-    _gap = Gap(
-        lambda t: t.x, mle.log_divergence,
-        lambda m: [m[1], np.log(m[1]) - m[0]],
-        lambda s: [np.log(s[0]) - s[1], s[0]],
-        compiled=True,
-    )  # fmt: skip
+    _gap = Gap(lambda t, c: t.x, mle.log_divergence, lambda m: [m[1], np.log(m[1]) - m[0]], compiled=True)
 
     @staticmethod
     def _support(p):
@@ -100,7 +112,7 @@ class Gamma(ExponentialFamily, Continuous):
 
     @staticmethod
     def _partition(p):
-        return special.gammaln(p.shape) - p.shape * np.log(p.rate)
+        return log_gamma_remainder(p.shape) + p.shape * (log_ratio(p.shape, p.rate) - 1.0)
 
     @staticmethod
     def _mean(p):
@@ -180,10 +192,6 @@ class Gamma(ExponentialFamily, Continuous):
         return Points(x, log_x=log_x, n_threads=streams.n_threads)
 
     @classmethod
-    def _mean_log_base(cls, p):
-        return 0.0
-
-    @classmethod
     def _features(cls, x, c):
         return positive_data(cls, x)
 
@@ -192,6 +200,25 @@ class Gamma(ExponentialFamily, Continuous):
         require(s[0] > 0, cls.__name__, "the mean must be positive")
         shape, iterations, gap = solve_gamma_shape(s[1], cls.__name__)
         return Solution({"shape": shape, "rate": shape / s[0]}, iterations, gap)
+
+    @classmethod
+    def _mean_log_likelihood(cls, p, s, log_base):
+        return cls._log_prob(Points(s[0]), p) - (p.shape - 1.0) * s[1]
+
+    @classmethod
+    def _entropy(cls, p):
+        return gamma_entropy(p.shape) - np.log(p.rate)
+
+    @classmethod
+    def _kl(cls, p, q):
+        """By the means, then between gammas of one mean: neither part is a difference of large terms."""
+        by_mean = exp_gap(log_ratio(p.shape, q.shape) + log_ratio(q.rate, p.rate))
+        return q.shape * by_mean + log_gamma_divergence(p.shape, q.shape - p.shape)
+
+    @staticmethod
+    def _inverse_fisher(p, grads):
+        shape, rate = gamma_solve(p.shape, p.rate, grads["shape"], grads["rate"])
+        return {"shape": shape, "rate": rate}
 
 
 class InverseGamma(ExponentialFamily, Continuous):
@@ -205,11 +232,7 @@ class InverseGamma(ExponentialFamily, Continuous):
     )  # fmt: skip
     example: ClassVar = {"shape": 3.2, "scale": 1.4}
     _k = 2
-    _gap = Gap(
-        lambda t: 1.0 / t.x, mle.log_divergence,
-        lambda m: [m[1], np.log(m[1]) + m[0]],
-        lambda s: [s[1] - np.log(s[0]), s[0]],
-    )  # fmt: skip
+    _gap = Gap(lambda t, c: 1.0 / t.x, mle.log_divergence, lambda m: [m[1], np.log(m[1]) + m[0]], compiled=True)
 
     @staticmethod
     def _support(p):
@@ -225,7 +248,7 @@ class InverseGamma(ExponentialFamily, Continuous):
 
     @staticmethod
     def _partition(p):
-        return special.gammaln(p.shape) - p.shape * np.log(p.scale)
+        return log_gamma_remainder(p.shape) + p.shape * (log_ratio(p.shape, p.scale) - 1.0)
 
     @staticmethod
     def _mean(p):
@@ -290,10 +313,6 @@ class InverseGamma(ExponentialFamily, Continuous):
         return points
 
     @classmethod
-    def _mean_log_base(cls, p):
-        return 0.0
-
-    @classmethod
     def _features(cls, x, c):
         return positive_data(cls, x)
 
@@ -302,6 +321,24 @@ class InverseGamma(ExponentialFamily, Continuous):
         require(s[0] > 0, cls.__name__, "the mean of 1/x must be positive")
         shape, iterations, gap = solve_gamma_shape(s[1], cls.__name__)
         return Solution({"shape": shape, "scale": shape / s[0]}, iterations, gap)
+
+    @classmethod
+    def _mean_log_likelihood(cls, p, s, log_base):
+        return cls._log_prob(Points(1.0 / s[0]), p) - (p.shape + 1.0) * s[1]
+
+    @classmethod
+    def _entropy(cls, p):
+        return gamma_entropy(p.shape) + np.log(p.scale) - 2.0 * special.digamma(p.shape)
+
+    @classmethod
+    def _kl(cls, p, q):
+        by_mean = exp_gap(log_ratio(p.shape, q.shape) + log_ratio(q.scale, p.scale))
+        return q.shape * by_mean + log_gamma_divergence(p.shape, q.shape - p.shape)
+
+    @staticmethod
+    def _inverse_fisher(p, grads):
+        shape, scale = gamma_solve(p.shape, p.scale, grads["shape"], grads["scale"])
+        return {"shape": shape, "scale": scale}
 
 
 class ChiSquare(ExponentialFamily, Continuous):
@@ -314,6 +351,7 @@ class ChiSquare(ExponentialFamily, Continuous):
         product="valid for k < 2; never otherwise (pole at the mode, k - 2; at k = 2 the boundary term diverges)",
     )  # fmt: skip
     example: ClassVar = {"df": 3.7}
+    _gap = Gap(lambda t, c: t.x, mle.log_divergence, lambda m: [np.exp(m[0]), np.zeros_like(m[0])], compiled=True)
 
     @staticmethod
     def _support(p):
@@ -387,49 +425,123 @@ class ChiSquare(ExponentialFamily, Continuous):
         return Points(2.0 * x, log_x=log_x + np.log(2.0), n_threads=streams.n_threads)
 
     @classmethod
-    def _mean_log_base(cls, p):
-        return -0.5 * p.df
-
-    @classmethod
     def _features(cls, x, c):
         return positive_data(cls, x)
 
     @classmethod
     def _solve(cls, s, c):
-        target = s[0] - np.log(2.0)
-        half, iterations, gap = newton_scalar(
-            lambda a: special.digamma(a) - target,
+        """psi(df/2) = log(mean x/2) - gap."""
+        half = 0.5 * s[0]
+        target = np.log(half) - s[1]
+        a, iterations, gap = newton_scalar(
+            lambda a: log_ratio(a, half) + s[1] - log_minus_digamma(a),
             lambda a: special.polygamma(1, a),
             inverse_digamma(target),
             0.0,
             np.inf,
         )
-        return Solution({"df": 2.0 * half}, iterations, gap)
+        return Solution({"df": 2.0 * a}, iterations, gap)
+
+    @classmethod
+    def _mean_log_likelihood(cls, p, s, log_base):
+        return cls._log_prob(Points(s[0]), p) - (0.5 * p.df - 1.0) * s[1]
+
+    @classmethod
+    def _entropy(cls, p):
+        return gamma_entropy(0.5 * p.df) + np.log(2.0)
+
+    @classmethod
+    def _kl(cls, p, q):
+        trigamma = functools.partial(special.polygamma, 1)
+        return bregman(special.gammaln, special.digamma, trigamma, 0.5 * p.df, 0.5 * (q.df - p.df))
 
 
-def solve_dirichlet(mean_log, family) -> tuple[np.ndarray, int, float]:
-    """Concentrations (K,) with psi(a_i) - psi(sum a) = mean_log_i.
+def dirichlet_log_density(a, x, log_x) -> np.ndarray:
+    """log of prod x_i^(a_i - 1) / Beta(a), i on the last axis: for large a that of gammas given their sum."""
+    total = a.sum(axis=-1)
+    large = (total >= 24.0) & (log_x.min(axis=-1) > -np.inf)
+    plain = gammas = 0.0
+    if not large.all():
+        powers = np.where(a == 1.0, 0.0, (a - 1.0) * log_x).sum(axis=-1)
+        plain = powers - (special.gammaln(a).sum(axis=-1) - special.gammaln(total))
+    if large.any():
+        log_total = np.log(total)
+        gammas = (log_gamma_density(a, total[..., None] * x, log_total[..., None] + log_x) - log_x).sum(axis=-1)
+        gammas -= log_gamma_density(total, total, log_total)
+    return np.where(large, gammas, plain)
+
+
+def dirichlet_entropy(a) -> np.ndarray:
+    """Of concentrations a (K, ...): the entropy of independent gammas, less that of their sum, and its scale."""
+    total = a.sum(axis=0)
+    return gamma_entropy(a).sum(axis=0) - gamma_entropy(total) - (len(a) - 1.0) * special.digamma(total)
+
+
+def dirichlet_kl(a, b) -> np.ndarray:
+    """From concentrations a (K, ...) to b: gammas of one mean, less their sum's, and the shares of the means."""
+    total_a, total_b, d = a.sum(axis=0), b.sum(axis=0), (b - a).sum(axis=0)
+    spread = log_gamma_divergence(a, b - a).sum(axis=0) - log_gamma_divergence(total_a, d)
+    shares = (b * exp_gap(log_ratio(a, b) - log_ratio(total_a, total_b, -d))).sum(axis=0)
+    return np.maximum(spread + shares, 0.0)
+
+
+def dirichlet_solve(a, g) -> np.ndarray:
+    """The inverse of the Fisher information diag(psi'(a)) - psi'(sum a), times g, for a and g (K, ...).
+
+    Sherman and Morrison's formula, whose denominator 1 - psi'(sum a) sum 1/psi'(a_i) is formed from psi'(a) - 1/a:
+    for large a it is (K - 1)/(2 sum a).
+    """
+    total, rest = a.sum(axis=0), a * trigamma_minus_inverse(a)
+    inverse = a / (1.0 + rest)
+    missing, slope = (inverse * rest).sum(axis=0), trigamma_minus_inverse(total)
+    denominator = missing / total - slope * (total - missing)
+    return inverse * (g + (1.0 / total + slope) * (inverse * g).sum(axis=0) / denominator)
+
+
+def dirichlet_means(m) -> list:
+    """Mean logarithms m (K, ...) as a point of the simplex, exp(m) normalised, and the gaps there."""
+    level = np.maximum(m, m.max(axis=0) - 500.0)  # no coordinate may underflow
+    return [special.softmax(level, axis=0), level - m - special.logsumexp(level, axis=0)]
+
+
+def solve_dirichlet(centre, gap, family) -> tuple[np.ndarray, int, float]:
+    """Concentrations (K,) with psi(a_i) - psi(sum a) = log centre_i - gap_i.
 
     The closed convex hull of the statistics log x over the simplex is {m: sum exp(m) <= 1}: the maximum exists exactly
-    where sum exp(mean log x) < 1.
+    where sum exp(mean log x) < 1.  The unknowns are the total A and the small d_i of a_i = A centre_i e^d_i, kept
+    so that sum a_i = A: concentrations of 1e15 leave d_i of 1e-15, which differences of logarithms would lose.
     """
-    top = mean_log.max()
-    room = -np.expm1(top + np.log(np.exp(mean_log - top).sum()))
-    if not room > 16.0 * np.finfo(np.float64).eps * (1.0 + np.abs(mean_log).max()):
-        raise MLEDoesNotExist(
-            f"{family}: the observations are all equal, or too nearly so: the likelihood has no maximum"
-        )
-    start = special.softmax(mean_log) * 0.5 * (len(mean_log) - 1) / room  # exact as the concentrations grow
+    centre = centre / centre.sum()
+    room = -(centre * np.expm1(-gap)).sum()
+    if not room > 0:
+        raise MLEDoesNotExist(f"{family}: the observations are all equal: the likelihood has no maximum")
+
+    def concentrations(state):
+        return state[0] * centre * np.exp(state[1:])
+
+    def state_of(total, d):
+        return np.append(total, d - np.log1p((centre * np.expm1(d)).sum()))
+
+    def gradient(state):
+        return state[1:] + gap + (log_minus_digamma(state[0]) - log_minus_digamma(concentrations(state)))
+
+    def move(state, step):
+        relative, total = step / concentrations(state), step.sum() / state[0]
+        if not (relative > -1.0).all():
+            return None
+        return state_of(state[0] * (1.0 + total), state[1:] + np.log1p(relative) - np.log1p(total))
+
+    mean_log = np.log(centre) - gap
+    start = centre * 0.5 * (len(centre) - 1) / room  # exact as the concentrations grow
     for _ in range(30):  # Minka's fixed point (2000), as small ones are far off and Newton would overshoot
         start = inverse_digamma(special.digamma(start.sum()) + mean_log)
-
-    def gradient(a):
-        return special.digamma(a) - special.digamma(a.sum()) - mean_log
-
-    def hessian(a):
-        return np.diag(special.polygamma(1, a)) - special.polygamma(1, a.sum())
-
-    return newton_vector(gradient, hessian, start, lambda a: (a > 0).all())
+    state, iterations, decrement = newton_vector(
+        gradient,
+        lambda state, g: dirichlet_solve(concentrations(state), g),
+        state_of(start.sum(), np.log(start / (start.sum() * centre))),
+        move,
+    )
+    return concentrations(state), iterations, decrement
 
 
 class Beta(ExponentialFamily, Continuous):
@@ -447,6 +559,9 @@ class Beta(ExponentialFamily, Continuous):
     example: ClassVar = {"a": 1.4, "b": 3.1}
     _k = 2
     _line = "unit"
+    _gap = Gap(
+        lambda t, c: np.stack([t.x, t.y]), mle.log_divergence, lambda m: dirichlet_means(np.stack(m)), compiled=True
+    )
 
     @staticmethod
     def _support(p):
@@ -480,10 +595,8 @@ class Beta(ExponentialFamily, Continuous):
 
     @staticmethod
     def _log_prob(t, p):
-        def power(c, log_v):
-            return np.where(c == 1.0, 0.0, (c - 1.0) * log_v)
-
-        return power(p.a, t.log_x) + power(p.b, t.log_y) - special.betaln(p.a, p.b)
+        a, x, log_x = (np.stack(pair, axis=-1) for pair in ((p.a, p.b), (t.x, t.y), (t.log_x, t.log_y)))
+        return dirichlet_log_density(a, x, log_x)
 
     @staticmethod
     def _slopes(t, p):
@@ -556,10 +669,6 @@ class Beta(ExponentialFamily, Continuous):
         return Points(x, y=y, log_x=log_x, log_y=log_y, n_threads=streams.n_threads)
 
     @classmethod
-    def _mean_log_base(cls, p):
-        return 0.0
-
-    @classmethod
     def _features(cls, x, c):
         if ((x < 0) | (x > 1)).any():
             raise ValueError(f"x must lie in [0, 1] for {cls.__name__}, got {x[(x < 0) | (x > 1)].flat[0]}")
@@ -571,6 +680,25 @@ class Beta(ExponentialFamily, Continuous):
 
     @classmethod
     def _solve(cls, s, c):
-        solved = [solve_dirichlet(np.array(m), cls.__name__) for m in zip(*s)]
+        solved = [solve_dirichlet(centre, gap, cls.__name__) for centre, gap in zip(s[0].T, s[1].T)]
         a, b = np.array([v for v, _, _ in solved]).T
         return Solution({"a": a, "b": b}, max(i for _, i, _ in solved), sum(g for _, _, g in solved))
+
+    @classmethod
+    def _mean_log_likelihood(cls, p, s, log_base):
+        (x, y), (gap_x, gap_y) = s
+        centre = Points(x, y=y, log_y=np.where(x > 0.5, np.log(y), np.log1p(-x)))
+        return cls._log_prob(centre, p) - (p.a - 1.0) * gap_x - (p.b - 1.0) * gap_y
+
+    @classmethod
+    def _entropy(cls, p):
+        return dirichlet_entropy(np.stack([p.a, p.b]))
+
+    @classmethod
+    def _kl(cls, p, q):
+        return dirichlet_kl(np.stack([p.a, p.b]), np.stack([q.a, q.b]))
+
+    @staticmethod
+    def _inverse_fisher(p, grads):
+        a, b = dirichlet_solve(np.stack([p.a, p.b]), np.stack([np.broadcast_to(grads[k], p.a.shape) for k in "ab"]))
+        return {"a": a, "b": b}

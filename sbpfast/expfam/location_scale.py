@@ -9,7 +9,7 @@ from scipy import special
 
 from sbpfast.expfam import weights
 from sbpfast.expfam.base import POSITIVE, REAL, Continuous, Formulas, Parameter, Validity
-from sbpfast.expfam.functions import EULER
+from sbpfast.expfam.functions import EULER, LOG_2PI, log_gamma_rise, log_gap, log_minus_digamma_fall
 from sbpfast.expfam.points import Points
 
 _LOCATION = (Parameter("loc", REAL, "Location."), Parameter("scale", POSITIVE, "Scale s."))
@@ -54,11 +54,23 @@ class StudentT(_LocationScale):
     )
     example: ClassVar = {"df": 4.5, "loc": 0.3, "scale": 1.2}
 
+    @staticmethod
+    def _log_constant(nu):
+        """log of Gamma((nu + 1)/2) / (Gamma(nu/2) sqrt(nu pi))."""
+        return log_gamma_rise(0.5 * nu, 0.5) - 0.5 * np.log(0.5 * nu) - 0.5 * LOG_2PI
+
+    @classmethod
+    def _tail(cls, t, p):
+        """z, the root of nu + z^2, and log(1 + z^2/nu), without squaring z where it is large."""
+        z, unit = cls._z(t, p), np.sqrt(p.df)
+        near = np.clip(z, -unit, unit) / unit
+        root = np.hypot(unit, z)
+        return z, root, np.where(np.abs(z) < unit, np.log1p(near * near), 2.0 * (np.log(root) - np.log(unit)))
+
     @classmethod
     def _log_prob(cls, t, p):
-        z, nu = cls._z(t, p), p.df
-        constant = special.gammaln(0.5 * (nu + 1.0)) - special.gammaln(0.5 * nu) - 0.5 * np.log(nu * np.pi)
-        return constant - np.log(p.scale) - 0.5 * (nu + 1.0) * np.log1p(z * z / nu)
+        _, _, log_tail = cls._tail(t, p)
+        return cls._log_constant(p.df) - np.log(p.scale) - 0.5 * (p.df + 1.0) * log_tail
 
     @classmethod
     def _slopes(cls, t, p):
@@ -68,13 +80,16 @@ class StudentT(_LocationScale):
 
     @classmethod
     def _score(cls, t, p):
-        z, nu = cls._z(t, p), p.df
-        q = (nu + 1.0) / (nu + z * z)
-        digammas = special.digamma(0.5 * (nu + 1.0)) - special.digamma(0.5 * nu)
+        nu = p.df
+        z, root, log_tail = cls._tail(t, p)
+        share = (z / root) ** 2
+        # psi((nu + 1)/2) - psi(nu/2) - 1/nu, of size 1/nu^2, and share + log(1 - share), of size z^4/nu^2
+        constant = log_minus_digamma_fall(0.5 * nu, 0.5) - log_gap(1.0 / nu)
+        tail = np.where(share < 0.5, -log_gap(-np.minimum(share, 0.5)), share - log_tail)
         return {
-            "df": 0.5 * (digammas - 1.0 / nu - np.log1p(z * z / nu) + z * z * q / nu),
-            "loc": z * q / p.scale,
-            "scale": (z * z * q - 1.0) / p.scale,
+            "df": 0.5 * (constant + tail + share / nu),
+            "loc": (nu + 1.0) / root * (z / root) / p.scale,
+            "scale": ((nu + 1.0) * share - 1.0) / p.scale,
         }
 
     @classmethod
@@ -110,11 +125,8 @@ class StudentT(_LocationScale):
 
     @classmethod
     def _entropy(cls, p):
-        h = 0.5 * (p.df + 1.0)
-        return (
-            h * (special.digamma(h) - special.digamma(0.5 * p.df))
-            + 0.5 * np.log(p.df) + special.betaln(0.5 * p.df, 0.5) + np.log(p.scale)
-        )  # fmt: skip
+        digammas = np.log1p(1.0 / p.df) + log_minus_digamma_fall(0.5 * p.df, 0.5)
+        return 0.5 * (p.df + 1.0) * digammas - cls._log_constant(p.df) + np.log(p.scale)
 
 
 class Logistic(_LocationScale):

@@ -3,7 +3,8 @@
 Families whose statistics are (y, phi(y)) with a convex phi (y^2, -log y, 1/y) are determined by the mean of y and the
 *Jensen gap*, mean phi(y) - phi(mean y) >= 0.  The gap is accumulated as a mean of Bregman divergences
 D(y, c) = phi(y) - phi(c) - phi'(c)(y - c) from the centre of each chunk, terms that are all positive, so that data with
-a mean of 1e8 and a spread of 1 lose nothing.
+a mean of 1e8 and a spread of 1 lose nothing.  The mean log-likelihood is the log density at the mean plus the gap times
+a natural parameter, so it loses nothing either.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sbpfast import _checks, _core
+from sbpfast.expfam.functions import exp_gap, log_gap, log_ratio
+from sbpfast.expfam.points import Points
 
 CHUNK = 1 << 15
+_LEAST_SQUARE = 1e-292  # mean squares below it have lost digits to underflow
 
 
 class MLEDoesNotExist(ValueError):
@@ -66,13 +70,15 @@ class Solution(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """A convex function phi of a linear statistic y, for statistics that are (y, phi(y)) up to order and sign."""
+    """A convex function phi of a linear statistic y, for statistics that are (y, phi(y)) up to order and sign.
 
-    y: Callable  # points to y
+    A point's y has shape (d,), or (j, d) where a component has j coordinates (with a phi for each, or one for all).
+    """
+
+    y: Callable  # points and the family's constants to y, (..., n, d)
     divergence: Callable  # D(y, c)
-    from_means: Callable  # mean parameters to [mean y, gap]
-    to_means: Callable  # and back
-    compiled: bool = False  # y is x itself and phi is -log: one compiled pass over the data
+    from_means: Callable = list  # mean parameters to [mean y, gap]
+    compiled: bool = False  # phi is -log: one compiled pass over the data
 
 
 def square_divergence(y, c):
@@ -83,13 +89,19 @@ def square_divergence(y, c):
 def log_divergence(y, c):
     """Of phi(y) = -log y."""
     d = (y - c) / c
-    return d - np.where(d < -0.5, np.log(y / c), np.log1p(np.maximum(d, -0.5)))  # 1 + d would round where y << c
+    return np.where(d < -0.5, d - (np.log(y) - np.log(c)), log_gap(np.maximum(d, -0.5)))  # 1 + d rounds where y << c
 
 
 def inverse_divergence(y, c):
     """Of phi(y) = 1/y."""
     d = (y - c) / c
     return d * d / y
+
+
+def count_divergence(y, c):
+    """Of phi(y) = y log y: between Poisson distributions with means y and c."""
+    with np.errstate(divide="ignore"):
+        return np.where(y > 0, y * exp_gap(log_ratio(c, np.where(y > 0, y, 1.0))), c)
 
 
 # -- statistics of data -----------------------------------------------------------------------------------------------
@@ -103,16 +115,22 @@ class Statistics:
     weight : float
         The sum of the weights.
     summary : list of ndarray (d,)
-        The means of the sufficient statistics, or mean and Jensen gap.
+        The means of the sufficient statistics, or mean and Jensen gap; (j, d) for j coordinates a component.
     low, high : ndarray (d,)
         The extremes of the data.
     log_base : ndarray (d,)
-        The mean of log h.
+        The mean of log h; of the log density at the parameters that fit a point best, for counts.
     """
 
     def __init__(self, family, constants, scalar, weight, summary, low, high, log_base):
         self.family, self.constants, self.scalar = family, constants, scalar
         self.weight, self.summary, self.low, self.high, self.log_base = weight, summary, low, high, log_base
+
+    def __repr__(self):
+        return f"Statistics({self.family.__name__}, weight={self.weight:.10g}, components={len(self.low)})"
+
+    def __radd__(self, other):
+        return self if isinstance(other, int) and other == 0 else NotImplemented  # the start of sum()
 
     def __add__(self, other):
         if not isinstance(other, Statistics):
@@ -151,6 +169,9 @@ def clean_data(name, x, weights, finite=True):
         weights = _checks.real_array("weights", weights, shape=(len(x),))
         if (weights < 0).any():
             raise ValueError(f"weights must be non-negative, got {weights.min()}")
+        with np.errstate(over="ignore"):
+            if not np.isfinite(weights.sum()):
+                raise ValueError("weights must have a finite sum; divide them by their maximum")
         if (weights == 0).any():
             x, weights = x[weights > 0], weights[weights > 0]
         if (weights == 1.0).all():
@@ -166,30 +187,64 @@ def statistics(family, x, weights, constants) -> Statistics:
     x, weights, scalar = clean_data("x", x, weights, finite=not compiled)
     c = family._constants(constants, (x.shape[1],))
     if compiled:
-        return _compiled_statistics(family, x, weights, scalar)
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            return _compiled_statistics(family, x, weights, scalar)
     parts = []
     for start in range(0, len(x), CHUNK):
         rows = x[start : start + CHUNK]
         w = np.ones(len(rows)) if weights is None else weights[start : start + CHUNK]
-        parts.append(_chunk(family, rows, w, c, constants, scalar))
+        with np.errstate(over="ignore", invalid="ignore"):
+            parts.append(_chunk(family, rows, w, c, constants, scalar))
     return functools.reduce(operator.add, parts)
 
 
+def given_statistics(family, x, weights, constants=()) -> bool:
+    """Whether x holds the statistics of data in place of data; raises where they are not this family's."""
+    if not isinstance(x, Statistics | GaussianStatistics):
+        return False
+    if weights is not None or constants:
+        raise TypeError("weights and constants belong to the statistics, which are given already")
+    if getattr(x, "family", GaussianStatistics) is not family:
+        raise TypeError(f"x must be data or statistics of {family.__name__}, got {x!r}")
+    return True
+
+
 def _compiled_statistics(family, x, weights, scalar):
-    """Gamma: mean and Jensen gap from sums about a provisional centre, the mean of the first observations."""
-    head = x[:512]
-    centre = head.mean(axis=0)
-    if not (np.isfinite(centre).all() and (head > 0).all()):
+    """Mean and Jensen gap of -log from sums about a provisional centre, the mean of the first observations.
+
+    Data are checked after the event: a y that is not positive and finite shows in the sums and the extremes.
+    """
+    y = family._gap.y(Points(x), None)
+    columns = np.ascontiguousarray(np.moveaxis(y, -2, 0)).reshape(len(x), -1)
+    centre = columns[:512].mean(axis=0)
+    if not (np.isfinite(centre).all() and (columns[:512] > 0).all()):
         family._features(_checks.real_array("x", x), {})
-    sums = np.empty((4, x.shape[1]))
-    _core.statistics.log_divergence_sums(x, weights, centre, sums, _core.effective_threads(None))
+    sums = np.empty((4, len(centre)))
+    _core.statistics.log_divergence_sums(columns, weights, centre, sums, _core.effective_threads(None))
     linear, divergence, low, high = sums
     if not (np.isfinite(sums).all() and (low > 0).all()):
         family._features(_checks.real_array("x", x), {})
     weight = float(len(x)) if weights is None else weights.sum()
     mean = np.clip(centre * (1.0 + linear / weight), low, high)
-    gap = np.maximum(divergence / weight - family._gap.divergence(mean, centre), 0.0)
-    return Statistics(family, {}, scalar, weight, [mean, gap], low, high, np.zeros(x.shape[1]))
+    gap = np.maximum(divergence / weight - family._gap.divergence(mean, centre), 0.0) * (low < high)
+    summary = [v.reshape(np.delete(y.shape, -2)) for v in (mean, gap)]
+    if y is not x:
+        low, high = x.min(axis=0), x.max(axis=0)
+    return Statistics(family, {}, scalar, weight, summary, low, high, np.zeros(x.shape[1]))
+
+
+def _require_representable(family, stats):
+    """Refuse data whose sums overflow, or whose squares underflow."""
+    small = np.zeros(1, dtype=bool)
+    if family._squares:
+        extent = stats.high - stats.low if family._gap is not None else stats.high
+        small = (stats.summary[-1] < _LEAST_SQUARE) & (extent > 0)
+    if small.any() or not all(np.isfinite(s).all() for s in stats.summary):
+        allowed = "spreads from 1e-146 to 1e154" if family._squares else "sums below 1.8e308"
+        raise ValueError(
+            f"x is outside the range of {family.__name__}.fit, {allowed}: it reaches from {stats.low.min()} to "
+            f"{stats.high.max()}; rescale it"
+        )
 
 
 def _chunk(family, rows, w, c, constants, scalar):
@@ -201,14 +256,13 @@ def _chunk(family, rows, w, c, constants, scalar):
 
     p = _Constants(c)
     if family._gap is None:
-        summary = [mean(u) for u in family._u(t, p)]
+        summary = [mean(u) for u in family._averages(t, p)]
     else:
-        y = family._gap.y(t)
-        low, high = y.min(axis=0), y.max(axis=0)
+        y = family._gap.y(t, p)
+        low, high = y.min(axis=-2), y.max(axis=-2)
         centre = np.clip(mean(y), low, high)
-        divergences = family._gap.divergence(y, centre)
-        summary = [centre, mean(divergences)]
-    base = family._log_base(t, p)
+        summary = [centre, mean(family._gap.divergence(y, centre[..., None, :]))]
+    base = family._averaged_base(t, p)
     log_base = np.full(rows.shape[1], base) if np.ndim(base) == 0 else mean(np.broadcast_to(base, rows.shape))
     return Statistics(family, constants, scalar, weight, summary, rows.min(axis=0), rows.max(axis=0), log_base)
 
@@ -225,22 +279,30 @@ class _Constants:
 
 def maximum_likelihood(family, stats, prior) -> MLE:
     """The fit of a one-dimensional family with independent components."""
+    _require_representable(family, stats)
+    c = family._constants(stats.constants, stats.low.shape)
     summary = stats.summary
     if prior is not None:
         nu, m0 = check_prior(prior)
-        columns, _ = family._columns("m0 of prior", m0)
-        pseudo = [np.broadcast_to(m, np.shape(s)) for m, s in zip(family._from_means(columns), summary)]
-        summary = merge(family._gap, summary, pseudo, nu / (nu + stats.weight))
-    elif family._gap is not None and (stats.low == stats.high).any():
+        summary = merge(family._gap, summary, _pseudo_data(family, m0, c, summary), nu / (nu + stats.weight))
+    elif family._collapsed(stats.low == stats.high).any():
         j = int(np.argmax(stats.low == stats.high))
         raise MLEDoesNotExist(
             f"{family.__name__}: all observations of component {j} equal {stats.low[j]}: the likelihood has no maximum"
         )
-    c = family._constants(stats.constants, stats.low.shape)
     solution = family._solve(summary, c)
     q = family._make(solution.source, stats.constants, stats.scalar)
     log_likelihood = stats.weight * np.sum(family._mean_log_likelihood(q._p, stats.summary, stats.log_base))
     return MLE(q, log_likelihood, solution.iterations, solution.gap, solution.gap < 1e-12 * len(stats.low))
+
+
+def _pseudo_data(family, m0, c, summary):
+    """The summary of a prior's mean statistics, in the shape of that of the data."""
+    columns, _ = family._columns("m0 of prior", m0)
+    try:
+        return [np.broadcast_to(m, np.shape(s)) for m, s in zip(family._from_means(columns, c), summary)]
+    except ValueError:
+        raise ValueError(f"m0 of prior must fit the data, got shape {np.shape(m0)}") from None
 
 
 def check_prior(prior) -> tuple[float, Any]:
@@ -269,6 +331,7 @@ def newton_scalar(gradient: Callable, slope: Callable, start, low, high) -> tupl
     """
     x = np.array(start, dtype=np.float64)
     low, high = np.broadcast_to(low, x.shape).copy(), np.broadcast_to(high, x.shape).copy()
+    before, done = np.full(x.shape, np.inf), np.zeros(x.shape, dtype=bool)
     iterations = 0
     for _ in range(200):
         iterations += 1
@@ -277,11 +340,14 @@ def newton_scalar(gradient: Callable, slope: Callable, start, low, high) -> tupl
         with np.errstate(divide="ignore", invalid="ignore"):
             step = x - g / s
         outside = ~((step >= low) & (step <= high) & np.isfinite(step))
-        new = np.where(g == 0, x, np.where(outside, _middle(low, high, x), step))
+        new = np.where(done | (g == 0), x, np.where(outside, _middle(low, high, x), step))
         moved = np.abs(new - x)
         x = new
-        if (moved <= 2e-16 * np.abs(x)).all() or (high - low <= 4e-16 * np.abs(x)).all():
+        settled = ~outside & (moved < 1e-8 * np.abs(x)) & (moved >= 0.25 * before)  # steps of rounding's size
+        done |= settled | (moved <= 4e-16 * np.abs(x)) | (high - low <= 4e-16 * np.abs(x))
+        if done.all():
             break
+        before = moved
     g, s = gradient(x), slope(x)
     return x, iterations, float(np.sum(g * g / s))
 
@@ -296,11 +362,12 @@ def _middle(low, high, x):
     )
 
 
-def newton_vector(gradient: Callable, hessian: Callable, start, inside: Callable) -> tuple[np.ndarray, int, float]:
-    """Minimum of a convex function of a vector from its gradient and Hessian.
+def newton_vector(gradient: Callable, solve: Callable, start, move: Callable) -> tuple[np.ndarray, int, float]:
+    """Minimum of a convex function of a vector from its gradient and solve(x, g), the inverse Hessian at x times g.
 
-    Lengths of a step are bisected until the point is inside the domain and the slope along the step has shrunk to 0.9
-    of its size or less, a line search that never subtracts large function values.
+    move(x, step) is the point a step away, None outside the domain; x may hold it in any form.  Lengths of a step are
+    bisected until the point is inside the domain and the slope along the step has shrunk to 0.9 of its size or less, a
+    line search that never subtracts large function values.
 
     Returns the minimum, the steps, and the squared Newton decrement there.
     """
@@ -310,7 +377,7 @@ def newton_vector(gradient: Callable, hessian: Callable, start, inside: Callable
     iterations = 0
     for _ in range(500):
         iterations += 1
-        step = -np.linalg.solve(hessian(x), g)
+        step = -solve(x, g)
         slope = float(g @ step)
         decrement_here = -slope
         if (
@@ -320,21 +387,20 @@ def newton_vector(gradient: Callable, hessian: Callable, start, inside: Callable
         ):
             break
         decrement = decrement_here
-        found = _line_search(gradient, inside, x, step, slope)
+        found = _line_search(gradient, move, x, step, slope)
         if found is None:
             break
         x, g = found
-    step = np.linalg.solve(hessian(x), g)
-    return x, iterations, max(float(g @ step), 0.0)
+    return x, iterations, max(float(g @ solve(x, g)), 0.0)
 
 
-def _line_search(gradient, inside, x, step, slope):
+def _line_search(gradient, move, x, step, slope):
     """The first point and gradient that will do, or None."""
     short, long, length = 0.0, None, 1.0
     for _ in range(60):
-        new = x + length * step
+        new = move(x, length * step)
         turned = np.inf
-        if inside(new):
+        if new is not None:
             g = gradient(new)
             turned = float(g @ step) if np.isfinite(g).all() else np.inf
             if abs(turned) <= 0.9 * abs(slope) + 1e-30:
@@ -358,10 +424,21 @@ class GaussianStatistics:
     def __init__(self, weight, mean, scatter):
         self.weight, self.mean, self.scatter = weight, mean, scatter
 
+    def __repr__(self):
+        return f"GaussianStatistics(weight={self.weight:.10g}, dimension={len(self.mean)})"
+
+    def __radd__(self, other):
+        return self if isinstance(other, int) and other == 0 else NotImplemented  # the start of sum()
+
     @classmethod
     def of(cls, x, weights=None) -> GaussianStatistics:
         """Of data (n, d)."""
         x, weights, _ = clean_data("x", x, weights)
+        reach = np.abs(x).max(axis=0)
+        if ((reach > 0) & (reach < _LEAST_SQUARE**0.5)).any() or reach.max() > 1e150:
+            raise ValueError(
+                f"x is outside the range of a Gaussian fit, columns of 1e-146 to 1e150; it reaches {reach}; rescale it"
+            )
         parts = []
         step = max(1, CHUNK // x.shape[1])
         for start in range(0, len(x), step):
@@ -373,6 +450,10 @@ class GaussianStatistics:
         return functools.reduce(operator.add, parts)
 
     def __add__(self, other):
+        if not isinstance(other, GaussianStatistics):
+            return NotImplemented
+        if len(self.mean) != len(other.mean):
+            raise ValueError(f"statistics of dimensions {len(self.mean)} and {len(other.mean)} cannot be merged")
         weight = self.weight + other.weight
         shift = other.mean - self.mean
         mean = self.mean + shift * (other.weight / weight)
@@ -411,7 +492,7 @@ def fit_gaussian(x, weights=None, prior=None) -> GaussianFit:
     MLEDoesNotExist
         The covariance of the data is singular: at most d points, or data on a hyperplane.
     """
-    data = x if isinstance(x, GaussianStatistics) else GaussianStatistics.of(x, weights)
+    data = x if given_statistics(GaussianStatistics, x, weights) else GaussianStatistics.of(x, weights)
     d = len(data.mean)
     stats = data
     if prior is not None:

@@ -15,16 +15,35 @@ from scipy import linalg, special
 from sbpfast import _checks, _core
 from sbpfast.expfam import mle, weights
 from sbpfast.expfam.base import POSITIVE, REAL, Distribution, Domain, Formulas, Parameter
-from sbpfast.expfam.functions import log_minus_digamma, log_multigamma, trigamma_minus_inverse
-from sbpfast.expfam.gamma_beta import solve_dirichlet
-from sbpfast.expfam.mle import MLEDoesNotExist, Solution, newton_scalar
+from sbpfast.expfam.functions import (
+    bregman,
+    exp_gap,
+    gamma_entropy,
+    log_gamma_density,
+    log_gamma_remainder,
+    log_gamma_rise,
+    log_gap,
+    log_minus_digamma,
+    log_multigamma,
+    trigamma_minus_inverse,
+)
+from sbpfast.expfam.gamma_beta import (
+    dirichlet_entropy,
+    dirichlet_kl,
+    dirichlet_log_density,
+    dirichlet_means,
+    dirichlet_solve,
+    solve_dirichlet,
+)
+from sbpfast.expfam.mle import Gap, MLEDoesNotExist, Solution, log_divergence, newton_scalar
 from sbpfast.expfam.points import Points
 
 
 class MultivariateFamily(Distribution):
     """A family of vectors, with one vector of statistics."""
 
-    _gap: ClassVar = None
+    _gap: ClassVar[Gap | None] = None
+    _squares = False
 
     def natural(self) -> np.ndarray:
         """Natural parameters eta, (k,)."""
@@ -60,7 +79,7 @@ class MultivariateFamily(Distribution):
         raise NotImplementedError
 
     @staticmethod
-    def _log_base(t, p):
+    def _averaged_base(t, p):
         return 0.0
 
     def _score(self, t) -> dict:
@@ -71,8 +90,8 @@ class MultivariateFamily(Distribution):
         return self._score(self._points(x))
 
     def entropy(self) -> float:
-        """-E[log p(x)] = A - eta . grad A."""
-        return float(self.log_partition() - self.natural() @ self.mean_params())
+        """-E[log p(x)]."""
+        raise NotImplementedError
 
     def kl(self, other) -> float:
         """Kullback-Leibler divergence to another of the same family, the Bregman divergence of A."""
@@ -80,9 +99,11 @@ class MultivariateFamily(Distribution):
             raise TypeError(f"other must be a {type(self).__name__}, got {type(other).__name__}")
         if other.dim != self.dim or other.natural().shape != self.natural().shape:
             raise ValueError(f"other must have the shape of {self!r}, got {other!r}")
-        return float(
-            other.log_partition() - self.log_partition() - (other.natural() - self.natural()) @ self.mean_params()
-        )
+        with np.errstate(over="ignore"):
+            return float(self._kl(other))
+
+    def _kl(self, other):
+        raise NotImplementedError
 
     _refused: tuple[str, ...] = ()
 
@@ -108,8 +129,17 @@ class MultivariateFamily(Distribution):
         return cls(**source)
 
     @classmethod
-    def _from_means(cls, m) -> list:
-        return m
+    def _averages(cls, t, c) -> list:
+        return cls._u(t, c)
+
+    @classmethod
+    def _from_means(cls, m, c) -> list:
+        return m if cls._gap is None else cls._gap.from_means(m)
+
+    @classmethod
+    def _collapsed(cls, equal) -> np.ndarray:
+        """One constant coordinate is no obstacle; `_solve` knows what is."""
+        return np.zeros(1, dtype=bool)
 
     @classmethod
     def statistics(cls, x, weights=None) -> mle.Statistics:
@@ -133,13 +163,18 @@ class MultivariateFamily(Distribution):
         MLEDoesNotExist
             The mean statistics lie on the boundary of their set, so the likelihood has no maximum.
         """
-        return mle.maximum_likelihood(cls, x if isinstance(x, mle.Statistics) else cls.statistics(x, weights), prior)
+        given = mle.given_statistics(cls, x, weights)
+        return mle.maximum_likelihood(cls, x if given else cls.statistics(x, weights), prior)
 
     @classmethod
     def from_mean_params(cls, m):
         """The distribution whose mean parameters E[u(x)] are m (k,)."""
         columns, _ = cls._columns("m", m)
-        return cls(**cls._solve(columns, {}).source)
+        try:
+            with np.errstate(all="ignore"):
+                return cls(**cls._solve(cls._from_means(columns, {}), {}).source)
+        except ValueError:
+            raise ValueError(f"m must lie inside the set of means of {cls.__name__}, got {m!r}") from None
 
     @classmethod
     def _columns(cls, name, m):
@@ -152,8 +187,7 @@ class MultivariateFamily(Distribution):
 
     @classmethod
     def _mean_log_likelihood(cls, p, s, log_base) -> float:
-        q = cls(**vars(p))
-        return float(q.natural() @ np.concatenate([np.reshape(v, -1) for v in s]) - q.log_partition())
+        raise NotImplementedError
 
 
 class Dirichlet(MultivariateFamily):
@@ -167,6 +201,7 @@ class Dirichlet(MultivariateFamily):
     )  # fmt: skip
     example: ClassVar = {"concentration": [0.8, 2.1, 3.3]}
     _estimators = ("pathwise", "score", "combined", "auto")
+    _gap = Gap(lambda t, c: t.x, log_divergence, lambda m: dirichlet_means(m[0]), compiled=True)
 
     concentration: np.ndarray
 
@@ -209,9 +244,14 @@ class Dirichlet(MultivariateFamily):
 
     def log_prob(self, x) -> np.ndarray:
         """Log density (n,) at points x (n, K) of the simplex."""
-        log_x = self._points(x).log_x
-        powers = np.where(self.concentration == 1.0, 0.0, (self.concentration - 1.0) * log_x)
-        return powers.sum(axis=1) - self.log_partition()
+        t = self._points(x)
+        return dirichlet_log_density(self.concentration, t.x, t.log_x)
+
+    def entropy(self):
+        return float(dirichlet_entropy(self.concentration))
+
+    def _kl(self, other):
+        return dirichlet_kl(self.concentration, other.concentration)
 
     def _score(self, t):
         return {"concentration": t.log_x - self.mean_params()}
@@ -245,30 +285,47 @@ class Dirichlet(MultivariateFamily):
         return streams.simplex(p.concentration, len(p.concentration))
 
     def _natural_grad(self, grads):
-        return {"concentration": np.linalg.solve(self.fisher(), grads["concentration"])}
+        return {"concentration": dirichlet_solve(self.concentration, grads["concentration"])}
+
+    @classmethod
+    def statistics(cls, x, weights=None):
+        """Mean statistics of points of the simplex, rows (n, K), mergeable with ``+``."""
+        x = _checks.real_array("x", x, ndim=2)
+        require_simplex("x", x)
+        return super().statistics(x, weights)
 
     @classmethod
     def _features(cls, x, c):
-        t = simplex_points("x", x)
         if (x <= 0).any():
             raise MLEDoesNotExist(
                 f"{cls.__name__}: an observation has a coordinate 0, on the boundary, so the likelihood has no maximum"
             )
-        return t
+        return Points(x)
 
     @classmethod
     def _solve(cls, s, c):
-        concentration, iterations, gap = solve_dirichlet(np.asarray(s[0]), cls.__name__)
+        concentration, iterations, gap = solve_dirichlet(s[0], s[1], cls.__name__)
         return Solution({"concentration": concentration}, iterations, gap)
 
+    @classmethod
+    def _mean_log_likelihood(cls, p, s, log_base):
+        a = p.concentration
+        centre = s[0] / s[0].sum()
+        return float(dirichlet_log_density(a, centre, np.log(centre)) - (a - 1.0) @ s[1])
 
-def simplex_points(name, x) -> Points:
-    """Points of a simplex that a user gives: 1 - x as the sum of the others where x is above 1/2."""
+
+def require_simplex(name, x) -> None:
+    """Raise where a row is not a point of the simplex."""
     if (x < 0).any():
         raise ValueError(f"{name} must be non-negative, got {x.min()}")
     error = np.abs(x.sum(axis=1) - 1.0).max(initial=0.0)
     if error > 1e-8:
         raise ValueError(f"the rows of {name} must sum to 1, but are off by up to {error:.3g}")
+
+
+def simplex_points(name, x) -> Points:
+    """Points of a simplex that a user gives: 1 - x as the sum of the others where x is above 1/2."""
+    require_simplex(name, x)
     others = np.where(np.arange(x.shape[1]) == x.argmax(axis=1)[:, None], 0.0, x).sum(axis=1, keepdims=True)
     large = x > 0.5
     y = np.where(large, others, 1.0 - x)
@@ -310,6 +367,28 @@ def matrix_order(length) -> int:
     return d
 
 
+def log_det(matrix) -> np.ndarray:
+    """log of the determinants of symmetric positive definite matrices (..., d, d)."""
+    diagonal = np.diagonal(np.linalg.cholesky(matrix), axis1=-2, axis2=-1)
+    return 2.0 * np.log(diagonal).sum(axis=-1)
+
+
+def determinant_divergence(y, c) -> np.ndarray:
+    """tr C^-1 W - d - log|C^-1 W|, (..., 1), of rows y = svec(W) and c = svec(C): that of phi = -log|W|."""
+    w, centre = smat(np.reshape(y, (-1, np.shape(y)[-1]))), smat(np.reshape(c, -1))
+    excess = relative_eigenvalues(w - centre, np.linalg.cholesky(centre))
+    out = log_gap(np.maximum(excess, -0.5)).sum(axis=-1)
+    far = (excess < -0.5).any(axis=-1)  # 1 + excess is of few digits, so that the determinant comes from W itself
+    out[far] = excess[far].sum(axis=-1) - (log_det(w[far]) - log_det(centre))
+    return out.reshape(*np.shape(y)[:-1], 1)
+
+
+def relative_eigenvalues(matrix, factor) -> np.ndarray:
+    """Eigenvalues (..., d) of L^-1 M L^-T, for symmetric M (..., d, d) and lower triangular L."""
+    inverse = linalg.solve_triangular(factor, np.eye(len(factor)), lower=True)
+    return np.linalg.eigvalsh(inverse @ matrix @ inverse.T)
+
+
 _DEFINITE = Domain("symmetric positive definite", lambda v: v)
 
 
@@ -340,6 +419,7 @@ class Wishart(MultivariateFamily):
     )  # fmt: skip
     example: ClassVar = {"df": 4.5, "scale": [[0.6, 0.2], [0.2, 0.4]]}
     _estimators = ("pathwise", "score", "combined", "auto")
+    _gap = Gap(lambda t, c: t.x, determinant_divergence, lambda m: [m[0], log_det(smat(m[0])) - m[1]])
 
     df: float
     scale: np.ndarray
@@ -406,7 +486,36 @@ class Wishart(MultivariateFamily):
     def log_prob(self, x) -> np.ndarray:
         """Log density (n,), at rows svec(W) or matrices."""
         t = self._points(x)
-        return np.concatenate(self._u(t, self._p), axis=1) @ self.natural() - self.log_partition()
+        return self._log_density(t.x, t.log_det[:, 0])
+
+    def _log_density(self, x, log_det):
+        """Gamma densities of shape nu/2 of half the eigenvalues of V^-1 W, and a Jacobian."""
+        h, halves, d = 0.5 * self.df, self._halves, self.order
+        e = 0.5 * relative_eigenvalues(smat(x), self._chol)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            gammas = log_gamma_density(h, e, np.log(e)).sum(axis=-1)
+        constant = log_gamma_rise(halves, 0.5 * np.arange(d)).sum() - 0.25 * d * (d - 1) * np.log(np.pi)
+        return gammas + constant - 0.5 * (d + 1.0) * log_det
+
+    def entropy(self):
+        i = np.arange(self.order)
+        halves, d = self._halves, self.order
+        parts = gamma_entropy(halves) + 0.5 * i + 0.5 * (d - 1.0 - i) * special.digamma(halves)
+        log_volume = self._log_det() + d * np.log(2.0)
+        return float(parts.sum() + 0.25 * d * (d - 1) * np.log(np.pi) + 0.5 * (d + 1.0) * log_volume)
+
+    def _kl(self, other):
+        """By the means nu V, then between Wisharts of one mean, as of gammas."""
+        i, h, to = 0.5 * np.arange(self.order), 0.5 * self.df, 0.5 * other.df
+        mean, other_mean = svec(self.df * self.scale), svec(other.df * other.scale)
+        spread = bregman(
+            lambda h: log_gamma_remainder(h - i).sum() + ((h - i) * np.log1p(-i / h) - i * np.log(h) + i).sum(),
+            lambda h: -(log_minus_digamma(h - i) - np.log1p(-i / h)).sum(),
+            lambda h: (trigamma_minus_inverse(h - i) + i / (h * (h - i))).sum(),
+            h,
+            to - h,
+        )
+        return to * determinant_divergence(mean, other_mean)[0] + spread
 
     def _score(self, t):
         inverse = self._inverse()
@@ -500,32 +609,30 @@ class Wishart(MultivariateFamily):
     @classmethod
     def _solve(cls, s, c):
         """V = mean W / nu, and sum_i psi((nu - i)/2) - d log(nu/2) = mean log|W| - log|mean W|, increasing in nu."""
-        mean = smat(s[0])
+        mean, gap = smat(s[0]), float(s[1][0])
         d = len(mean)
-        try:
-            log_det = 2.0 * np.log(np.diagonal(np.linalg.cholesky(mean))).sum()
-        except np.linalg.LinAlgError:
-            raise MLEDoesNotExist(f"{cls.__name__}: the mean of the matrices is singular") from None
-        gap = float(log_det - np.reshape(s[1], -1)[0])
-        if not gap > 16.0 * d * np.finfo(np.float64).eps * (1.0 + abs(log_det)):
-            raise MLEDoesNotExist(
-                f"{cls.__name__}: the matrices are all equal, or too nearly so: the likelihood has no maximum"
-            )
+        if not gap > 0:
+            raise MLEDoesNotExist(f"{cls.__name__}: the matrices are all equal: the likelihood has no maximum")
         i = 0.5 * np.arange(d)
 
         def gradient(h):  # half the degrees of freedom
             h = h[0]
-            return np.array([gap - (log_minus_digamma(h - i) + np.log(h / (h - i))).sum()])
+            return np.array([gap - (log_minus_digamma(h - i) - np.log1p(-i / h)).sum()])
 
         def slope(h):
             h = h[0]
-            return np.array([(trigamma_minus_inverse(h - i) + 1.0 / (h - i)).sum() - d / h])
+            return np.array([(trigamma_minus_inverse(h - i) + i / (h * (h - i))).sum()])
 
         low = 0.5 * (d - 1)
         start = low + 0.25 * d * (d + 1) / gap
         half, iterations, decrement = newton_scalar(gradient, slope, np.array([start]), low, np.inf)
         df = 2.0 * float(half[0])
         return Solution({"df": np.array(df), "scale": mean / df}, iterations, decrement)
+
+    @classmethod
+    def _mean_log_likelihood(cls, p, s, log_base):
+        q = cls(p.df, p.scale)
+        return float(q._log_density(s[0], log_det(smat(s[0]))) - 0.5 * (q.df - q.order - 1.0) * s[1][0])
 
 
 def matrix_points(x, d) -> Points:
@@ -617,6 +724,12 @@ class Categorical(MultivariateFamily):
         log_probs = special.log_softmax(self.logits)
         return float(-(np.exp(log_probs) * log_probs).sum())
 
+    def _kl(self, other):
+        ratio = other.logits - self.logits
+        level = self.probs @ np.expm1(ratio)
+        shift = np.log1p(level) if abs(level) < 0.5 else special.logsumexp(ratio, b=self.probs)
+        return self.probs @ exp_gap(ratio - shift)
+
     @classmethod
     def _quantiles(cls, u, p):
         cumulative = np.cumsum(special.softmax(p.logits))[:-1]
@@ -673,8 +786,8 @@ class Categorical(MultivariateFamily):
 
         See `Gamma.fit` for the arguments; m0 of a prior holds the K - 1 first mean shares.
         """
-        stats = x if isinstance(x, mle.Statistics) else cls.statistics(x, weights, n_categories=n_categories)
-        return mle.maximum_likelihood(cls, stats, prior)
+        given = mle.given_statistics(cls, x, weights, n_categories is not None)
+        return mle.maximum_likelihood(cls, x if given else cls.statistics(x, weights, n_categories=n_categories), prior)
 
     @classmethod
     def _constants(cls, constants, shape):

@@ -256,18 +256,21 @@ class Univariate(Distribution):
                 latest = self.from_natural(eta)
             return latest
 
-        def inside(eta):
+        def move(eta, step):
             try:
-                member(eta)
+                member(eta + step)
             except (ValueError, RuntimeWarning):  # outside the domain, or too narrow for panels
-                return False
-            return True
+                return None
+            return eta + step
 
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", RuntimeWarning)
                 eta, iterations, gap = mle.newton_vector(
-                    lambda eta: member(eta)._mean - m, lambda eta: member(eta)._covariance, self._eta, inside
+                    lambda eta: member(eta)._mean - m,
+                    lambda eta, g: np.linalg.solve(member(eta)._covariance, g),
+                    self._eta,
+                    move,
                 )
         except np.linalg.LinAlgError:  # eta ran off, or to where u does not vary
             return self, 0, np.inf

@@ -154,9 +154,11 @@ def solve(mean, variance, low, high, family) -> tuple[tuple[float, float], int, 
     spread = variance / unit**2
     start = np.array([target[0] / spread, -0.5 / spread])
     eta, iterations, gap = newton_vector(
-        lambda e: _power_moments(e, width)[0] - target, lambda e: _power_moments(e, width)[1], start,
-        lambda e: np.isfinite(width) or e[1] < 0,
-    )  # fmt: skip
+        lambda e: _power_moments(e, width)[0] - target,
+        lambda e, g: np.linalg.solve(_power_moments(e, width)[1], g),
+        start,
+        lambda e, step: e + step if np.isfinite(width) or e[1] + step[1] < 0 else None,
+    )
     if eta[1] >= 0:
         raise MLEDoesNotExist(
             f"{family}: the maximum over the natural parameters is at eta2 >= 0 (the data lean to the bounds), "

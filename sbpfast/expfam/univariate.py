@@ -10,7 +10,7 @@ from scipy import special
 from sbpfast.expfam import mle, weights
 from sbpfast.expfam.base import POSITIVE, REAL, Continuous, Formulas, Parameter, Validity
 from sbpfast.expfam.family import ExponentialFamily
-from sbpfast.expfam.functions import EULER, LOG_2PI, scaled_exponential_integral
+from sbpfast.expfam.functions import EULER, LOG_2PI, exp_gap, log_ratio, scaled_exponential_integral
 from sbpfast.expfam.mle import Gap, MLEDoesNotExist, Solution, require
 from sbpfast.expfam.points import Points
 
@@ -48,9 +48,8 @@ class Normal(ExponentialFamily, Continuous):
     _locations = ("mean",)
     _line = "real"
     _mirrors = True
-    _gap = Gap(
-        lambda t: t.x, mle.square_divergence, lambda m: [m[0], m[1] - m[0] * m[0]], lambda s: [s[0], s[1] + s[0] * s[0]]
-    )
+    _gap = Gap(lambda t, c: t.x, mle.square_divergence, lambda m: [m[0], m[1] - m[0] * m[0]])
+    _squares = True
 
     @staticmethod
     def _support(p):
@@ -133,8 +132,7 @@ class Normal(ExponentialFamily, Continuous):
 
     @classmethod
     def _kl(cls, p, q):
-        r = p.std / q.std
-        return 0.5 * ((r - 1.0) * (r + 1.0) + ((p.mean - q.mean) / q.std) ** 2) - np.log(r)
+        return 0.5 * (exp_gap(2.0 * log_ratio(p.std, q.std)) + ((p.mean - q.mean) / q.std) ** 2)
 
     @classmethod
     def _solve(cls, s, c):
@@ -163,7 +161,7 @@ class LogNormal(ExponentialFamily, Continuous):
     example: ClassVar = {"mean": 0.4, "std": 0.6}
     _k = 2
     _mirrors = True
-    _gap = Gap(lambda t: t.log_x, mle.square_divergence, Normal._gap.from_means, Normal._gap.to_means)
+    _gap = Gap(lambda t, c: t.log_x, mle.square_divergence, Normal._gap.from_means)
 
     _eta = staticmethod(Normal._eta)
     _source = staticmethod(Normal._source)
@@ -328,6 +326,10 @@ class Exponential(ExponentialFamily, Continuous):
         return non_negative_data(cls, x)
 
     @classmethod
+    def _kl(cls, p, q):
+        return exp_gap(log_ratio(q.rate, p.rate))
+
+    @classmethod
     def _solve(cls, s, c):
         require(s[0] > 0, cls.__name__, "the mean must be positive: all observations are 0")
         return Solution({"rate": 1.0 / s[0]})
@@ -347,9 +349,7 @@ class InverseGaussian(ExponentialFamily, Continuous):
     )  # fmt: skip
     example: ClassVar = {"mean": 1.2, "concentration": 2.5}
     _k = 2
-    _gap = Gap(
-        lambda t: t.x, mle.inverse_divergence, lambda m: [m[0], m[1] - 1.0 / m[0]], lambda s: [s[0], s[1] + 1.0 / s[0]]
-    )
+    _gap = Gap(lambda t, c: t.x, mle.inverse_divergence, lambda m: [m[0], m[1] - 1.0 / m[0]])
 
     @staticmethod
     def _support(p):
@@ -440,6 +440,16 @@ class InverseGaussian(ExponentialFamily, Continuous):
             (s[0] > 0) & (s[1] > 0), cls.__name__, "mean(1/x) must exceed 1/mean(x): the observations are all equal"
         )
         return Solution({"mean": s[0], "concentration": 1.0 / s[1]})
+
+    @classmethod
+    def _mean_log_likelihood(cls, p, s, log_base):
+        centre = Points(s[0])
+        return cls._log_prob(centre, p) - 0.5 * p.concentration * s[1] + (log_base - cls._log_base(centre, p))
+
+    @classmethod
+    def _kl(cls, p, q):
+        by_mean = q.concentration / p.mean * ((p.mean - q.mean) / q.mean) ** 2
+        return 0.5 * (exp_gap(log_ratio(q.concentration, p.concentration)) + by_mean)
 
 
 class Weibull(ExponentialFamily, Continuous):
@@ -539,6 +549,10 @@ class Weibull(ExponentialFamily, Continuous):
         require(s[0] > 0, cls.__name__, "the mean of x^k must be positive: all observations are 0")
         return Solution({"scale": s[0] ** (1.0 / c["shape"])})
 
+    @classmethod
+    def _kl(cls, p, q):
+        return exp_gap(p.shape * log_ratio(p.scale, q.scale))
+
 
 class Pareto(ExponentialFamily, Continuous):
     """Pareto distribution with a known minimum."""
@@ -635,10 +649,25 @@ class Pareto(ExponentialFamily, Continuous):
         return Points(x)
 
     @classmethod
+    def _averages(cls, t, c):
+        return [cls._log_ratio(t, c)]
+
+    @classmethod
+    def _from_means(cls, m, c):
+        return [m[0] - np.log(c["minimum"])]
+
+    @classmethod
     def _solve(cls, s, c):
-        excess = s[0] - np.log(c["minimum"])
-        require(excess > 0, cls.__name__, "mean(log x) must exceed log(minimum): all observations are at the minimum")
-        return Solution({"tail": 1.0 / excess})
+        require(s[0] > 0, cls.__name__, "mean(log x) must exceed log(minimum): all observations are at the minimum")
+        return Solution({"tail": 1.0 / s[0]})
+
+    @classmethod
+    def _mean_log_likelihood(cls, p, s, log_base):
+        return np.log(p.tail) - np.log(p.minimum) - (p.tail + 1.0) * s[0]
+
+    @classmethod
+    def _kl(cls, p, q):
+        return exp_gap(log_ratio(q.tail, p.tail))
 
 
 class Laplace(ExponentialFamily, Continuous):
@@ -728,6 +757,10 @@ class Laplace(ExponentialFamily, Continuous):
         require(s[0] > 0, cls.__name__, "mean abs(x - loc) must be positive: all observations equal the location")
         return Solution({"scale": s[0]})
 
+    @classmethod
+    def _kl(cls, p, q):
+        return exp_gap(log_ratio(p.scale, q.scale))
+
 
 class Rayleigh(ExponentialFamily, Continuous):
     """Rayleigh distribution: the length of a two-dimensional normal vector."""
@@ -738,6 +771,7 @@ class Rayleigh(ExponentialFamily, Continuous):
         product="never (pole at the mode, x = s)",
     )  # fmt: skip
     example: ClassVar = {"scale": 1.4}
+    _squares = True
 
     @staticmethod
     def _support(p):
@@ -812,6 +846,10 @@ class Rayleigh(ExponentialFamily, Continuous):
         require(s[0] > 0, cls.__name__, "the mean of x^2 must be positive")
         return Solution({"scale": np.sqrt(0.5 * s[0])})
 
+    @classmethod
+    def _kl(cls, p, q):
+        return exp_gap(2.0 * log_ratio(p.scale, q.scale))
+
 
 class HalfNormal(ExponentialFamily, Continuous):
     """Half-normal distribution: the size of a centred normal variable."""
@@ -822,6 +860,7 @@ class HalfNormal(ExponentialFamily, Continuous):
         A="log s + log(pi / 2) / 2", product="never (pole at the mode, x = 0, where the density is positive)",
     )  # fmt: skip
     example: ClassVar = {"scale": 1.4}
+    _squares = True
 
     @staticmethod
     def _support(p):
@@ -877,3 +916,7 @@ class HalfNormal(ExponentialFamily, Continuous):
     def _solve(cls, s, c):
         require(s[0] > 0, cls.__name__, "the mean of x^2 must be positive: all observations are 0")
         return Solution({"scale": np.sqrt(s[0])})
+
+    @classmethod
+    def _kl(cls, p, q):
+        return 0.5 * exp_gap(2.0 * log_ratio(p.scale, q.scale))
