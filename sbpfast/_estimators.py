@@ -287,9 +287,8 @@ def automatic(target, q, make_run, n_samples) -> str:
     Time is rounded to a power of two, so that only estimators close to each other can change places from one run to
     the next.
     """
-    if "exact" in q._estimators and (
-        isinstance(target, Ridge) or (not isinstance(q, GaussianBase) and q._integrates(target))
-    ):
+    exact = isinstance(target, Ridge) if isinstance(q, GaussianBase) else q._integrates(target)
+    if exact and "exact" in q._estimators:
         return "exact"
     candidates = [name for name in PREFERRED if _applies(name, target, q)]
     if not candidates:

@@ -17,13 +17,10 @@ __all__ = [
     "beta_weight",
     "beta_weight_derivatives",
     "continuous_bernoulli_weight",
-    "digamma",
     "gamma_weight",
     "gamma_weight_derivatives",
     "inverse_gaussian_weight",
-    "log_minus_digamma",
     "student_t_weight",
-    "trigamma",
     "truncated_normal_weight",
     "von_mises_weight",
 ]
@@ -49,29 +46,6 @@ def interval(integrand, width):
 
 def columns(*arrays):
     return [np.asarray(v, dtype=float)[:, None] for v in arrays]
-
-
-def digamma(x):
-    return sp.digamma(x)
-
-
-def trigamma(x):
-    return sp.polygamma(1, x)
-
-
-def log_minus_digamma(x):
-    """Binet: int_0^inf (1/2 + 1/(e^s - 1) - 1/s) e^(-x s) ds + 1/(2x)."""
-    (v,) = columns(x)
-
-    def integrand(s):
-        small = np.minimum(s, 0.1)
-        series = small / 12 - small**3 / 720 + small**5 / 30240 - small**7 / 1209600
-        return np.where(s < 0.1, series, 0.5 + 1 / np.expm1(s) - 1 / s) * np.exp(-v * s)
-
-    return half_line(integrand, 1 / (np.asarray(x) + 0.1)) + 0.5 / x
-
-
-# -- gamma and beta ---------------------------------------------------------------------------------------------------
 
 
 def _gamma_sides(shape, x, log_x):

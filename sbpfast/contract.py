@@ -219,8 +219,8 @@ def expfam(grad_f, B, weights=None, per_sample=False, *, n_threads=None) -> np.n
     Parameters
     ----------
     grad_f : array_like (n, d)
-    B : array_like (n, d) or (n, d, p)
-        Independent components with a parameter each, or a velocity field for each of p parameters.
+    B : array_like (n, d) or (n, d, *shape)
+        Independent components with a parameter each, or a velocity field for each element of a parameter of this shape.
     weights : array_like (n,), optional
         Self-normalised; only for means.
     per_sample : bool
@@ -228,22 +228,25 @@ def expfam(grad_f, B, weights=None, per_sample=False, *, n_threads=None) -> np.n
 
     Returns
     -------
-    numpy.ndarray (d,) or (p,); (n, d) or (n, p) per sample
+    numpy.ndarray (d,) or shape; (n, d) or (n, *shape) per sample
     """
     threads = _core.effective_threads(n_threads)
     g = _require_samples("grad_f", _array("grad_f", grad_f, 2))
-    b = _array("B", B, (2, 3))
+    b = _array("B", B, None)
     if b.shape[:2] != g.shape:
-        raise ValueError(f"B must have shape {g.shape} or {(*g.shape, 'p')}, got {b.shape}")
+        n, d = g.shape
+        raise ValueError(f"B must have shape ({n}, {d}) or ({n}, {d}, ...), got {b.shape}")
     if b.ndim == 2:
         out = g.astype(np.float64) * b
     else:
-        out = np.zeros((len(g), b.shape[-1]))
-        _products(g, b, 1.0, out, threads)
+        flat = b.reshape(*g.shape, -1)
+        out = np.zeros((len(g), flat.shape[-1]))
+        _products(g, flat, 1.0, out, threads)
+        out = out.reshape(len(g), *b.shape[2:])
     return _checked(_finish(out, weights, per_sample, threads), grad_f=g, B=b)
 
 
-def product(f, grad_f, Btilde, dBtilde, boundary=0.0, weights=None, per_sample=False, *, n_threads=None) -> np.ndarray:
+def product(f, grad_f, Btilde, dBtilde, boundary=0.0, per_sample=False, weights=None, *, n_threads=None) -> np.ndarray:
     """-d/dx(Btilde f) + boundary: the gradient of E[f] by the product rule, Btilde = d_theta log p / d_x log p.
 
     Right only where Btilde has no pole inside the support and the boundary term [f Btilde p] is included.
@@ -255,9 +258,9 @@ def product(f, grad_f, Btilde, dBtilde, boundary=0.0, weights=None, per_sample=F
         The gradient of f, the weight, and the weight's derivative in x, component by component.
     boundary : float or array_like (d,)
         Added to every sample.
+    per_sample : bool
     weights : array_like (n,), optional
         Self-normalised; only for means.
-    per_sample : bool
     n_threads : int, optional
 
     Returns

@@ -70,9 +70,9 @@ def test_antithetic_draws_are_pairs_of_the_law(name, params):
     p = make(name, params)
     if name in ("VonMises", "InverseGaussian"):
         with pytest.raises(ValueError, match="inverse distribution function"):
-            p._draw(stream_key(1), 0, 64, "antithetic")
+            p._draw(stream_key(1), 0, 64, antithetic=True)
         return
-    x = p._draw(stream_key(1), 0, 20_000, "antithetic").x[:, 0]
+    x = p._draw(stream_key(1), 0, 20_000, antithetic=True).x[:, 0]
     assert law(name, params, x[0::2]) > 1e-4
     assert law(name, params, x[1::2]) > 1e-4
     if len(np.unique(x)) > 8:
@@ -248,7 +248,7 @@ def test_any_smooth_weight_is_unbiased(name):
     score, (d_log, _) = p.score(draws), p._slopes(draws, p._p)
     V = {k: 0.7 * weights[k] + bump for k in names}
     dV = {k: -0.7 * (score[k] + weights[k] * d_log) + slope for k in names}
-    terms = p.weighted_terms(draws, f.value(x), f.grad(x), V, dV)
+    terms = p._weighted_terms(draws, f.value(x), f.grad(x), V, dV)
     exact = sb.expectation_grad(f, p, estimator="exact")
     for k in names:
         error = terms[k].std() / np.sqrt(len(x))

@@ -24,9 +24,6 @@ KERNELS = {
     "inverse_gaussian_weight": 2,
     "truncated_normal_weight": 4,
     "continuous_bernoulli_weight": 1,
-    "digamma": 1,
-    "trigamma": 1,
-    "log_minus_digamma": 1,
     "gamma_weight_derivatives": 2,
     "beta_weight_derivatives": 3,
 }
@@ -124,9 +121,8 @@ def random_inputs(name, n=400):
         low, width, u = rng.uniform(-6, 12, n), positive(1e-3, 10), rng.uniform(0.01, 0.99, n)
         width = np.where(low > 2, np.minimum(width, 5 / np.abs(low)), width)
         return low + u * width, low, low + width, u * width, (1 - u) * width
-    if name == "continuous_bernoulli_weight":
-        return rng.uniform(-20, 20, n), rng.uniform(0, 1, n)
-    return (positive(1e-2, 1e4),)
+    assert name == "continuous_bernoulli_weight"
+    return rng.uniform(-20, 20, n), rng.uniform(0, 1, n)
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -265,10 +261,6 @@ def test_normal_limits():
     np.testing.assert_allclose(at_low, [[0.0], [0.0], [1.0], [0.0]], atol=1e-15)
 
 
-def test_log_minus_digamma_keeps_its_digits():
-    assert run("log_minus_digamma", np.array([1e6]))[0] == pytest.approx(5.00000083333333333e-7, rel=1e-15)
-
-
 @pytest.mark.parametrize("isa", ISAS)
 def test_outside_the_domain_is_nan(isa):
     bad = np.array([-1.0, 0.0, np.inf, np.nan])
@@ -285,8 +277,6 @@ def test_outside_the_domain_is_nan(isa):
     assert np.isnan(run("inverse_gaussian_weight", bad, 1.0, 1.0, isa=isa)).all()
     assert np.isnan(run("truncated_normal_weight", np.array([0.0, np.nan]), 1.0, 2.0, -1.0, 2.0, isa=isa)).all()
     assert np.isnan(run("continuous_bernoulli_weight", 1.0, np.array([-0.1, 1.1, np.nan]), isa=isa)).all()
-    for name in ("digamma", "trigamma", "log_minus_digamma"):
-        assert np.isnan(run(name, bad[[0, 1, 3]], isa=isa)).all()
 
 
 def test_nothing_to_do():

@@ -33,13 +33,6 @@ VM_INLINE vec vec_digamma(vec x) {
     return digamma_large(large) - vec_choose(small, sum / product, vec_all(0.0));
 }
 
-/* log x - psi(x), x > 0, relative error 2e-14: the terms of size log x never meet where x is large */
-VM_INLINE vec vec_log_minus_digamma(vec x) {
-    vec_mask small = x < 12.0;
-    vec low = vec_choose(small, x, vec_all(1.0));
-    return vec_choose(small, vec_log(low) - vec_digamma(low), -digamma_tail(vec_choose(small, vec_all(12.0), x)));
-}
-
 /* psi'(x), x > 0, relative error 1e-15 */
 VM_INLINE vec vec_trigamma(vec x) {
     vec_mask small = x < 12.0;

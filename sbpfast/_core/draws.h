@@ -64,14 +64,20 @@ static void row_gamma(const uint64_t *key, uint64_t stream, uint64_t block, uint
 }
 
 /* 64 values tan(x / 2), x from the von Mises distribution with mean 0 (Best & Fisher, Applied Statistics 28, 1979).
- * Their envelope is a wrapped Cauchy, whose half-angle has a scaled Cauchy tangent; rho and 1 - rho are free of
- * cancellation for every concentration from 0 up. */
-static void row_von_mises(const uint64_t *key, uint64_t stream, uint64_t block, uint64_t row, double kappa,
+ * Their envelope is a wrapped Cauchy, whose half-angle has a scaled Cauchy tangent.  Neither h = sqrt(1 + 4 kappa^2) nor
+ * rho nor 1 - rho cancels or overflows, for any concentration from 0 up. */
+static void row_von_mises(const uint64_t *key, uint64_t stream, uint64_t block, uint64_t row, double concentration,
                           double *restrict tangent) {
-    const double h = sqrt(1.0 + 4.0 * kappa * kappa), root = sqrt(1.0 + h);
-    const double rho = 2.0 * kappa * root / ((h + 1.0) * (root + 1.4142135623730951));
-    const double half_ratio = (h + 1.0) * (root + 1.4142135623730951) / (4.0 * root); /* kappa / (2 rho) */
-    const double scale = (1.0 - rho) / (1.0 + rho), gap = 1.0 - rho * rho, top = half_ratio * gap * gap;
+    const double kappa = concentration < 1e300 ? concentration : 1e300; /* above it 4 kappa might overflow */
+    const double inverse = 0.5 / (kappa > 1.0 ? kappa : 1.0), near = 2.0 * (kappa < 1.0 ? kappa : 1.0);
+    const double h = kappa < 1.0 ? sqrt(1.0 + near * near) : 2.0 * kappa * sqrt(1.0 + inverse * inverse);
+    const double root = sqrt(1.0 + h);
+    const double rho = 2.0 * kappa / (h + 1.0) * (root / (root + 1.4142135623730951));
+    /* 2 kappa (1 - rho) = sqrt(2 (1 + h)) - 1 - 1 / (h + 2 kappa) */
+    const double rest = (1.4142135623730951 * root - 1.0 - 1.0 / (h + 2.0 * kappa)) * inverse;
+    const double short_of_1 = kappa < 1.0 ? 1.0 - rho : rest;
+    const double half_ratio = 0.25 * (h + 1.0) * (1.0 + 1.4142135623730951 / root); /* kappa / (2 rho) */
+    const double scale = short_of_1 / (1.0 + rho), gap = short_of_1 * (1.0 + rho), top = half_ratio * gap * gap;
     double angle[ROW], u[ROW], candidate[ROW];
     int left = ROW;
     for (int l = 0; l < ROW; l++) tangent[l] = NAN;
@@ -82,7 +88,7 @@ static void row_von_mises(const uint64_t *key, uint64_t stream, uint64_t block, 
         for (int l = 0; l < ROW; l++) {
             double s, co;
             vm_sincos2pi(0.5 * angle[l], &s, &co);
-            double z = (s - co) * (s + co), bound = top / (1.0 + rho * rho + 2.0 * rho * z);
+            double bound = top / (short_of_1 * short_of_1 + 4.0 * rho * s * s);
             candidate[l] = vm_log(u[l]) < vm_log(bound) + 1.0 - bound ? -scale * co / s : NAN;
         }
         left = 0;

@@ -262,19 +262,3 @@ static void continuous_bernoulli_weight_block(ptrdiff_t n, const double *eta, co
         lanes_out(b, n, i, out);
     }
 }
-
-/* -- digamma, trigamma -------------------------------------------------------------------------------------------- */
-
-#define ELEMENTWISE(name, function)                                                                                   \
-    static void name(ptrdiff_t n, const double *x, double *out) {                                                     \
-        for (ptrdiff_t i = 0; i < n; i += VEC) {                                                                      \
-            double lane[VEC];                                                                                         \
-            lanes_in(x, n, i, lane);                                                                                  \
-            vec v = vec_load(lane);                                                                                   \
-            vec_store(lane, vec_choose(v > 0.0, function(v), vec_all(NAN)));                                          \
-            lanes_out(lane, n, i, out);                                                                               \
-        }                                                                                                             \
-    }
-ELEMENTWISE(digamma_block, vec_digamma)
-ELEMENTWISE(trigamma_block, vec_trigamma)
-ELEMENTWISE(log_minus_digamma_block, vec_log_minus_digamma)

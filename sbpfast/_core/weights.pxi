@@ -27,9 +27,6 @@ cdef extern from "univariate.h" nogil:
                                        const double *above, const double *below, double *out_loc, double *out_scale,
                                        double *out_low, double *out_high)
     void continuous_bernoulli_weight_block(Py_ssize_t n, const double *eta, const double *x, double *out)
-    void digamma_block(Py_ssize_t n, const double *x, double *out)
-    void trigamma_block(Py_ssize_t n, const double *x, double *out)
-    void log_minus_digamma_block(Py_ssize_t n, const double *x, double *out)
 
 
 def gamma_weight(const double[::1] shape, const double[::1] x, const double[::1] log_x, double[::1] out, int n_threads):
@@ -129,30 +126,3 @@ def continuous_bernoulli_weight(const double[::1] eta, const double[::1] x, doub
     for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads, schedule="static"):
         i = task * BLOCK
         continuous_bernoulli_weight_block(min(BLOCK, n - i), &eta[i], &x[i], &out[i])
-
-
-def digamma(const double[::1] x, double[::1] out, int n_threads):
-    """psi(x), x > 0."""
-    cdef Py_ssize_t n = out.shape[0], i, task
-    cdef int threads = threads_for(20.0 * n, n_threads)
-    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads, schedule="static"):
-        i = task * BLOCK
-        digamma_block(min(BLOCK, n - i), &x[i], &out[i])
-
-
-def trigamma(const double[::1] x, double[::1] out, int n_threads):
-    """psi'(x), x > 0."""
-    cdef Py_ssize_t n = out.shape[0], i, task
-    cdef int threads = threads_for(20.0 * n, n_threads)
-    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads, schedule="static"):
-        i = task * BLOCK
-        trigamma_block(min(BLOCK, n - i), &x[i], &out[i])
-
-
-def log_minus_digamma(const double[::1] x, double[::1] out, int n_threads):
-    """log x - psi(x), x > 0, to full relative accuracy: what gamma maximum likelihood inverts."""
-    cdef Py_ssize_t n = out.shape[0], i, task
-    cdef int threads = threads_for(30.0 * n, n_threads)
-    for task in prange(ceil_div(n, BLOCK), nogil=True, num_threads=threads, schedule="static"):
-        i = task * BLOCK
-        log_minus_digamma_block(min(BLOCK, n - i), &x[i], &out[i])

@@ -14,7 +14,7 @@ import inspect
 from collections.abc import Callable
 from functools import cached_property
 from types import SimpleNamespace
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from scipy import special
@@ -69,12 +69,13 @@ class Formulas(NamedTuple):
 class Validity(NamedTuple):
     """Where the product rule may be used for one parameter.
 
-    valid : bool array (d,);  reason : what is in the way where it is not;
+    valid : bool array (d,);  reason : what is in the way where it is not, with {pole} for the pole (d,);
     ends : pairs (point (d,), coefficient (d,)): the boundary and jump terms, coefficient * f(point).
     """
 
     valid: Any
-    reason: str
+    reason: str = ""
+    pole: Any = np.nan
     ends: tuple = ()
 
 
@@ -91,6 +92,7 @@ class Distribution:
     __signature__: ClassVar[inspect.Signature]
     _names: ClassVar[tuple[str, ...]] = ()
     _estimators: ClassVar[tuple[str, ...]] = ()
+    _p: Any
 
     dim: int
 
@@ -99,8 +101,14 @@ class Distribution:
         if "formulas" in cls.__dict__:
             _register(cls)
 
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    if TYPE_CHECKING:  # the parameters are attributes, under names that the registry gives them
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def __setattr__(self, name, value):
+        if name in self._names or any(name == c.name for c in self.constants):
+            raise AttributeError(f"{name} of {type(self).__name__} cannot be set: make another distribution")
+        super().__setattr__(name, value)
 
     @classmethod
     def _bind(cls, args, kwargs) -> dict:
@@ -127,8 +135,45 @@ class Distribution:
     def _points(self, x) -> Points:
         raise NotImplementedError
 
-    def _draw(self, key, start, stop, sampling="mc", n_threads=None) -> Points:
-        raise NotImplementedError
+    def transport(self, x) -> dict[str, np.ndarray]:
+        """Transport weights, where the family has them."""
+        raise ValueError(f"{type(self).__name__} has no transport weight")
+
+    def product_weight(self, x) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """The product rule's weight and its derivative, where the family has them."""
+        raise ValueError(f"{type(self).__name__} has no product-rule weight: {self.formulas.product}")
+
+    # draws
+
+    _mirrors = False  # _draw_points is a monotone function of symmetric noise, so that mirrored noise is antithetic
+
+    def _draw(self, key, start, stop, antithetic=False, n_threads=None) -> Points:
+        """Draws start..stop-1, start a multiple of 64; antithetic ones are pairs 2i, 2i + 1."""
+        streams = Streams(key, start, stop, self.dim, antithetic, _core.effective_threads(n_threads))
+        if antithetic and not self._mirrors:
+            return self._draw_uniform(streams.uniforms(), streams.n_threads)
+        return self._draw_points(streams, self._p)
+
+    def _draw_points(self, streams, p) -> Points:
+        return self._draw_uniform(streams.uniforms(), streams.n_threads)
+
+    def _draw_uniform(self, u, n_threads=1) -> Points:
+        """Points (n, d) from uniforms (n, d) by the inverse distribution function."""
+        points = self._quantiles(u, self._p)
+        points.n_threads = n_threads
+        return points
+
+    @classmethod
+    def _quantiles(cls, u, p) -> Points:
+        """Points at the probabilities u (n, d), with the transforms of them that are known better than from x."""
+        raise ValueError(f"{cls.__name__} has no inverse distribution function: only sampling='mc' is possible")
+
+    def _draw_from(self, normals, n_threads=1) -> Points:
+        """Points from standard normals (n, d)."""
+        return self._draw_uniform(special.ndtr(normals), n_threads)
+
+    def _noise_dims(self):
+        return (self.dim,)
 
     def sample(self, n, *, rng=None, n_threads=None) -> np.ndarray:
         """n independent points as rows (n, dim).
@@ -224,10 +269,11 @@ class Independent(Distribution):
         """d log p / d parameter."""
         raise NotImplementedError
 
-    @staticmethod
-    def _ppf(u, p) -> np.ndarray:
-        """The inverse distribution function."""
-        raise NotImplementedError
+    _ppf: ClassVar[Callable | None] = None  # the inverse distribution function of u (n, d) and p, where there is one
+
+    @classmethod
+    def _quantiles(cls, u, p) -> Points:
+        return super()._quantiles(u, p) if cls._ppf is None else Points(np.ascontiguousarray(cls._ppf(u, p)))
 
     # points
 
@@ -252,35 +298,6 @@ class Independent(Distribution):
             text = f"x must lie in the support, {self.formulas.support}; got {rows[n, j]} at index ({n}, {j})"
             raise ValueError(text)
         return Points(rows, n_threads=_core.effective_threads(None))
-
-    def _draw(self, key, start, stop, sampling="mc", n_threads=None) -> Points:
-        """Draws start..stop-1; start a multiple of 64.  sampling: "mc" or "antithetic"."""
-        antithetic = sampling in ("antithetic", True)
-        streams = Streams(key, start, stop, self.dim, antithetic, _core.effective_threads(n_threads))
-        if antithetic and not self._mirrors:
-            return self._draw_uniform(streams.uniforms(), streams.n_threads)
-        return self._draw_points(streams, self._p)
-
-    _mirrors = False  # _draw_points is a monotone function of symmetric noise, so that mirrored noise is antithetic
-
-    @classmethod
-    def _draw_points(cls, streams, p) -> Points:
-        return Points(cls._ppf(streams.uniforms(), p), n_threads=streams.n_threads)
-
-    def _draw_uniform(self, u, n_threads=1) -> Points:
-        """Points (n, d) from uniforms (n, d) by the inverse distribution function."""
-        if type(self)._ppf is Independent._ppf:
-            raise ValueError(
-                f"{type(self).__name__} has no inverse distribution function: only sampling='mc' is possible"
-            )
-        return Points(np.ascontiguousarray(self._ppf(u, self._p)), n_threads=n_threads)
-
-    def _noise_dims(self):
-        return (self.dim,)
-
-    def _draw_from(self, normals, n_threads=1) -> Points:
-        """Points from standard normals (n, d)."""
-        return self._draw_uniform(special.ndtr(normals), n_threads)
 
     # public
 
@@ -330,16 +347,15 @@ class Independent(Distribution):
 
     def _score_terms(self, draws, names=None) -> dict:
         """name -> (n, ...) d log p / d parameter: E[f times these] is the gradient."""
-        self._require_fixed_support("score", names)
+        self._require_fixed_support("estimator 'score' is not valid", names, "use 'pathwise', or leave it out of wrt")
         score = self._score(draws, self._p)
         return {k: self._shaped(k, np.broadcast_to(score[k], draws.x.shape)) for k in self._chosen(names)}
 
-    def _require_fixed_support(self, estimator, names):
+    def _require_fixed_support(self, what, names, advice):
         moving = [name for name in self._chosen(names) if name in self._moving_ends(self._p)]
         if moving:
             raise ValueError(
-                f"estimator {estimator!r} is not valid for {', '.join(moving)}: the support of {type(self).__name__} "
-                "moves with it; use 'pathwise', or leave it out of wrt"
+                f"{what} for {', '.join(moving)}: the support of {type(self).__name__} moves with it; {advice}"
             )
 
     @classmethod
@@ -369,6 +385,7 @@ class Independent(Distribution):
         both = self._expectation(moments)
         # E[(f - E f) s]: the mean of s is not exactly zero where the support moves, nor is it needed to be
         one, f = np.split(both, 2)
+        self._require_mass(one[0])
         value = f[0] / one[0]
         grads = {}
         for i, name in enumerate(wanted, start=1):
@@ -379,13 +396,19 @@ class Independent(Distribution):
             grads[name] = np.reshape(slope, np.shape(getattr(self, name)))
         return float(value), grads
 
+    def _require_mass(self, mass):
+        """Raise where the density did not integrate or sum to 1: what is missing lies beyond double precision."""
+        if not abs(mass - 1.0) < 1e-6:
+            raise ValueError(f"{self!r} cannot be integrated in double precision: its probability comes out as {mass}")
+
     def _expectation(self, function) -> np.ndarray:
         """E[function(points) (m, q)], for one component."""
         raise NotImplementedError
 
     def _score_covariance(self) -> np.ndarray:
         """Fisher information in the parameters of each component, (d, k, k), by quadrature or summation."""
-        self._require_fixed_support("natural gradient", None)
+        advice = "the family has no natural gradient unless its bounds are infinite"
+        self._require_fixed_support("the Fisher information does not exist", None, advice)
         matrices = []
         for j in range(self.dim):
             one = self._component(j)
@@ -418,7 +441,12 @@ class Independent(Distribution):
             index = [offset + (j if width > 1 else 0) for offset, width in zip(offsets, widths)]
             information[np.ix_(index, index)] += matrix
         flat = np.concatenate([np.reshape(grads[name], -1) for name in self._names])
-        solved = np.linalg.solve(information, flat)
+        try:
+            solved = np.linalg.solve(information, flat)
+        except np.linalg.LinAlgError:
+            raise ValueError(
+                f"the natural gradient does not exist: the Fisher information of {self!r} is singular"
+            ) from None
         parts = np.split(solved, offsets[1:-1])
         return {name: part.reshape(np.shape(getattr(self, name))) for name, part in zip(self._names, parts)}
 
@@ -465,7 +493,8 @@ class Continuous(Independent):
         """The product rule's weight Btilde = (d log p / dparameter) / (d log p / dx) and its derivative in x.
 
         The gradient of E f is -E[d/dx (Btilde f)] plus boundary terms, but only where Btilde has no pole of positive
-        density in the support; see the family's notes, and ``estimator="product"``, which refuses elsewhere.
+        density in the support; see the family's notes, and ``estimator="product"``, which refuses elsewhere.  At poles
+        and at the ends of the support the quotients stand as they are, and may be infinite or NaN.
         """
         t = self._points(x)
         return {
@@ -475,14 +504,14 @@ class Continuous(Independent):
 
     @classmethod
     def _product_weight(cls, t, p) -> dict:
-        slope, curvature = cls._slopes(t, p)
-        score, score_slopes = cls._score(t, p), cls._score_slopes(t, p)
         weights = {}
-        for name in cls._names:
-            if name in cls._locations:
-                weights[name] = (-1.0, 0.0)
-                continue
-            with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slope, curvature = cls._slopes(t, p)
+            score, score_slopes = cls._score(t, p), cls._score_slopes(t, p)
+            for name in cls._names:
+                if name in cls._locations:
+                    weights[name] = (-1.0, 0.0)
+                    continue
                 b = score[name] / slope
                 weights[name] = (b, (score_slopes[name] - b * curvature) / slope)
         return weights
@@ -511,8 +540,9 @@ class Continuous(Independent):
             if not valid.all():
                 j = int(np.argmin(valid))
                 where = f" (component {j})" if self.dim > 1 else ""
+                reason = rule.reason.format(pole=float(np.broadcast_to(rule.pole, valid.shape)[j]))
                 raise ValueError(
-                    f"estimator 'product' is not valid for {name} of {type(self).__name__}{where}: {rule.reason}; "
+                    f"estimator 'product' is not valid for {name} of {type(self).__name__}{where}: {reason}; "
                     "use 'pathwise'"
                 )
             b, slope = weights[name]
@@ -533,7 +563,7 @@ class Continuous(Independent):
             out[:, j] = coefficient[j] * target._value(moved)
         return out
 
-    def weighted_terms(self, draws, f, grad, V, dV) -> dict:
+    def _weighted_terms(self, draws, f, grad, V, dV) -> dict:
         """name -> (n, ...) V f' + (d log p/dparameter + V d log p/dx + V') f, unbiased for any smooth weight V.
 
         Parameters
@@ -544,7 +574,8 @@ class Continuous(Independent):
         V, dV : dict of str to ndarray (n, d)
             The weight and its derivative in x.
         """
-        self._require_fixed_support("weighted", V)
+        advice = "V = B, estimator='pathwise', is the one weight for it"
+        self._require_fixed_support("the generalised reparameterisation is not valid", V, advice)
         score, (slope, _) = self._score(draws, self._p), self._slopes(draws, self._p)
         return {
             k: self._shaped(k, V[k] * grad + (score[k] + V[k] * slope + dV[k]) * f[:, None]) for k in self._chosen(V)
@@ -562,7 +593,8 @@ class Continuous(Independent):
         """Points (m, 1) at t (m,), and log dx/dt (m,)."""
         t = t[:, None]
         if cls._line == "positive":
-            return Points(np.exp(t), log_x=t), t[:, 0]
+            with np.errstate(over="ignore"):
+                return Points(np.exp(t), log_x=t), t[:, 0]
         if cls._line == "unit":
             log_x, log_y = -np.logaddexp(0.0, -t), -np.logaddexp(0.0, t)
             return Points(np.exp(log_x), y=np.exp(log_y), log_x=log_x, log_y=log_y), (log_x + log_y)[:, 0]
@@ -575,9 +607,29 @@ class Continuous(Independent):
         """A location and a scale, for families on the whole line."""
         raise NotImplementedError
 
-    _LIMITS: ClassVar[dict] = {"positive": (-700.0, 700.0), "unit": (-700.0, 700.0), "real": (-350.0, 350.0)}
+    # of t: where the search for the ends begins, and how far it may go before x squared overflows or t loses its digits
+    _REACH: ClassVar[dict] = {"positive": (700.0, 1e6), "unit": (700.0, 1e6), "real": (350.0, 350.0)}
+
+    def _integrates(self, target) -> bool:
+        return super()._integrates(target) and self._is_covered
+
+    @cached_property
+    def _is_covered(self) -> bool:
+        """Whether quadrature reaches all of the probability."""
+        try:
+            self._require_mass(self._expectation(lambda t: np.ones((t.n, 1)))[0])
+        except ValueError:
+            return False
+        return True
 
     def _expectation(self, function) -> np.ndarray:
+        """By quadrature on the line.
+
+        Raises
+        ------
+        ValueError
+            The tails reach beyond the range of double precision.
+        """
         p = self._p
 
         def log_density(t):
@@ -591,13 +643,17 @@ class Continuous(Independent):
                 weight = np.exp(self._log_prob(points, p)[:, 0] + log_slope)
                 return np.where(weight[:, None] > 0.0, weight[:, None] * function(points), 0.0)
 
-        low, high = self._line_limits(p)
+        try:
+            low, high = self._line_limits(log_density)
+        except ValueError as error:
+            raise ValueError(f"{self!r} cannot be integrated in double precision: {error}") from None
         integral = quadrature.integrate_line(integrand, log_density, low, high, self._line_breaks(p))
         return np.asarray(integral.value)
 
     @classmethod
-    def _line_limits(cls, p):
-        return cls._LIMITS[cls._line]
+    def _line_limits(cls, log_density):
+        start, furthest = cls._REACH[cls._line]
+        return quadrature.reach(log_density, -start, start, furthest)
 
     @classmethod
     def _line_breaks(cls, p) -> list:
@@ -605,10 +661,23 @@ class Continuous(Independent):
         return []
 
 
-class Discrete(Independent):
-    """Families on 0, 1, 2, ...: the exact finite-difference analogue of the transport weight, and summation."""
+_MOST_TERMS = 1e7
 
-    _estimators = ("score", "difference", "exact", "auto")
+
+def _whole_spacing(k) -> np.ndarray:
+    """The distance between doubles at k where it exceeds that of whole numbers, 0 elsewhere."""
+    spacing = np.spacing(k)
+    return np.where(spacing > 1.0, spacing, 0.0)
+
+
+class Discrete(Independent):
+    """Families on 0, 1, 2, ...: the exact finite-difference analogue of the transport weight, and summation.
+
+    Sums go up to 1e7 terms; ``ValueError`` says where a distribution is wider.  Beyond 2^53, where doubles are whole
+    numbers but not all of them, draws are the doubles next to the quantiles.
+    """
+
+    _estimators = ("score", "difference", "exact", "combined", "auto")
 
     @staticmethod
     def _transport(t, p) -> dict:
@@ -660,11 +729,11 @@ class Discrete(Independent):
     @classmethod
     def _bisect(cls, u, q, low, high):
         a, b = np.full(len(u), float(low)), np.full(len(u), float(high))
-        while (b - a).max(initial=0.0) > 0:
+        while (b - a > _whole_spacing(b)).any():
             middle = np.floor(0.5 * (a + b))
             enough = cls._cdf(middle, q) >= u
             a, b = np.where(enough, a, middle + 1.0), np.where(enough, middle, b)
-        return a
+        return b
 
     @classmethod
     def _bracket(cls, q):
@@ -683,8 +752,21 @@ class Discrete(Independent):
     def _mean_value(cls, p) -> np.ndarray:
         raise NotImplementedError
 
+    def _integrates(self, target) -> bool:
+        return super()._integrates(target) and self._width <= _MOST_TERMS
+
+    @cached_property
+    def _width(self) -> float:
+        """The number of points that hold the probability, for one component."""
+        low, high = (float(v[0]) for v in self._support(self._p))
+        if high - low > _MOST_TERMS:
+            low, high = self._bracket(self._p)
+        return high - low + 1.0
+
     def _expectation(self, function) -> np.ndarray:
         """Sums outwards from the mean in blocks until the terms no longer count."""
+        if self._width > _MOST_TERMS:
+            raise ValueError(f"{self!r} is too wide to be summed: about {self._width:.2g} terms, more than 1e7")
         low, high = (float(v[0]) for v in self._support(self._p))
         start = float(np.floor(np.clip(self._mean_value(self._p)[0], low, high)))
         total, scale = 0.0, 0.0

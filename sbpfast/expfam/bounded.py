@@ -38,7 +38,8 @@ def wrap(angle) -> np.ndarray:
 class VonMises(ExponentialFamily, Continuous):
     """Von Mises distribution on the circle.
 
-    Points are angles in [-pi, pi); targets must be periodic for the pathwise gradients to hold.
+    Draws are angles in [-pi, pi), and any other angle that is given counts as the one there that differs by whole
+    turns; targets must be periodic for the pathwise gradients to hold.
     """
 
     parameters = (
@@ -46,7 +47,7 @@ class VonMises(ExponentialFamily, Continuous):
         Parameter("concentration", NON_NEGATIVE, "Concentration kappa; 0 is the uniform distribution."),
     )
     formulas = Formulas(
-        support="angles, -pi <= x < pi", density="exp(kappa cos(x - mu)) / (2 pi I0(kappa))",
+        support="angles", density="exp(kappa cos(x - mu)) / (2 pi I0(kappa))",
         eta="(kappa cos mu, kappa sin mu)", u="(cos x, sin x)", h="1 / (2 pi)", A="log I0(kappa)",
         product="valid for mean; never for concentration (poles at the mode, x = mean, and opposite)",
     )  # fmt: skip
@@ -62,6 +63,9 @@ class VonMises(ExponentialFamily, Continuous):
     @staticmethod
     def _support(p):
         return -np.pi, np.pi
+
+    def _rows(self, x):
+        return wrap(super()._rows(x))
 
     @staticmethod
     def _offset(t, p):
@@ -127,8 +131,8 @@ class VonMises(ExponentialFamily, Continuous):
 
     @classmethod
     def _product_rule(cls, p):
-        poles = f"Btilde has poles at the mode, x = mean = {p.mean}, and opposite"
-        return {"mean": Validity(True, ""), "concentration": Validity(False, poles)}
+        poles = "Btilde has poles at the mode, x = mean = {pole:.6g}, and opposite"
+        return {"mean": Validity(True), "concentration": Validity(False, poles, p.mean)}
 
     @classmethod
     def _draw_points(cls, streams, p):
@@ -140,7 +144,7 @@ class VonMises(ExponentialFamily, Continuous):
         return Points(wrap(p.mean + t[:, None])), np.zeros(len(t))
 
     @classmethod
-    def _line_limits(cls, p):
+    def _line_limits(cls, log_density):
         return -np.pi, np.pi
 
     @classmethod
@@ -318,7 +322,7 @@ class TruncatedNormal(ExponentialFamily, Continuous):
     @classmethod
     def _product_rule(cls, p):
         outside = (p.loc < p.low) | (p.loc > p.high)
-        pole = f"Btilde has a pole at x = loc = {p.loc}, the mode, inside [low, high]"
+        pole = "Btilde has a pole at x = loc = {pole:.6g}, the mode, inside [low, high]"
         rules = {}
         densities = cls._end_densities(p)
         for name in ("loc", "scale"):
@@ -328,7 +332,7 @@ class TruncatedNormal(ExponentialFamily, Continuous):
                 with np.errstate(divide="ignore", invalid="ignore"):
                     weight = np.broadcast_to(cls._product_weight(at, p)[name][0], (1, len(p.loc)))[0]
                 ends.append((end, np.where(np.isfinite(end), sign * weight * density, 0.0)))
-            rules[name] = Validity(outside, pole, tuple(ends))
+            rules[name] = Validity(outside, pole, p.loc, tuple(ends))
         moving = Validity(False, "the boundary of the support moves with it")
         return rules | {"low": moving, "high": moving}
 
@@ -441,7 +445,7 @@ class ContinuousBernoulli(ExponentialFamily, Continuous):
 
     @staticmethod
     def _log_prob(t, p):
-        far = np.where(p.logit > 0, t.x - 1.0, t.x)  # |eta| times the distance from the likelier end
+        far = np.where(p.logit > 0, -t.y, t.x)  # |eta| times the distance from the likelier end
         return p.logit * far - tilted_uniform_log_partition(-np.abs(p.logit))
 
     @staticmethod
@@ -466,7 +470,8 @@ class ContinuousBernoulli(ExponentialFamily, Continuous):
         with np.errstate(divide="ignore", invalid="ignore"):
             right = np.where(eta == 0, 0.0, (1.0 - m) / eta * np.exp(cls._log_prob(Points(np.ones((1, 1))), p)[0]))
             left = np.where(eta == 0, 0.0, m / eta * np.exp(cls._log_prob(Points(np.zeros((1, 1))), p)[0]))
-        return {"logit": Validity(eta != 0, "at logit 0 Btilde has a pole at every x", ((1.0, right), (0.0, left)))}
+        ends = ((1.0, right), (0.0, left))
+        return {"logit": Validity(eta != 0, "at logit 0 Btilde has a pole at every x", ends=ends)}
 
     @staticmethod
     def _ppf(u, p):

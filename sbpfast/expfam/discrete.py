@@ -35,7 +35,13 @@ class _Counts(ExponentialFamily, Discrete):
         return Points(x)
 
     def entropy(self) -> float:
-        """-E[log p(x)] in nats, summed over the components, by summation."""
+        """-E[log p(x)] in nats, summed over the components, by summation.
+
+        Raises
+        ------
+        ValueError
+            A component is so wide that the sum would have more than 1e7 terms.
+        """
         total = 0.0
         for j in range(self.dim):
             one = self._component(j)
@@ -104,6 +110,12 @@ class Bernoulli(_Counts):
             differences[:, j] = (1.0 - 2.0 * x[:, j]) * (target._value(moved) - f)
         spread = special.expit(self._p.logit) * special.expit(-self._p.logit)
         return {k: self._shaped(k, spread * differences) for k in self._chosen(names)}
+
+    def entropy(self) -> float:
+        """-E[log p(x)] in nats, summed over the components."""
+        logit = self._p.logit
+        one, zero = special.expit(logit), special.expit(-logit)
+        return float(np.sum(one * np.logaddexp(0.0, -logit) + zero * np.logaddexp(0.0, logit)))
 
     @classmethod
     def _features(cls, x, c):
@@ -332,6 +344,11 @@ class Geometric(_Counts):
     @staticmethod
     def _transport(t, p):
         return {"prob": -(t.x + 1.0) / p.prob}
+
+    def entropy(self) -> float:
+        """-E[log p(x)] in nats, summed over the components."""
+        p = self._p.prob
+        return float(np.sum(-np.log(p) - (1.0 - p) / p * np.log1p(-p)))
 
     @classmethod
     def _cdf(cls, k, p):

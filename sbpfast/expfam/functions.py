@@ -148,7 +148,7 @@ def log_gamma_density(a, x, log_x) -> np.ndarray:
     (Loader 2000, "Fast and accurate computation of binomial probabilities").
     """
     large = np.asarray(a >= _LARGE)
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         small = np.asarray(0.0) if large.all() else a * log_x - x - special.gammaln(a)
         if not large.any():
             return small

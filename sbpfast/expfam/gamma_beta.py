@@ -27,6 +27,29 @@ from sbpfast.expfam.mle import Gap, MLEDoesNotExist, Solution, newton_scalar, ne
 from sbpfast.expfam.points import Points
 from sbpfast.expfam.univariate import positive_data
 
+_TINY = -36.0  # of log x: below it the leading term of a distribution function is all of it
+
+
+def gamma_quantile(shape, lower, upper) -> tuple[np.ndarray, np.ndarray]:
+    """x and log x of Gamma(shape, 1) at the probabilities lower = F(x) and upper = 1 - F(x).
+
+    log x is finite where x underflows: there F = x^a / Gamma(a + 1).
+    """
+    leading = (np.log(lower) + special.gammaln(shape + 1.0)) / shape
+    x = np.where(upper < lower, special.gammainccinv(shape, upper), special.gammaincinv(shape, lower))
+    with np.errstate(divide="ignore"):
+        log_x = np.where(leading < _TINY, leading, np.log(x))
+    return np.exp(log_x), log_x
+
+
+def beta_quantile(a, b, lower, upper) -> tuple[np.ndarray, np.ndarray]:
+    """x and log x of Beta(a, b), to full relative precision for x below 1/2; log x is finite as in `gamma_quantile`."""
+    leading = (np.log(lower) + np.log(a) + special.betaln(a, b)) / a  # F = x^a / (a Beta(a, b)) where b x is small too
+    x = np.where(upper < lower, special.betainccinv(a, b, upper), special.betaincinv(a, b, lower))
+    with np.errstate(divide="ignore"):
+        log_x = np.where(leading + np.log1p(b) < _TINY, leading, np.log(x))
+    return np.exp(log_x), log_x
+
 
 def solve_gamma_shape(gap, family) -> tuple[np.ndarray, int, float]:
     """The shape a with log a - psi(a) = gap, by Newton's method in log a."""
@@ -124,7 +147,7 @@ class Gamma(ExponentialFamily, Continuous):
     @staticmethod
     def _transport(t, p):
         w = weights.gamma_weight(p.shape, p.rate * t.x, np.log(p.rate) + t.log_x, t.n_threads)
-        return {"shape": t.x * w, "rate": -t.x / p.rate}
+        return {"shape": weights.scaled(t.x, w), "rate": -t.x / p.rate}
 
     def transport_derivatives(self, x) -> dict[str, dict[str, np.ndarray]]:
         """Derivatives of the transport weights, for second derivatives of E[f].
@@ -152,13 +175,14 @@ class Gamma(ExponentialFamily, Continuous):
     def _product_rule(cls, p):
         a, b = p.shape, p.rate
         mode = np.maximum(a - 1.0, 0.0) / b
-        reason = f"for shape 1 the boundary term diverges, and above 1 Btilde has a pole at the mode, x = {mode}"
+        reason = "for shape 1 the boundary term diverges, and above 1 Btilde has a pole at the mode, x = {pole:.6g}"
         end = np.where(a == 1.0, 1.0 / b, 0.0)
-        return {"shape": Validity(a < 1.0, reason), "rate": Validity(a <= 1.0, reason, ((0.0, end),))}
+        return {"shape": Validity(a < 1.0, reason, mode), "rate": Validity(a <= 1.0, reason, mode, ((0.0, end),))}
 
-    @staticmethod
-    def _ppf(u, p):
-        return special.gammaincinv(p.shape, u) / p.rate
+    @classmethod
+    def _quantiles(cls, u, p):
+        x, log_x = gamma_quantile(p.shape, u, 1.0 - u)
+        return Points(x / p.rate, log_x=log_x - np.log(p.rate))
 
     @classmethod
     def _draw_points(cls, streams, p):
@@ -265,22 +289,28 @@ class InverseGamma(ExponentialFamily, Continuous):
     def _transport(cls, t, p):
         g, log_g = cls._gamma(t, p)
         w = weights.gamma_weight(p.shape, g, log_g, t.n_threads)
-        return {"shape": -t.x * w, "scale": t.x / p.scale}
+        return {"shape": -weights.scaled(t.x, w), "scale": t.x / p.scale}
 
     @classmethod
     def _product_rule(cls, p):
-        never = Validity(False, f"Btilde has a pole at the mode, x = {p.scale / (p.shape + 1.0)}")
+        never = Validity(False, "Btilde has a pole at the mode, x = {pole:.6g}", p.scale / (p.shape + 1.0))
         return {"shape": never, "scale": never}
 
     @staticmethod
-    def _ppf(u, p):
-        return p.scale / special.gammainccinv(p.shape, u)
+    def _from_gamma(log_g, p):
+        log_x = np.log(p.scale) - log_g
+        with np.errstate(over="ignore"):  # a small shape sends x beyond the largest double
+            return Points(np.exp(log_x), log_x=log_x)
+
+    @classmethod
+    def _quantiles(cls, u, p):
+        return cls._from_gamma(gamma_quantile(p.shape, 1.0 - u, u)[1], p)
 
     @classmethod
     def _draw_points(cls, streams, p):
-        _, log_g = streams.gammas(p.shape)
-        log_x = np.log(p.scale) - log_g
-        return Points(np.exp(log_x), log_x=log_x, n_threads=streams.n_threads)
+        points = cls._from_gamma(streams.gammas(p.shape)[1], p)
+        points.n_threads = streams.n_threads
+        return points
 
     @classmethod
     def _features(cls, x, c):
@@ -376,17 +406,18 @@ class ChiSquare(ExponentialFamily, Continuous):
     @staticmethod
     def _transport(t, p):
         w = weights.gamma_weight(0.5 * p.df, 0.5 * t.x, t.log_x - np.log(2.0), t.n_threads)
-        return {"df": 0.5 * t.x * w}
+        return {"df": weights.scaled(0.5 * t.x, w)}
 
     @classmethod
     def _product_rule(cls, p):
         mode = np.maximum(p.df - 2.0, 0.0)
-        reason = f"for df 2 the boundary term diverges, and above 2 Btilde has a pole at the mode, x = {mode}"
-        return {"df": Validity(p.df < 2.0, reason)}
+        reason = "for df 2 the boundary term diverges, and above 2 Btilde has a pole at the mode, x = {pole:.6g}"
+        return {"df": Validity(p.df < 2.0, reason, mode)}
 
-    @staticmethod
-    def _ppf(u, p):
-        return 2.0 * special.gammaincinv(0.5 * p.df, u)
+    @classmethod
+    def _quantiles(cls, u, p):
+        x, log_x = gamma_quantile(0.5 * p.df, u, 1.0 - u)
+        return Points(2.0 * x, log_x=log_x + np.log(2.0))
 
     @classmethod
     def _draw_points(cls, streams, p):
@@ -586,7 +617,7 @@ class Beta(ExponentialFamily, Continuous):
     def _transport(t, p):
         a, b = weights.beta_weight(p.a, p.b, t.x, t.y, t.log_x, t.log_y, t.n_threads)
         spread = t.x * t.y
-        return {"a": spread * a, "b": -spread * b}
+        return {"a": weights.scaled(spread, a), "b": -weights.scaled(spread, b)}
 
     def transport_derivatives(self, x) -> dict[str, dict[str, np.ndarray]]:
         """Derivatives of the transport weights, for second derivatives of E[f].
@@ -612,17 +643,25 @@ class Beta(ExponentialFamily, Continuous):
         opposite = (a - 1.0) * (b - 1.0) < 0
         with np.errstate(divide="ignore", invalid="ignore"):
             pole = (a - 1.0) / (a + b - 2.0)
-            reason = f"Btilde has a pole at the mode or antimode, x = {pole}, or the boundary term diverges"
             ends_a = np.where((b == 1.0) & (a != 1.0), 1.0 / (a - 1.0), 0.0)
             ends_b = np.where((a == 1.0) & (b != 1.0), 1.0 / (b - 1.0), 0.0)
+        reason = "Btilde has a pole at the mode or antimode, x = {pole:.6g}, or the boundary term diverges"
         return {
-            "a": Validity(opposite | (ends_a != 0), reason, ((1.0, ends_a),)),
-            "b": Validity(opposite | (ends_b != 0), reason, ((0.0, ends_b),)),
+            "a": Validity(opposite | (ends_a != 0), reason, pole, ((1.0, ends_a),)),
+            "b": Validity(opposite | (ends_b != 0), reason, pole, ((0.0, ends_b),)),
         }
 
-    @staticmethod
-    def _ppf(u, p):
-        return special.betaincinv(p.a, p.b, u)
+    @classmethod
+    def _quantiles(cls, u, p):
+        x, log_x = beta_quantile(p.a, p.b, u, 1.0 - u)
+        y, log_y = beta_quantile(p.b, p.a, 1.0 - u, u)
+        left = x < y
+        return Points(
+            np.where(left, x, 1.0 - y),
+            y=np.where(left, 1.0 - x, y),
+            log_x=np.where(left, log_x, np.log1p(-np.minimum(y, 0.5))),
+            log_y=np.where(left, np.log1p(-np.minimum(x, 0.5)), log_y),
+        )
 
     @classmethod
     def _draw_points(cls, streams, p):

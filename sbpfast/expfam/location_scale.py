@@ -13,7 +13,7 @@ from sbpfast.expfam.functions import EULER, LOG_2PI, log_gamma_rise, log_gap, lo
 from sbpfast.expfam.points import Points
 
 _LOCATION = (Parameter("loc", REAL, "Location."), Parameter("scale", POSITIVE, "Scale s."))
-_AT_LOC = "Btilde has a pole at the mode, x = loc"
+_AT_LOC = "Btilde has a pole at the mode, x = loc = {pole:.6g}"
 
 
 class _LocationScale(Continuous):
@@ -40,7 +40,7 @@ class _LocationScale(Continuous):
 
     @classmethod
     def _product_rule(cls, p):
-        return {"loc": Validity(True, ""), "scale": Validity(False, f"{_AT_LOC} = {p.loc}")}
+        return {"loc": Validity(True), "scale": Validity(False, _AT_LOC, p.loc)}
 
 
 class StudentT(_LocationScale):
@@ -110,7 +110,7 @@ class StudentT(_LocationScale):
 
     @classmethod
     def _product_rule(cls, p):
-        return super()._product_rule(p) | {"df": Validity(False, f"{_AT_LOC} = {p.loc}")}
+        return super()._product_rule(p) | {"df": Validity(False, _AT_LOC, p.loc)}
 
     @staticmethod
     def _ppf(u, p):

@@ -36,7 +36,7 @@ from sbpfast.expfam.gamma_beta import (
     solve_dirichlet,
 )
 from sbpfast.expfam.mle import Gap, MLEDoesNotExist, Solution, log_divergence, newton_scalar
-from sbpfast.expfam.points import Points, Streams
+from sbpfast.expfam.points import Points
 
 
 class MultivariateFamily(Distribution):
@@ -44,7 +44,6 @@ class MultivariateFamily(Distribution):
 
     _gap: ClassVar[Gap | None] = None
     _squares = False
-    _p: SimpleNamespace
 
     def natural(self) -> np.ndarray:
         """Natural parameters eta, (k,)."""
@@ -105,24 +104,6 @@ class MultivariateFamily(Distribution):
 
     def _kl(self, other):
         raise NotImplementedError
-
-    def _draw(self, key, start, stop, sampling="mc", n_threads=None) -> Points:
-        if sampling not in ("mc", False):
-            raise ValueError(
-                f"{type(self).__name__} has no inverse distribution function: only sampling='mc' is possible"
-            )
-        return self._draw_points(Streams(key, start, stop, self.dim, False, _core.effective_threads(n_threads)))
-
-    def _draw_points(self, streams) -> Points:
-        raise NotImplementedError
-
-    def _draw_uniform(self, u, n_threads=1):
-        raise ValueError(f"{type(self).__name__} has no inverse distribution function: only sampling='mc' is possible")
-
-    _draw_from = _draw_uniform
-
-    def _noise_dims(self):
-        return (self.dim,)
 
     _refused: tuple[str, ...] = ()
 
@@ -219,7 +200,7 @@ class Dirichlet(MultivariateFamily):
         product="not defined in more than one dimension",
     )  # fmt: skip
     example: ClassVar = {"concentration": [0.8, 2.1, 3.3]}
-    _estimators = ("pathwise", "score", "auto")
+    _estimators = ("pathwise", "score", "combined", "auto")
     _gap = Gap(lambda t, c: t.x, log_divergence, lambda m: dirichlet_means(m[0]), compiled=True)
 
     concentration: np.ndarray
@@ -231,7 +212,7 @@ class Dirichlet(MultivariateFamily):
         inside = POSITIVE.contains(concentration)
         if not inside.all():
             raise ValueError(f"concentration must be {POSITIVE.text}, got {concentration[~inside][0]}")
-        self.concentration = _checks.frozen(concentration)
+        self.__dict__["concentration"] = _checks.frozen(concentration)
         self.dim = len(concentration)
         self._p = SimpleNamespace(concentration=self.concentration)
 
@@ -279,7 +260,7 @@ class Dirichlet(MultivariateFamily):
         """x_j w_j, w_j the velocity of logit x_j under alpha_j, (n, K)."""
         a = self.concentration
         w, _ = weights.beta_weight(a, a.sum() - a, t.x, t.y, t.log_x, t.log_y, t.n_threads)
-        return t.x * w
+        return weights.scaled(t.x, np.where(t.y == 0.0, 0.0, w))  # at a vertex nothing moves
 
     def transport(self, x) -> dict[str, np.ndarray]:
         """Velocities V (n, K, K) of x_i under concentration_j: (delta_ij - x_i) B_a(x_j; alpha_j, rest) / (1 - x_j).
@@ -299,8 +280,9 @@ class Dirichlet(MultivariateFamily):
         inner = (grad * draws.x).sum(axis=1, keepdims=True)
         return {"concentration": self._relative(draws) * (grad - inner)}
 
-    def _draw_points(self, streams):
-        return streams.simplex(self.concentration, self.dim)
+    @classmethod
+    def _draw_points(cls, streams, p):
+        return streams.simplex(p.concentration, len(p.concentration))
 
     def _natural_grad(self, grads):
         return {"concentration": dirichlet_solve(self.concentration, grads["concentration"])}
@@ -415,6 +397,10 @@ class Wishart(MultivariateFamily):
 
     A point is a row: the matrix half-vectorised by `svec` (off-diagonals times sqrt 2), d (d + 1) / 2 numbers, so that
     gradients are those of the matrix in the same coordinates; methods that take points also take matrices (n, d, d).
+
+    As df falls to d - 1 the draws approach singular matrices, and rounding their entries to double precision loses the
+    smallest eigenvalue.  The estimators work from Bartlett's factor and keep it; `log_prob`, `score`, `transport` and
+    `fit` know the matrix only, and refuse one that is not positive definite as it stands.
     """
 
     parameters = (
@@ -432,7 +418,7 @@ class Wishart(MultivariateFamily):
         product="not defined in more than one dimension",
     )  # fmt: skip
     example: ClassVar = {"df": 4.5, "scale": [[0.6, 0.2], [0.2, 0.4]]}
-    _estimators = ("pathwise", "score", "auto")
+    _estimators = ("pathwise", "score", "combined", "auto")
     _gap = Gap(lambda t, c: t.x, determinant_divergence, lambda m: [m[0], log_det(smat(m[0])) - m[1]])
 
     df: float
@@ -443,10 +429,10 @@ class Wishart(MultivariateFamily):
         scale = _checks.symmetric("scale", scale)
         self._chol = _checks.cholesky("scale", scale)
         self.order = len(scale)
-        self.df = float(_checks.real_array("df", df, ndim=0))
+        self.__dict__["df"] = float(_checks.real_array("df", df, ndim=0))
         if not self.df > self.order - 1:
             raise ValueError(f"df must be above d - 1 = {self.order - 1}, got {self.df}")
-        self.scale = _checks.frozen(scale)
+        self.__dict__["scale"] = _checks.frozen(scale)
         self.dim = self.order * (self.order + 1) // 2
         self._p = SimpleNamespace(df=self.df, scale=self.scale)
 
@@ -545,11 +531,11 @@ class Wishart(MultivariateFamily):
             return t.bartlett
         return linalg.solve_triangular(self._chol, np.linalg.cholesky(smat(t.x)), lower=True)
 
-    def _diagonal_velocity(self, c, n_threads):
+    def _diagonal_velocity(self, t, c):
         """d C_ii / d nu, (n, d): C_ii^2 / 2 is gamma distributed with shape (nu - i)/2."""
         diagonal = np.einsum("nii->ni", c)
-        half_square = 0.5 * diagonal**2
-        w = weights.gamma_weight(self._halves, half_square, np.log(half_square), n_threads)
+        log_half_square = t.log_halves if hasattr(t, "log_halves") else 2.0 * np.log(diagonal) - np.log(2.0)
+        w = weights.gamma_weight(self._halves, np.exp(log_half_square), log_half_square, t.n_threads)
         return 0.25 * diagonal * w
 
     def transport(self, x) -> dict[str, np.ndarray]:
@@ -560,7 +546,7 @@ class Wishart(MultivariateFamily):
         """
         t = self._points(x)
         c = self._bartlett(t)
-        change = self._diagonal_velocity(c, t.n_threads)[:, None, :] * c  # C dC^T
+        change = self._diagonal_velocity(t, c)[:, None, :] * c  # C dC^T
         df = svec(self._chol @ (change + change.swapaxes(1, 2)) @ self._chol.T)
         ratio = np.linalg.solve(self.scale, smat(t.x))  # V^-1 W
         basis = smat(np.eye(self.dim))
@@ -573,20 +559,21 @@ class Wishart(MultivariateFamily):
         terms = {}
         for name in self._names if names is None else names:
             if name == "df":
-                terms[name] = self._df_terms(self._bartlett(draws), g, draws.n_threads)
+                terms[name] = self._df_terms(draws, g)
             else:
                 product = np.linalg.solve(self.scale, smat(draws.x)) @ g
                 terms[name] = 0.5 * (product + product.swapaxes(1, 2))
         return terms
 
-    def _df_terms(self, c, g, n_threads):
+    def _df_terms(self, draws, g):
         """tr(G dW) = 2 sum_i dC_ii (C^T L^T G L)_ii."""
+        c = self._bartlett(draws)
         rows = c.swapaxes(1, 2) @ (self._chol.T @ g @ self._chol)
-        return 2.0 * (self._diagonal_velocity(c, n_threads) * np.einsum("nii->ni", rows)).sum(axis=1)
+        return 2.0 * (self._diagonal_velocity(draws, c) * np.einsum("nii->ni", rows)).sum(axis=1)
 
-    def _draw_points(self, streams):
+    def _draw_points(self, streams, p):
         d, n = self.order, streams.n
-        halves, _ = streams.gammas(self._halves)
+        halves, log_halves = streams.gammas(self._halves)
         c = np.zeros((n, d, d))
         i = np.arange(d)
         c[:, i, i] = np.sqrt(2.0 * halves)
@@ -594,9 +581,9 @@ class Wishart(MultivariateFamily):
             rows, columns = np.tril_indices(d, -1)
             c[:, rows, columns] = streams.normals(1, len(rows))
         factor = self._chol @ c
-        log_det = self._log_det() + 2.0 * np.log(c[:, i, i]).sum(axis=1, keepdims=True)
+        log_det = self._log_det() + d * np.log(2.0) + log_halves.sum(axis=1, keepdims=True)
         x = svec(factor @ factor.swapaxes(1, 2))
-        return Points(x, bartlett=c, log_det=log_det, n_threads=streams.n_threads)
+        return Points(x, bartlett=c, log_halves=log_halves, log_det=log_det, n_threads=streams.n_threads)
 
     def _natural_grad(self, grads):
         g = np.asarray(grads["scale"])
@@ -653,10 +640,15 @@ def matrix_points(x, d) -> Points:
     if np.ndim(x) == 3:
         x = svec(_checks.real_array("x", x, shape=(None, d, d)))
     x = _checks.real_array("x", x, shape=(None, d * (d + 1) // 2))
+    matrices = smat(x)
     try:
-        factors = np.linalg.cholesky(smat(x))
+        factors = np.linalg.cholesky(matrices)
     except np.linalg.LinAlgError:
-        raise ValueError("x must hold symmetric positive definite matrices") from None
+        worst = int(np.argmin(np.linalg.eigvalsh(matrices)[:, 0]))
+        raise ValueError(
+            f"x must hold symmetric positive definite matrices, but row {worst} is not in double precision: it has an "
+            f"eigenvalue {np.linalg.eigvalsh(matrices[worst])[0]:.3g}"
+        ) from None
     log_det = 2.0 * np.log(np.einsum("nii->ni", factors)).sum(axis=1, keepdims=True)
     return Points(x, log_det=log_det, n_threads=_core.effective_threads(None))
 
@@ -671,7 +663,7 @@ class Categorical(MultivariateFamily):
         product="not defined for a discrete family; the difference estimator takes its place",
     )  # fmt: skip
     example: ClassVar = {"logits": [0.3, -0.5, 0.8, 0.0]}
-    _estimators = ("score", "difference", "exact", "auto")
+    _estimators = ("score", "difference", "exact", "combined", "auto")
 
     logits: np.ndarray
     dim = 1
@@ -680,7 +672,7 @@ class Categorical(MultivariateFamily):
         logits = _checks.real_array("logits", logits, ndim=1)
         if len(logits) < 2:
             raise ValueError(f"logits must have at least 2 elements, got shape {logits.shape}")
-        self.logits = _checks.frozen(logits)
+        self.__dict__["logits"] = _checks.frozen(logits)
         self._p = SimpleNamespace(logits=self.logits)
 
     @property
@@ -738,16 +730,14 @@ class Categorical(MultivariateFamily):
         shift = np.log1p(level) if abs(level) < 0.5 else special.logsumexp(ratio, b=self.probs)
         return self.probs @ exp_gap(ratio - shift)
 
-    def _draw(self, key, start, stop, sampling="mc", n_threads=None):
-        streams = Streams(key, start, stop, 1, sampling in ("antithetic", True), _core.effective_threads(n_threads))
-        return self._draw_uniform(streams.uniforms())
-
-    def _draw_uniform(self, u, n_threads=1):
-        cumulative = np.cumsum(self.probs)[:-1]
+    @classmethod
+    def _quantiles(cls, u, p):
+        cumulative = np.cumsum(special.softmax(p.logits))[:-1]
         return Points(np.searchsorted(cumulative, u, side="left").astype(np.float64))
 
-    def _draw_from(self, normals, n_threads=1):
-        return self._draw_uniform(special.ndtr(normals))
+    def transport(self, x):
+        """Not to be had: ``ValueError``, as the categories have no order."""
+        raise ValueError("Categorical has no transport weight, as its categories have no order: use 'difference'")
 
     def _values(self, target):
         return target._value(np.arange(len(self.logits), dtype=np.float64)[:, None])

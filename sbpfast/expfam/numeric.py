@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
 from scipy import special
 
 from sbpfast import _checks, _core
-from sbpfast._streams import stream_key
-from sbpfast.expfam import quadrature
-from sbpfast.expfam.points import Points, Streams
+from sbpfast.expfam import mle, quadrature
+from sbpfast.expfam.base import Distribution
+from sbpfast.expfam.points import Points
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 _FALL = 500.0  # how far down the log density is covered
+_MOST_MEMBERS = 40  # of a family that a search for mean parameters makes
 
 
-class Univariate:
+class Univariate(Distribution):
     """A one-dimensional exponential family h(x) exp(eta . u(x) - A(eta)), built numerically.
 
     The log-partition function comes from adaptive quadrature, the transport weights from integrating
@@ -35,28 +37,37 @@ class Univariate:
 
     Raises
     ------
-    ValueError
-        The density does not integrate: eta lies outside the natural domain, or the tails fall too slowly.
+    TypeError, ValueError
+        Not callable, or results of a wrong shape; no interval; the density does not integrate in double precision: eta
+        lies outside the natural domain, or more than 1e-12 of the probability lies beyond the largest double or within
+        rounding of an end.  (Next to an end at 0 there are doubles down to 5e-324, next to any other there are not: a
+        density like x^(-1/2) can be resolved at 0 only.)
 
     Notes
     -----
     The density should have one mode, after the support is mapped to the line (x = e^t on a half-line, logistic on an
-    interval, sinh on the line).  Points more than 500 below the peak in log density are outside what is covered.
+    interval, sinh on the line).  Points more than 500 below the peak in log density are outside what is covered, and
+    weights at a distance d from an end c other than 0 are good to abs(c) 2e-16 / d.
+
+    `from_natural`, `from_mean_params` and `fit` make other members of the same family; they are methods of a member,
+    which holds the functions.
     """
 
     _names = ("eta",)
     _estimators = ("pathwise", "score", "exact", "combined", "auto")
     _refused: tuple[str, ...] = ()
+    _p = None
     dim = 1
+    eta: float | np.ndarray
 
     def __init__(self, log_h: Callable, eta, u: Callable, support=(-np.inf, np.inf)):
         for name, function in (("log_h", log_h), ("u", u)):
             if not callable(function):
                 raise TypeError(f"{name} must be callable, got {type(function).__name__}")
         array = _checks.real_array("eta", eta, ndim=(0, 1))
-        self.eta = _checks.frozen(array) if array.ndim else float(array)
+        self.__dict__["eta"] = _checks.frozen(array) if array.ndim else float(array)
         self._eta = array.reshape(-1)
-        low, high = (float(v) for v in support)
+        low, high = _checks.real_array("support", support, shape=(2,), finite=False).tolist()
         if not low < high:
             raise ValueError(f"support must be an interval, got ({low}, {high})")
         self.support = (low, high)
@@ -87,28 +98,52 @@ class Univariate:
                 return np.log(high - x)
             return np.arcsinh(x)
 
+    def _line_ends(self) -> tuple[float, float]:
+        """The t between which x lies strictly inside the support, as doubles."""
+        low, high = self.support
+        width = high - low if np.isfinite(high - low) else 1.0
+
+        def last(end):
+            return np.log(max(np.spacing(abs(end)), 1e-323)) - np.log(width)
+
+        if np.isfinite(low) and np.isfinite(high):
+            return last(low), -last(high)
+        if np.isfinite(low) or np.isfinite(high):
+            return last(low if np.isfinite(low) else high), 709.0
+        return -709.0, 709.0
+
     def _statistics(self, x):
+        m, k = len(x), len(self._eta)
         u = np.asarray(self._u(x), dtype=np.float64)
-        return u.reshape(len(x), len(self._eta))
+        if u.shape != (m, k) and (k > 1 or u.shape != (m,)):
+            wanted = f"({m}, {k})" if k > 1 else f"({m}, 1) or ({m},)"
+            raise ValueError(f"u must return an array of shape {wanted} for x of shape ({m},), got {u.shape}")
+        return u.reshape(m, k)
+
+    def _base(self, x):
+        value = np.asarray(self._log_h(x), dtype=np.float64)
+        if value.shape != x.shape:
+            raise ValueError(f"log_h must return an array of the shape of x, {x.shape}, got {value.shape}")
+        return value
 
     def _unnormalised(self, x):
-        return np.asarray(self._log_h(x), dtype=np.float64) + self._statistics(x) @ self._eta
+        return self._base(x) + self._statistics(x) @ self._eta
 
     def _line_density(self, t):
         """log of the unnormalised density of t."""
         with np.errstate(all="ignore"):
             x, log_slope = self._map(t)
             value = self._unnormalised(x) + log_slope
-        return np.where(np.isnan(value), -np.inf, value)
+        outside = (x <= self.support[0]) | (x >= self.support[1])
+        return np.where(outside | np.isnan(value), -np.inf, value)
 
     def _build(self):
-        reach = (-30.0, 30.0) if np.isfinite(self.support).all() else (-600.0, 600.0)
-        if np.isinf(self.support).all():
-            reach = (-300.0, 300.0)
-        scan = self._line_density(np.linspace(*reach, 2001))
-        top = float(scan.max())
-        if not (np.isfinite(top) and max(scan[0], scan[-1]) < top - 30.0):
+        reach = self._line_ends()
+        peak = quadrature.mode(self._line_density, *reach)
+        first, top, last = self._line_density(np.array([reach[0], peak, reach[1]]))
+        if not (np.isfinite(top) and top - max(first, last) >= quadrature.ENOUGH):
             self._refuse()
+        self._lowest = top - _FALL
 
         def moments(t):
             p = np.exp(self._line_density(t) - top)[:, None]
@@ -128,7 +163,8 @@ class Univariate:
 
     def _refuse(self):
         raise ValueError(
-            f"the density does not integrate over {self.support} at eta = {self.eta}, outside the natural domain"
+            f"the density does not integrate over {self.support} at eta = {self.eta} in double precision: eta is "
+            "outside the natural domain, or too much of the probability lies next to the ends"
         )
 
     def _centred_squares(self, x):
@@ -138,14 +174,22 @@ class Univariate:
     def _expect(self, panels, function):
         """Integral of the normalised density times a function, panel by panel; keeps the panels' shares."""
         edges = np.concatenate(panels)
-        edges = edges[np.argsort(edges[:, 0])]
-        self._left, self._right = edges[:, 0], edges[:, 1]
+        edges = self._steps(edges[np.argsort(edges[:, 0])])
+        self._left, self._right = edges[:-1], edges[1:]
         t, w = self._nodes(self._left, self._right)
         density = w * np.exp(self._line_density(t.reshape(-1)) - self._log_partition).reshape(t.shape)
         self._mass = density.sum(axis=1)
         with np.errstate(all="ignore"):
             values = np.nan_to_num(function(self._map(t.reshape(-1))[0]), posinf=0.0, neginf=0.0)
         return (density.reshape(-1, 1) * values).sum(axis=0)
+
+    def _steps(self, panels):
+        """Edges of consecutive panels, cut so that the log density rises or falls by 16 at most in each."""
+        edges = np.append(panels[:, 0], panels[-1, 1])
+        change = np.abs(np.diff(np.maximum(self._line_density(edges) - self._log_partition, -2.0 * _FALL)))
+        pieces = np.ceil(change / 16.0).astype(np.intp).clip(1)
+        cut = [np.linspace(a, b, k, endpoint=False) for a, b, k in zip(edges[:-1], edges[1:], pieces)]
+        return np.append(np.concatenate(cut), edges[-1])
 
     @staticmethod
     def _nodes(a, b):
@@ -156,9 +200,6 @@ class Univariate:
 
     def __repr__(self):
         return f"Univariate(eta={self.eta!r}, support={self.support!r})"
-
-    def _parameters(self):
-        return {"eta": self.eta}
 
     def natural(self) -> np.ndarray:
         """Natural parameters, (1, k)."""
@@ -178,8 +219,98 @@ class Univariate:
 
     def from_natural(self, eta) -> Univariate:
         """The member of this family with other natural parameters."""
-        eta = np.asarray(eta, dtype=np.float64).reshape(np.shape(self.eta))
+        eta = self._vector("eta", eta).reshape(np.shape(self.eta))
         return Univariate(self._log_h, eta, self._u, self.support)
+
+    def _vector(self, name, value):
+        """k numbers, given as (k,), (1, k), or one number where k is 1."""
+        array, k = _checks.real_array(name, value), len(self._eta)
+        if array.shape not in ((k,), (1, k)) and (k > 1 or array.shape):
+            raise ValueError(f"{name} must have shape ({k},) or (1, {k}), got {array.shape}")
+        return array.reshape(-1)
+
+    def from_mean_params(self, m) -> Univariate:
+        """The member of this family with mean parameters E u = m, by Newton's method from this one.
+
+        Raises
+        ------
+        ValueError
+            m is not in the interior of the set of means.
+        """
+        m = self._vector("m", m)
+        found, _, gap = self._solve(m)
+        if not gap < 1e-12:
+            raise ValueError(f"m must lie in the interior of the set of means E u, got {m}")
+        return found
+
+    def _solve(self, m) -> tuple[Univariate, int, float]:
+        """The minimum of A(eta) - eta . m, the Newton steps, and the squared decrement there."""
+        latest, made = self, 0
+
+        def member(eta):
+            nonlocal latest, made
+            if not np.array_equal(eta, latest._eta):
+                made += 1
+                if made > _MOST_MEMBERS:
+                    raise np.linalg.LinAlgError("no minimum was found")
+                latest = self.from_natural(eta)
+            return latest
+
+        def move(eta, step):
+            try:
+                member(eta + step)
+            except (ValueError, RuntimeWarning):  # outside the domain, or too narrow for panels
+                return None
+            return eta + step
+
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", RuntimeWarning)
+                eta, iterations, gap = mle.newton_vector(
+                    lambda eta: member(eta)._mean - m,
+                    lambda eta, g: np.linalg.solve(member(eta)._covariance, g),
+                    self._eta,
+                    move,
+                )
+        except np.linalg.LinAlgError:  # eta ran off, or to where u does not vary
+            return self, 0, np.inf
+        found = member(eta)
+        # the decrement of a member too narrow for its panels may mean nothing
+        reached = np.allclose(found._mean, m, rtol=1e-9, atol=1e-9)
+        return found, iterations, gap if reached else np.inf
+
+    def fit(self, x, weights=None, prior=None) -> mle.MLE:
+        """Maximum likelihood, or the maximum a posteriori under a conjugate prior, among the members of this family.
+
+        Parameters
+        ----------
+        x : array_like (n,) or (n, 1)
+        weights : array_like (n,), optional
+            Non-negative numbers.
+        prior : (nu, m0), optional
+            nu pseudo-observations with mean statistics m0 (k,).
+
+        Raises
+        ------
+        MLEDoesNotExist
+            The mean statistics are not in the interior of the set of means.
+        """
+        x, weights, _ = mle.clean_data("x", x, weights)
+        x = self._points(x).x[:, 0]
+        if prior is None and (x == x[0]).all():
+            raise mle.MLEDoesNotExist(f"Univariate: all observations equal {x[0]}: the likelihood has no maximum")
+        mean, total = np.average(self._statistics(x), axis=0, weights=weights), len(x)
+        if weights is not None:
+            total = weights.sum()
+        target = mean
+        if prior is not None:
+            nu, m0 = mle.check_prior(prior)
+            target = mean + (self._vector("m0 of prior", m0) - mean) * (nu / (nu + total))
+        q, iterations, gap = self._solve(target)
+        if not gap < 1e-12:
+            raise mle.MLEDoesNotExist(f"Univariate: no member has the mean statistics {target}")
+        base = np.average(self._base(x), weights=weights)
+        return mle.MLE(q, total * (q._eta @ mean - q._log_partition + base), iterations, gap, True)
 
     def sufficient(self, x) -> np.ndarray:
         """u(x), (n, 1, k)."""
@@ -187,7 +318,7 @@ class Univariate:
 
     def log_base(self, x) -> np.ndarray:
         """log h(x), (n,)."""
-        return np.asarray(self._log_h(self._points(x).x[:, 0]), dtype=np.float64)
+        return self._base(self._points(x).x[:, 0])
 
     def log_prob(self, x) -> np.ndarray:
         """Log density (n,); -inf outside the support."""
@@ -211,6 +342,8 @@ class Univariate:
         """Kullback-Leibler divergence to a member of the same family (made by `from_natural`)."""
         if not isinstance(other, Univariate) or other._log_h is not self._log_h or other._u is not self._u:
             raise TypeError("other must be a member of the same family, made by from_natural")
+        if other.support != self.support:
+            raise ValueError(f"other must have the support {self.support}, got {other.support}")
         return float(other._log_partition - self._log_partition - (other._eta - self._eta) @ self._mean)
 
     # points
@@ -243,9 +376,14 @@ class Univariate:
         """B(x) = -dF/deta / p, shaped as `score`: the integral of (u - E u) p from x to the nearer end, over p(x)."""
         return {"eta": self._by_parameter(self._weight(self._points(x).x[:, 0]))}
 
+    def product_weight(self, x):
+        """Not to be had: ``ValueError``, as the derivatives of log_h and u are not known."""
+        raise ValueError("Univariate has no product-rule weight: the derivatives of log_h and u are not known")
+
     def _weight(self, x):
-        t = self._unmap(x)
-        if ((t < self._left[0]) | (t > self._right[-1])).any():
+        at_end = (x == self.support[0]) | (x == self.support[1])  # where the limit is 0
+        t = np.where(at_end, 0.5 * (self._left[0] + self._right[-1]), self._unmap(x))
+        if (self._line_density(t) < self._lowest).any():
             raise ValueError("x lies where the density is below e^-500 of its peak, beyond what the quadrature covers")
         i = np.clip(np.searchsorted(self._right, t), 0, len(self._right) - 1)
         edges, w = self._nodes(self._left, self._right)
@@ -255,13 +393,13 @@ class Univariate:
         ).sum(axis=1)
         below = np.concatenate([np.zeros((1, shares.shape[1])), np.cumsum(shares, axis=0)])
         above = np.concatenate([np.cumsum(shares[::-1], axis=0)[::-1], np.zeros((1, shares.shape[1]))])
-        log_p = self._unnormalised(x) - self._log_partition
+        log_p = self._unnormalised(np.where(at_end, self._map(t)[0], x)) - self._log_partition
         upper = np.cumsum(self._mass)[i] > 0.5
         right = self._partial(t, self._right[i], log_p, self._excess) + above[i + 1] * np.exp(-log_p)[:, None]
         left = -self._partial(self._left[i], t, log_p, self._excess) - below[i] * np.exp(-log_p)[:, None]
         decreasing = np.isinf(self.support[0]) and np.isfinite(self.support[1])  # x = high - e^t runs backwards
         weight = np.where(upper[:, None], right, left)
-        return -weight if decreasing else weight
+        return np.where(at_end[:, None], 0.0, -weight if decreasing else weight)
 
     def _ppf(self, u):
         """Newton's method on the distribution function of t, inside the panel that holds u."""
@@ -289,21 +427,6 @@ class Univariate:
 
     def _draw_uniform(self, u, n_threads=1) -> Points:
         return Points(self._ppf(u[:, 0])[:, None], n_threads=n_threads)
-
-    def _draw(self, key, start, stop, sampling="mc", n_threads=None) -> Points:
-        streams = Streams(key, start, stop, 1, sampling in ("antithetic", True), _core.effective_threads(n_threads))
-        return self._draw_uniform(streams.uniforms(), streams.n_threads)
-
-    def _noise_dims(self):
-        return (1,)
-
-    def _draw_from(self, normals, n_threads=1) -> Points:
-        return self._draw_uniform(special.ndtr(normals), n_threads)
-
-    def sample(self, n, *, rng=None, n_threads=None) -> np.ndarray:
-        """n points (n, 1); see `Gamma.sample`."""
-        n = _checks.count("n", n, least=0)
-        return self._draw(stream_key(rng), 0, n, n_threads=n_threads).x if n else np.empty((0, 1))
 
     # estimation
 

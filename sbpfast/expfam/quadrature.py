@@ -17,6 +17,7 @@ _LEVELS = 40
 _PANELS = 8192  # refined at a time; more means a function that oscillates beyond what panels can follow
 _DROP = 45.0  # fall of the log density at which a tail may end, if the integrand is negligible there too
 _DEPTH = 700.0  # and at which it must, because the density is about to underflow
+ENOUGH = 27.7  # a fall at the last point of the line beyond which less than 1e-12 of the mass is lost
 _GROWTH = 1.5
 
 
@@ -70,11 +71,34 @@ class Integral:
         return (weights * values).sum(axis=1), (weights * np.abs(values)).sum(axis=1)
 
 
+def reach(log_density: Callable, low, high, furthest) -> tuple[float, float]:
+    """Ends of the line between which a density on it lies: low < 0 and high > 0, doubled where that is not enough.
+
+    Raises
+    ------
+    ValueError
+        The log density has not fallen enough at -furthest or furthest.
+    """
+    while True:
+        top = float(log_density(np.array([mode(log_density, low, high)]))[0])
+        fall = top - log_density(np.array([low, high]))
+        short = ~(fall >= _DROP)
+        if not short.any():
+            return low, high
+        at_end = np.array([low <= -furthest, high >= furthest])
+        if (short & at_end & ~(fall >= ENOUGH)).any():
+            raise ValueError("the density has not vanished at the ends of what quadrature can reach")
+        if (at_end | ~short).all():
+            return low, high
+        low = max(2.0 * low, -furthest) if short[0] else low
+        high = min(2.0 * high, furthest) if short[1] else high
+
+
 def integrate_line(function: Callable, log_density: Callable, low, high, breaks=(), fall=_DROP) -> Integral:
     """Integral over [low, high] of function(t (m,)) -> (m, q), a unimodal density times something.
 
-    Panels start at the peak, with the width over which the log density falls by 1, and grow outwards until the density
-    and the integrand are both negligible.
+    Panels start at the peak, with the width over which the log density falls by 1 on the steeper side, and grow
+    outwards until the density and the integrand are both negligible.
 
     Parameters
     ----------
@@ -87,12 +111,14 @@ def integrate_line(function: Callable, log_density: Callable, low, high, breaks=
     fall : float
         The fall of the log density down to which panels are laid whatever the integrand is.
     """
-    peak = _peak(log_density, low, high)
+    peak = mode(log_density, low, high)
     top = float(log_density(np.array([peak]))[0])
     integral = Integral(function)
     cores, tails = [], []
-    for sign, length in ((1.0, high - peak), (-1.0, peak - low)):
-        core, tail = _distances(lambda v, sign=sign: top - log_density(peak + sign * v), length, fall)
+    sides = [(s, lambda v, s=s: top - log_density(peak + s * v), s * (e - peak)) for s, e in ((1.0, high), (-1.0, low))]
+    width = min((_distance(drop, length, 1.0) for _, drop, length in sides if length > 0.0), default=0.0)
+    for sign, drop, length in sides:
+        core, tail = _distances(drop, length, width, fall)
         inner = [sign * (b - peak) for b in breaks if 0.0 < sign * (b - peak) < length]
         cores.append(peak + sign * np.unique(np.concatenate([core, inner])))
         tails.append(peak + sign * tail)
@@ -109,20 +135,25 @@ def _extend(integral, edges):
             return
 
 
-def _peak(log_density, low, high):
-    while high - low > 1e-6 * (1.0 + abs(low) + abs(high)):
+def mode(log_density, low, high) -> float:
+    """The mode of a density, to 1e-6 and so well that the density is flat around it, as far as doubles can tell."""
+    while True:
         grid = np.linspace(low, high, 65)
         values = log_density(grid)
         i = int(np.argmax(np.where(np.isnan(values), -np.inf, values)))
-        low, high = grid[max(i - 1, 0)], grid[min(i + 1, 64)]
-    return 0.5 * (low + high)
+        j, k = max(i - 1, 0), min(i + 1, 64)
+        low, high = grid[j], grid[k]
+        size, least = abs(low) + abs(high), min(values[j], values[k])
+        flat = high - low < 1e-6 * (1.0 + size) and values[i] < least + 0.1
+        if flat or high - low <= 1e-15 * size:
+            return float(grid[i])
 
 
-def _distances(drop, length, fall):
+def _distances(drop, length, width, fall):
     """Ends of panels from the peak to a fall of `fall`, and on from there to where the density underflows."""
     if length <= 0.0:
         return np.empty(0), np.empty(0)
-    width, core, end = (_distance(drop, length, f) for f in (1.0, fall, max(fall, _DEPTH)))
+    core, end = (_distance(drop, length, f) for f in (fall, max(fall, _DEPTH)))
     steps = width * (_GROWTH ** np.arange(1, 120) - 1.0) / (_GROWTH - 1.0)
     inner, outer = steps[steps < 0.9 * core], steps[(steps > 1.1 * core) & (steps < end)]
     return np.append(inner, core), np.concatenate([[core], outer, [end][: int(end > core)]])
@@ -130,10 +161,10 @@ def _distances(drop, length, fall):
 
 def _distance(drop, length, fall):
     """Where the log density has fallen by `fall`, or the end of the line."""
-    steps = np.minimum(length, 1e-8 * 2.0 ** np.arange(60))
+    steps = np.minimum(length, 1e-20 * 2.0 ** np.arange(120))
     with np.errstate(invalid="ignore"):
         i = int(np.argmax(~(drop(steps) < fall) | (steps == length)))
-    low, high = steps[max(i - 1, 0)], steps[i]
+    low, high = (steps[i - 1] if i else 0.0), steps[i]
     for _ in range(40):
         middle = 0.5 * (low + high)
         if drop(np.array([middle]))[0] < fall:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from sbpfast import _checks, _core
 from sbpfast._means import BLOCK, RunningMean, group_mean, group_sizes
 from sbpfast._streams import stream_key
+from sbpfast.expfam.base import Continuous
 
 _GROUP = 16
 
@@ -26,9 +27,9 @@ def generalised_reparameterisation(
     target : Target
         With value and gradient.
     distribution
-        A continuous family of independent components.
+        A continuous family of independent components, from the registry.
     weight : callable
-        x (n, d) to a dict by parameter name of pairs (V, dV/dx), each (n, d).
+        x (n, d) to a dict by parameter name of pairs (V, dV/dx), each (n, d) and finite.
     n_samples : int
         Draws.
     rng, n_threads
@@ -42,7 +43,8 @@ def generalised_reparameterisation(
     Raises
     ------
     TypeError, ValueError
-        `weight` is not callable or names something that is not a parameter; the support moves with a parameter.
+        Not a target with gradient, another dimension, a distribution of another kind; `weight` is not callable, returns
+        anything but such a dict or names something that is not a parameter; the support moves with a parameter.
 
     References
     ----------
@@ -51,7 +53,17 @@ def generalised_reparameterisation(
     # here because the estimators import the Gaussians, whose `fit` is in this package
     from sbpfast._estimators import Result
     from sbpfast.estimate import Estimate
+    from sbpfast.targets import Target
 
+    if not isinstance(target, Target):
+        raise TypeError(f"target must be a sbpfast.Target, got {type(target).__name__}")
+    if not isinstance(distribution, Continuous):
+        kind = type(distribution).__name__
+        raise TypeError(f"distribution must be a continuous family of independent components, got {kind}")
+    if target.dim != distribution.dim:
+        raise ValueError(f"target has dimension {target.dim}, but distribution has dimension {distribution.dim}")
+    if not (target._has("value") and target._has("grad")):
+        raise ValueError("target must have a value and a gradient")
     if not callable(weight):
         raise TypeError(f"weight must be callable, got {type(weight).__name__}")
     n_samples, threads = _checks.count("n_samples", n_samples), _core.effective_threads(n_threads)
@@ -60,12 +72,8 @@ def generalised_reparameterisation(
     for start in range(0, n_samples, BLOCK):
         draws = distribution._draw(key, start, min(start + BLOCK, n_samples), n_threads=threads)
         f, grad = target._value(draws.x), target._grad(draws.x)
-        pairs = weight(draws.x)
-        unknown = set(pairs) - set(distribution._names)
-        if unknown:
-            raise ValueError(f"weight must name parameters among {distribution._names}, got {sorted(unknown)}")
-        v, dv = ({name: pair[i] for name, pair in pairs.items()} for i in (0, 1))
-        terms = distribution.weighted_terms(draws, f, grad, v, dv) | {"value": f}
+        v, dv = _checked_weight(weight(draws.x), distribution._names, draws.x.shape)
+        terms = distribution._weighted_terms(draws, f, grad, v, dv) | {"value": f}
         for name, term in terms.items():
             statistics[name].add(group_mean(term, _GROUP), group_sizes(draws.n, _GROUP))
     value = statistics.pop("value")
@@ -74,3 +82,19 @@ def generalised_reparameterisation(
     name = "generalised reparameterisation"
     result = Result(value.mean, value.standard_error(), grads, errors, {}, n_samples, name)
     return Estimate(result, tuple(grads), distribution)
+
+
+def _checked_weight(pairs, names, shape) -> tuple[dict, dict]:
+    """V and dV/dx by parameter name, from what the user's function returned."""
+    if not isinstance(pairs, dict):
+        raise TypeError(f"weight must return a dict by parameter name, got {type(pairs).__name__}")
+    unknown = sorted(set(pairs) - set(names), key=str)
+    if unknown or not pairs:
+        raise ValueError(f"weight must name parameters among {names}, got {unknown}")
+    v, dv = {}, {}
+    for name, pair in pairs.items():
+        if not (isinstance(pair, tuple | list) and len(pair) == 2):
+            raise TypeError(f"weight must return a pair (V, dV/dx) for {name}, got {type(pair).__name__}")
+        v[name] = _checks.real_array(f"V of {name}", pair[0], shape=shape)
+        dv[name] = _checks.real_array(f"dV/dx of {name}", pair[1], shape=shape)
+    return v, dv

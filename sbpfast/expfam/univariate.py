@@ -110,8 +110,8 @@ class Normal(ExponentialFamily, Continuous):
     @classmethod
     def _product_rule(cls, p):
         return {
-            "mean": Validity(True, ""),
-            "std": Validity(False, f"Btilde has a pole at the mode, x = mean = {p.mean}"),
+            "mean": Validity(True),
+            "std": Validity(False, "Btilde has a pole at the mode, x = mean = {pole:.6g}", p.mean),
         }
 
     @staticmethod
@@ -209,28 +209,33 @@ class LogNormal(ExponentialFamily, Continuous):
 
     @classmethod
     def _transport(cls, t, p):
-        return {"mean": t.x.copy(), "std": t.x * cls._z(t, p)}
+        return {"mean": t.x.copy(), "std": weights.scaled(t.x, cls._z(t, p))}
 
     @classmethod
     def _product_weight(cls, t, p):
-        weights = super()._product_weight(t, p)
+        general = super()._product_weight(t, p)
         z, one = cls._z(t, p), p.std == 1.0  # there (z^2 - 1) / (1 + z) = z - 1
-        b, slope = weights["std"]
-        return weights | {"std": (np.where(one, -t.x * (z - 1.0), b), np.where(one, -z, slope))}
+        b, slope = general["std"]
+        return general | {"std": (np.where(one, -weights.scaled(t.x, z - 1.0), b), np.where(one, -z, slope))}
 
     @classmethod
     def _product_rule(cls, p):
-        mode = f"Btilde has a pole at the mode, x = {np.exp(p.mean - p.std**2)}"
-        return {"mean": Validity(False, mode), "std": Validity(p.std == 1.0, mode)}
+        reason, mode = "Btilde has a pole at the mode, x = {pole:.6g}", np.exp(p.mean - p.std**2)
+        return {"mean": Validity(False, reason, mode), "std": Validity(p.std == 1.0, reason, mode)}
 
     @staticmethod
-    def _ppf(u, p):
-        return np.exp(p.mean + p.std * special.ndtri(u))
+    def _from_normals(z, p):
+        log_x = p.mean + p.std * z
+        with np.errstate(over="ignore"):
+            return Points(np.exp(log_x), log_x=log_x)
+
+    @classmethod
+    def _quantiles(cls, u, p):
+        return cls._from_normals(special.ndtri(u), p)
 
     @classmethod
     def _draw_points(cls, streams, p):
-        log_x = p.mean + p.std * streams.normals()
-        return Points(np.exp(log_x), log_x=log_x, n_threads=streams.n_threads)
+        return cls._from_normals(streams.normals(), p)
 
     @classmethod
     def _entropy(cls, p):
@@ -306,7 +311,7 @@ class Exponential(ExponentialFamily, Continuous):
 
     @classmethod
     def _product_rule(cls, p):
-        return {"rate": Validity(True, "", ((0.0, 1.0 / p.rate),))}
+        return {"rate": Validity(True, ends=((0.0, 1.0 / p.rate),))}
 
     @staticmethod
     def _ppf(u, p):
@@ -403,13 +408,13 @@ class InverseGaussian(ExponentialFamily, Continuous):
     @staticmethod
     def _transport(t, p):
         mean, concentration = weights.inverse_gaussian_weight(p.mean, p.concentration, t.x, t.n_threads)
-        return {"mean": mean, "concentration": concentration}
+        return {name: np.where(t.x == 0.0, 0.0, w) for name, w in (("mean", mean), ("concentration", concentration))}
 
     @classmethod
     def _product_rule(cls, p):
         s = 1.5 * p.mean / p.concentration
         mode = p.mean / (np.sqrt(1.0 + s * s) + s)
-        never = Validity(False, f"Btilde has a pole at the mode, x = {mode}")
+        never = Validity(False, "Btilde has a pole at the mode, x = {pole:.6g}", mode)
         return {"mean": never, "concentration": never}
 
     @classmethod
@@ -523,20 +528,13 @@ class Weibull(ExponentialFamily, Continuous):
         k = p.shape
         mode = p.scale * (np.maximum(k - 1.0, 0.0) / k) ** (1.0 / k)
         end = np.where(k == 1.0, -1.0 / p.scale, 0.0)
-        return {"scale": Validity(k <= 1.0, f"Btilde has a pole at the mode, x = {mode}", ((0.0, end),))}
+        return {"scale": Validity(k <= 1.0, "Btilde has a pole at the mode, x = {pole:.6g}", mode, ((0.0, end),))}
 
     @classmethod
-    def _draw_uniform_log(cls, u, p):
-        return np.log(p.scale) + np.log(-np.log1p(-u)) / p.shape
-
-    @classmethod
-    def _ppf(cls, u, p):
-        return np.exp(cls._draw_uniform_log(u, p))
-
-    @classmethod
-    def _draw_points(cls, streams, p):
-        log_x = cls._draw_uniform_log(streams.uniforms(), p)
-        return Points(np.exp(log_x), log_x=log_x, n_threads=streams.n_threads)
+    def _quantiles(cls, u, p):
+        log_x = np.log(p.scale) + np.log(-np.log1p(-u)) / p.shape
+        with np.errstate(over="ignore"):
+            return Points(np.exp(log_x), log_x=log_x)
 
     @classmethod
     def _entropy(cls, p):
@@ -574,7 +572,13 @@ class Pareto(ExponentialFamily, Continuous):
 
     @staticmethod
     def _log_ratio(t, p):
-        return np.log1p((t.x - p.minimum) / p.minimum)
+        """log(x / minimum), as the source of the points knows it."""
+        return t.log_ratio if hasattr(t, "log_ratio") else np.log1p((t.x - p.minimum) / p.minimum)
+
+    @staticmethod
+    def _at_log_ratio(r, p):
+        with np.errstate(over="ignore"):  # a small tail index sends x beyond the largest double
+            return Points(np.maximum(p.minimum * np.exp(r), p.minimum), log_x=np.log(p.minimum) + r, log_ratio=r)
 
     @staticmethod
     def _eta(p):
@@ -622,15 +626,17 @@ class Pareto(ExponentialFamily, Continuous):
 
     @classmethod
     def _product_rule(cls, p):
-        return {"tail": Validity(True, "", ((p.minimum, 1.0 / (p.tail + 1.0)),))}
+        return {"tail": Validity(True, ends=((p.minimum, 1.0 / (p.tail + 1.0)),))}
 
-    @staticmethod
-    def _ppf(u, p):
-        return np.maximum(p.minimum * np.exp(-np.log1p(-u) / p.tail), p.minimum)
+    @classmethod
+    def _quantiles(cls, u, p):
+        return cls._at_log_ratio(-np.log1p(-u) / p.tail, p)
 
     @classmethod
     def _from_line(cls, t, p):
-        return Points(p.minimum + np.exp(t)[:, None]), t
+        """x = minimum exp(e^t)."""
+        points = cls._at_log_ratio(np.exp(t)[:, None], p)
+        return points, points.log_x[:, 0] + t
 
     @classmethod
     def _mean_log_base(cls, p):
@@ -731,7 +737,7 @@ class Laplace(ExponentialFamily, Continuous):
 
     @classmethod
     def _product_rule(cls, p):
-        return {"scale": Validity(True, "", ((p.loc, -1.0 / p.scale),))}
+        return {"scale": Validity(True, ends=((p.loc, -1.0 / p.scale),))}
 
     @staticmethod
     def _ppf(u, p):
@@ -821,7 +827,7 @@ class Rayleigh(ExponentialFamily, Continuous):
 
     @classmethod
     def _product_rule(cls, p):
-        return {"scale": Validity(False, f"Btilde has a pole at the mode, x = scale = {p.scale}")}
+        return {"scale": Validity(False, "Btilde has a pole at the mode, x = scale = {pole:.6g}", p.scale)}
 
     @staticmethod
     def _ppf(u, p):

@@ -16,6 +16,12 @@ def _call(kernel, arguments, n_out, n_threads) -> list[np.ndarray]:
     return [a.reshape(arrays[0].shape) for a in out]
 
 
+def scaled(x, w) -> np.ndarray:
+    """x w, and 0 where x is 0: the limit of the transport weight at a fixed end of the support, where w is infinite."""
+    with np.errstate(invalid="ignore"):
+        return np.where(x == 0.0, 0.0, x * w)
+
+
 def gamma_weight(shape, x, log_x, n_threads) -> np.ndarray:
     """w, the velocity of log x under the shape: dx/dshape = x w at fixed F, x ~ Gamma(shape, 1)."""
     return _call(_core.weights.gamma_weight, (shape, x, log_x), 1, n_threads)[0]
