@@ -47,7 +47,7 @@ VM_INLINE double lane_sum(vec a) { double s = 0.0; for (int i = 0; i < VEC; i++)
 
 /* TILE values.  False, with nothing said of them, where a product could leave the range of a double. */
 VM_INLINE int log_divergence_tile(ptrdiff_t d, const double *y, double c, LogDivergence *out) {
-    vec one = vec_all(1.0), zero = vec_all(0.0), centre = vec_all(c), inverse = one / centre, v;
+    vec one = vec_all(1.0), zero = vec_all(0.0), centre = vec_all(c), inverse = one / centre, v = zero;
     vec unit = centre * inverse, bias = (unit - one) + vec_product_error(centre, inverse, unit); /* c inverse - 1 */
     Product p[CHAINS];
     for (int q = 0; q < CHAINS; q++) p[q] = (Product){one, zero, zero, vec_all(INFINITY), vec_all(-INFINITY)};
