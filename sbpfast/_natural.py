@@ -12,20 +12,22 @@ A covariance *structure* knows its factor L, its residual, and where a wanted pr
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import scipy
 
+from sbpfast._low_rank import LowRankCovariance
 from sbpfast._newton import affordable, newton_direction
 from sbpfast._whitened import Moments, Sampler, entropy, refactored, solved, try_at, upper_factor
-from sbpfast.gaussian import CholeskyGaussian, DiagonalGaussian, Gaussian, LowRankGaussian
+from sbpfast.gaussian import CholeskyGaussian, Gaussian
 from sbpfast.targets import NonFiniteTarget
 
+ROUGH = 0.1  # residual of the diagonal fit that a low-rank one starts from
 START_STEPS = 40  # Newton steps towards a mode
 NEAR_MODE = 0.1  # squared standard deviations left, where the fit takes over from the search for a mode
 SHORTEST = 2.0**-12  # the smallest rate tried
 TOO_WIDE = 100.0  # times the variance a direction should have, where the whole of q is narrowed before the first step
+ROUNDING = 1e-5  # a residual that rounding may not let fall further
 SLOW = 0.2  # ratio of successive residuals above which exact fits turn to Newton's method
 GROWTH_STEPS, GROWTH = 15, 4.0  # nats gained in two such runs of steps, one after the other, mark an improper density
 LATE_GROWTH = 0.3  # the same for a fit that is still widening when its steps run out
@@ -49,9 +51,8 @@ class FullCovariance:
     def __init__(self, chol):
         self.chol = chol
 
-    @classmethod
-    def start(cls, chol, rank):
-        return cls(chol)
+    def moments(self, source, mean) -> Moments:
+        return source.at(mean, self.chol)
 
     def residual(self, gradient, precision) -> float:
         return float(np.linalg.norm(gradient) + np.linalg.norm(np.eye(len(gradient)) - precision))
@@ -59,15 +60,29 @@ class FullCovariance:
     def residual_error(self, gradient_error, precision_error) -> float:
         return float(np.linalg.norm(gradient_error) + np.linalg.norm(precision_error))
 
+    def widest(self, precision) -> float:
+        """The largest precision, 1 at the optimum."""
+        return float(np.diagonal(precision).max())
+
     def towards(self, precision):
         return FullCovariance(refactored(self.chol, upper_factor(precision)))
 
-    def times(self, root):
-        """The covariance with factor L root, root lower triangular."""
-        return FullCovariance(self.chol @ root)
+    def newton_direction(self, source, mean, here):
+        return newton_direction(source.target, mean, self.chol, here.gradient, here.precision, source.n_threads)
 
-    def scaled(self, factor):
+    def along(self, mean, direction, rate):
+        """Mean and covariance a part of the way along a Newton step; None where that would not be a factor."""
+        delta, a = direction
+        root = np.eye(len(delta)) + rate * a
+        if not (np.diagonal(root) > 0.0).all():
+            return None
+        return mean + rate * (self.chol @ delta), FullCovariance(self.chol @ root)
+
+    def scaled_by(self, factor):
         return FullCovariance(factor * self.chol)
+
+    def entropy(self) -> float:
+        return entropy(self.chol)
 
     def arrays(self):
         return {"chol": self.chol}
@@ -79,129 +94,6 @@ class FullCovariance:
             return CholeskyGaussian(mean, self.chol)
 
 
-class DiagonalCovariance:
-    """cov = diag(std^2)."""
-
-    def __init__(self, std):
-        self.std = std
-        self.chol = np.diag(std)
-
-    @classmethod
-    def start(cls, chol, rank):
-        inverse = scipy.linalg.solve_triangular(chol, np.eye(len(chol)), lower=True, check_finite=False)
-        return cls(1.0 / np.linalg.norm(inverse, axis=0))
-
-    def residual(self, gradient, precision) -> float:
-        return float(np.linalg.norm(gradient) + np.linalg.norm(1.0 - np.diagonal(precision)))
-
-    def residual_error(self, gradient_error, precision_error) -> float:
-        return float(np.linalg.norm(gradient_error) + np.linalg.norm(np.diagonal(precision_error)))
-
-    def towards(self, precision):
-        return DiagonalCovariance(self.std / np.sqrt(np.diagonal(precision)))
-
-    def times(self, root):
-        """The covariance with factor L root, root diagonal."""
-        return DiagonalCovariance(self.std * np.diagonal(root))
-
-    def scaled(self, factor):
-        return DiagonalCovariance(factor * self.std)
-
-    def arrays(self):
-        return {"std": self.std}
-
-    def gaussian(self, mean):
-        return DiagonalGaussian(mean, self.std)
-
-
-class LowRankCovariance:
-    """cov = diag(diag) + U U^T."""
-
-    def __init__(self, diag, factor):
-        self.diag, self.factor = diag, factor
-        scale = np.sqrt(diag)
-        u = factor / scale[:, None]
-        self.chol = scale[:, None] * np.linalg.cholesky(np.eye(len(diag)) + u @ u.T)
-
-    @classmethod
-    def start(cls, chol, rank):
-        inverse = scipy.linalg.solve_triangular(chol, np.eye(len(chol)), lower=True, check_finite=False)
-        diag = 1.0 / (inverse**2).sum(axis=0)
-        return cls(*nearest_low_rank(inverse.T @ inverse, diag, rank))
-
-    def residual(self, gradient, precision) -> float:
-        """The distance to where a full step would lead, since only part of I - G is a direction of this structure."""
-        try:
-            ahead = self.towards(precision)
-        except np.linalg.LinAlgError:
-            return math.inf
-        inverse = scipy.linalg.solve_triangular(ahead.chol, self.chol, lower=True, check_finite=False)
-        return float(np.linalg.norm(gradient) + np.linalg.norm(np.eye(len(gradient)) - inverse.T @ inverse))
-
-    def residual_error(self, gradient_error, precision_error) -> float:
-        d, k = self.factor.shape
-        share = math.sqrt(min(1.0, (2 * k + 1) / d))  # of the noise in d (d + 1)/2 directions that falls in d (k + 1)
-        return float(np.linalg.norm(gradient_error) + share * np.linalg.norm(precision_error))
-
-    def towards(self, precision):
-        np.linalg.cholesky(precision)
-        inverse = scipy.linalg.solve_triangular(self.chol, np.eye(len(precision)), lower=True, check_finite=False)
-        return LowRankCovariance(*nearest_low_rank(inverse.T @ precision @ inverse, self.diag, self.factor.shape[1]))
-
-    def scaled(self, factor):
-        return LowRankCovariance(factor**2 * self.diag, factor * self.factor)
-
-    def arrays(self):
-        return {"diag": self.diag, "factor": self.factor}
-
-    def gaussian(self, mean):
-        return LowRankGaussian(mean, self.diag, self.factor)
-
-
-STRUCTURES: dict[str, Any] = {"full": FullCovariance, "diagonal": DiagonalCovariance, "low_rank": LowRankCovariance}
-
-
-LEAST_LOG_DIAG = (
-    -20.0
-)  # of diag P_ii: the best diagonal may have elements of 0 (Heywood cases), which no density allows
-
-
-def nearest_low_rank(precision, diag, rank):
-    """diag and factor (d, rank) of the S = diag(D) + U U^T with the least tr(P S) - log det S.
-
-    Given D, the best U is known: with D^1/2 P D^1/2 = V diag(lam) V^T it is D^1/2 V_k (1/lam_k - 1)_+^1/2 for the
-    smallest lam.  The remaining function of log D is minimised by L-BFGS from the given diagonal.
-    """
-    base = 1.0 / np.diagonal(precision)
-    scaled = precision * np.sqrt(np.multiply.outer(base, base))
-
-    def smallest(log_d):
-        root = np.exp(0.5 * log_d)
-        lam, v = scipy.linalg.eigh(
-            scaled * np.multiply.outer(root, root), subset_by_index=(0, rank - 1), check_finite=False
-        )
-        return root, np.minimum(np.maximum(lam, 1e-300), 1.0), v
-
-    def objective(log_d):
-        root, lam, v = smallest(log_d)
-        traces = root * root * np.diagonal(scaled)
-        value = traces.sum() - log_d.sum() + (1.0 - lam + np.log(lam)).sum()
-        return value, traces - 1.0 + v**2 @ (1.0 - lam)
-
-    start = np.log(diag / base)
-    found = scipy.optimize.minimize(
-        objective,
-        np.maximum(start, LEAST_LOG_DIAG),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(LEAST_LOG_DIAG, None)] * len(start),
-        options={"maxiter": 500, "ftol": 1e-16, "gtol": 1e-11, "maxcor": 30},
-    ).x
-    root, lam, v = smallest(found)
-    root = root * np.sqrt(base)
-    return root**2, root[:, None] * v * np.sqrt(1.0 / lam - 1.0)
-
-
 # -- where to begin ---------------------------------------------------------------------------------------------------
 
 
@@ -211,21 +103,11 @@ def find_start(moments, mean):
     Directions of negative or no curvature get the absolute value of the curvature, at least a quarter in the
     coordinates at hand.
     """
-    try:
-        curvature = moments.diagonal_curvature(mean)
-    except NonFiniteTarget as error:
-        raise NonFiniteTarget(f"{error}; the fit starts at the zero vector, pass q0 to start elsewhere") from None
-    usable = np.isfinite(curvature) & (curvature != 0.0)
-    chol = np.diag(1.0 / np.sqrt(np.where(usable, np.abs(curvature), 1.0)))
+    chol = np.diag(first_scales(moments, mean))
     here = try_at(moments.at_point, mean, chol)
     if here is None:
         raise NonFiniteTarget(
             "f or a derivative is not finite at the zero vector, where the fit starts; pass q0 to start elsewhere"
-        )
-    if (curvature == 0.0).any() and moments.exact:
-        raise ImproperDensity(
-            f"the log density does not depend on parameter {int(np.argmax(curvature == 0.0))}, so it cannot be "
-            "normalised"
         )
     if moments.exact:
         _check_collinear(here.precision)
@@ -246,7 +128,32 @@ def find_start(moments, mean):
         else:
             break
         mean, chol, here = new_mean, there, ahead
-    return mean, there
+    return mean, FullCovariance(there)
+
+
+def first_scales(moments, mean):
+    """Standard deviations from the second derivatives along the coordinates."""
+    try:
+        curvature = moments.diagonal_curvature(mean)
+    except NonFiniteTarget as error:
+        raise NonFiniteTarget(f"{error}; the fit starts at the zero vector, pass q0 to start elsewhere") from None
+    if (curvature == 0.0).any() and moments.exact:
+        raise ImproperDensity(
+            f"the log density does not depend on parameter {int(np.argmax(curvature == 0.0))}, so it cannot be "
+            "normalised"
+        )
+    usable = np.isfinite(curvature) & (curvature != 0.0)
+    return 1.0 / np.sqrt(np.where(usable, np.abs(curvature), 1.0))
+
+
+def find_low_rank_start(source, mean, std, rank):
+    """Mean and covariance near the best diagonal one, with the `rank` columns that help it most."""
+    shape = LowRankCovariance(std, np.zeros((len(mean), 0)))
+    if rank == 0:
+        return mean, shape
+    rough = NaturalFit(source, mean, shape, ROUGH, LEAST_DRAWS)
+    rough.run(START_STEPS, lambda *_: False)
+    return rough.mean, rough.shape.with_columns(rough._draws, rough.mean, rank)
 
 
 def _check_collinear(precision):
@@ -297,8 +204,11 @@ class NaturalFit:
         self.mean, self.shape = mean, shape
         self.tol, self.max_draws = tol, max_draws
         self.exact = not isinstance(source, Sampler)
-        self.n = 0 if self.exact else max(LEAST_DRAWS, 1 << (4 * len(mean) - 1).bit_length())
-        self.n_iter = self.stalled = self.newton = self.caution = 0
+        structured = isinstance(shape, LowRankCovariance)
+        wanted = LEAST_DRAWS if structured else max(LEAST_DRAWS, 1 << (4 * len(mean) - 1).bit_length())
+        self.n = 0 if self.exact else wanted
+        self.n_iter = self.stalled = self.caution = 0
+        self.newton = int(structured)
         self.entropy_trace: list[float] = []
         self.elbo_trace: list[float] = []
         self.residual_trace: list[float] = []
@@ -329,17 +239,20 @@ class NaturalFit:
     # one step
 
     @property
-    def moments(self):
+    def _draws(self):
         return self.source if self.exact else self.source.draws(self.n)
+
+    def _moments(self, mean, shape) -> Moments | None:
+        return try_at(shape.moments, self._draws, mean)
 
     def first(self) -> Moments:
         """The moments at the start, shrinking q until they are finite, and as long as it is far too wide."""
-        here = try_at(self.moments.at, self.mean, self.shape.chol)
+        here = self._moments(self.mean, self.shape)
         for _ in range(60):
-            if here is not None and np.diagonal(here.precision).max() < TOO_WIDE:
+            if here is not None and self.shape.widest(here.precision) < TOO_WIDE:
                 return here
-            narrow = self.shape.scaled(0.5)
-            ahead = try_at(self.moments.at, self.mean, narrow.chol)
+            narrow = self.shape.scaled_by(0.5)
+            ahead = self._moments(self.mean, narrow)
             if here is not None and (ahead is None or ahead.elbo < here.elbo):
                 return here
             self.shape, here = narrow, ahead
@@ -347,12 +260,14 @@ class NaturalFit:
 
     def step(self, here) -> Moments | None:
         """Take the longest acceptable step; its moments, or None where there is none."""
-        direction = self._newton_direction(here) if self.newton else None
+        direction = self.shape.newton_direction(self._draws, self.mean, here) if self.newton else None
         cautious = direction is None and _positive_definite(here.precision)
         rate = 2.0**-self.caution if cautious else 1.0
         while rate > SHORTEST:
-            candidate = self._natural(here, rate) if direction is None else self._along(direction, rate)
-            ahead = None if candidate is None else try_at(self.moments.at, candidate[0], candidate[1].chol)
+            candidate = (
+                self._natural(here, rate) if direction is None else self.shape.along(self.mean, direction, rate)
+            )
+            ahead = None if candidate is None else self._moments(*candidate)
             if ahead is not None and self._no_worse(ahead, here):
                 self._take(*candidate)
                 return ahead
@@ -373,24 +288,11 @@ class NaturalFit:
         except np.linalg.LinAlgError:  # definite but for rounding
             return None
 
-    def _newton_direction(self, here):
-        diagonal = isinstance(self.shape, DiagonalCovariance)
-        source = self.source
-        return newton_direction(
-            source.target, self.mean, self.shape.chol, here.gradient, here.precision, diagonal, source.n_threads
-        )
-
-    def _along(self, direction, rate):
-        """Mean and covariance a part of the way along a Newton step."""
-        delta, a = direction
-        root = np.eye(len(delta)) + rate * a
-        if not (np.diagonal(root) > 0.0).all():
-            return None
-        return self.mean + rate * (self.shape.chol @ delta), self.shape.times(root)
-
     def _adapt(self, before, after):
         """Turn to Newton's method where progress is slow, or to shorter steps where that is not to be had."""
-        if self.exact and not isinstance(self.shape, LowRankCovariance) and affordable(self.source.target):
+        if isinstance(self.shape, LowRankCovariance):
+            return
+        if self.exact and affordable(self.source.target):
             self.newton = int(self.newton or after > SLOW * before)
         elif after > before:  # overshooting
             self.caution = min(self.caution + 1, 3)
@@ -428,7 +330,7 @@ class NaturalFit:
             if ahead is None and not self.exact and self.n < self.max_draws:
                 here = self._with_more_draws(error)  # the noise of these draws hides the way up
                 continue
-            if ahead is None and self.exact and residual < self._rounding():
+            if ahead is None and self.exact and residual < ROUNDING:
                 self._finished(residual, error)
                 return
             if ahead is None:
@@ -462,7 +364,7 @@ class NaturalFit:
 
     def _record(self, here):
         self.elbo_trace.append(here.elbo)
-        self.entropy_trace.append(entropy(self.shape.chol))
+        self.entropy_trace.append(self.shape.entropy())
         self.residual_trace.append(self._residual(here)[0])
 
     def _residual(self, here):
@@ -473,12 +375,8 @@ class NaturalFit:
     def _settled(self, residual, error) -> bool:
         """Nothing is left to gain: with the draws at hand, or by further exact steps."""
         if self.exact:
-            return residual <= self.tol or (residual < self._rounding() and self.stalled >= 3)
+            return residual <= self.tol or (residual < ROUNDING and self.stalled >= 3)
         return residual <= max(0.5 * error, 1e-10) or (residual < 3.0 * error and self.stalled >= 1)
-
-    def _rounding(self) -> float:
-        """A residual that rounding, or the search for a low-rank covariance, may not let fall further."""
-        return 1e-4 if isinstance(self.shape, LowRankCovariance) else 1e-5
 
     def _finished(self, residual, error) -> bool:
         """True, with a message, where no more draws are to be taken."""

@@ -6,6 +6,7 @@ antithetic draws (`_whitened.py`); `Fit` holds the answer and judges it by impor
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 import warnings
@@ -16,19 +17,23 @@ import numpy as np
 import scipy
 
 from sbpfast import _checks, _core, _psis
-from sbpfast._natural import STRUCTURES, ImproperDensity, NaturalFit, find_start
-from sbpfast._streams import stream_key
+from sbpfast._low_rank import LowRankCovariance
+from sbpfast._natural import FullCovariance, ImproperDensity, NaturalFit, find_low_rank_start, find_start, first_scales
+from sbpfast._streams import LANES, stream_key
 from sbpfast._whitened import ExactMoments, Sampler
 from sbpfast.gaussian import CholeskyGaussian, DiagonalGaussian, Gaussian, GaussianBase, LowRankGaussian
 from sbpfast.targets import NonFiniteTarget, Ridge, Target
 
 __all__ = ["Fit", "FitStep", "FitWarning", "ImproperDensity", "fit"]
 
+STRUCTURES = {"full": FullCovariance, "diagonal": LowRankCovariance, "low_rank": LowRankCovariance}
 ESTIMATORS = ("auto", "exact", "price", "stein")
 UNRELIABLE = 0.7  # k-hat above which importance sampling cannot repair the moments (Vehtari et al. 2024)
 IMPORTANCE_DRAWS = 2048
 SECOND_LOOK = 32768  # draws before a k-hat above that is believed
 MOST_WORK = 2 * 10**9  # evaluations of a link function for them
+COLUMNS = 500  # of a design matrix, whose products take as long as a link function
+MOST_ELEMENTS = 2**23  # coordinates of draws that are held at a time
 CHEAP = 4 * 10**6  # evaluations of a link function that are spent on the diagnostics without being asked
 SUBSAMPLE_ROWS = 40000  # a ridge target with more rows starts from a sixteenth of them
 VERSION = 1  # of the saved format
@@ -136,11 +141,7 @@ def fit(
     exact = _check_target(target, estimator)
     _checks.choice("structure", structure, STRUCTURES)
     rank = _checked_rank(rank, structure, target.dim)
-    tol = (
-        (0.02 if not exact else 1e-6 if structure == "low_rank" else 1e-8)
-        if tol is None
-        else _checks.scalar("tol", tol, above=0.0)
-    )
+    tol = (1e-8 if exact else 0.02) if tol is None else _checks.scalar("tol", tol, above=0.0)
     max_iter, max_samples = _checks.count("max_iter", max_iter, 0), _checks.count("max_samples", max_samples)
     n_threads = _core.effective_threads(n_threads)
     key = stream_key(rng)
@@ -153,16 +154,21 @@ def fit(
     if isinstance(q0, Fit):
         loop = q0._continued(source, structure, tol, max_samples)
     else:
-        mean, chol = _start(source, q0)
-        loop = NaturalFit(source, mean, STRUCTURES[structure].start(chol, rank), tol, max_samples)
+        start = _start(source, q0) if structure == "full" else _low_rank_start(source, q0, rank or 0)
+        loop = NaturalFit(source, *start, tol, max_samples)
     with _Watch(progress, callback) as watch:
         loop.run(max_iter, watch)
     result = Fit._of(loop, structure, target, key)
     if not loop.converged and not watch.stopped:
         warnings.warn(f"{loop.message[0].upper()}{loop.message[1:]}.", FitWarning, stacklevel=2)
-    if not isinstance(target, Ridge) or target._rows * IMPORTANCE_DRAWS <= CHEAP:
+    if not isinstance(target, Ridge) or _work(target) * IMPORTANCE_DRAWS <= CHEAP:
         result._diagnose(stacklevel=3)
     return result
+
+
+def _work(target):
+    """What a value of the target costs, in evaluations of a link function."""
+    return max(target._rows, 1) * max(1, target.dim // COLUMNS) if isinstance(target, Ridge) else 1
 
 
 def _check_target(target, estimator):
@@ -191,14 +197,18 @@ def _checked_rank(rank, structure, d):
     return rank
 
 
+def _check_start(q0, target):
+    if not isinstance(q0, GaussianBase):
+        raise TypeError(f"q0 must be a Gaussian of sbpfast, a Fit or None, got {type(q0).__name__}")
+    if q0.dim != target.dim:
+        raise ValueError(f"q0 must have the dimension of the target, {target.dim}, got {q0.dim}")
+
+
 def _start(source, q0):
-    """Mean and lower factor to start from."""
+    """Mean and full covariance to start from."""
     if q0 is not None:
-        if not isinstance(q0, GaussianBase):
-            raise TypeError(f"q0 must be a Gaussian of sbpfast, a Fit or None, got {type(q0).__name__}")
-        if q0.dim != source.target.dim:
-            raise ValueError(f"q0 must have the dimension of the target, {source.target.dim}, got {q0.dim}")
-        return np.array(q0.mean), np.array(q0.to_cholesky().chol)
+        _check_start(q0, source.target)
+        return np.array(q0.mean), FullCovariance(np.array(q0.to_cholesky().chol))
     zero = np.zeros(source.target.dim)
     if isinstance(source, Sampler):
         return find_start(source.draws(1), zero)
@@ -206,6 +216,18 @@ def _start(source, q0):
     if rows >= SUBSAMPLE_ROWS and rows >= 400 * len(zero):
         return find_start(source.every(16), zero)
     return find_start(source, zero)
+
+
+def _low_rank_start(source, q0, rank):
+    """Mean and covariance to start from, of a diagonal and `rank` columns."""
+    if q0 is None:
+        mean = np.zeros(source.target.dim)
+        at_zero = source.draws(1) if isinstance(source, Sampler) else source
+        return find_low_rank_start(source, mean, first_scales(at_zero, mean), rank)
+    _check_start(q0, source.target)
+    if isinstance(q0, LowRankGaussian) and q0.rank == rank:
+        return np.array(q0.mean), LowRankCovariance(np.sqrt(q0.diag), np.array(q0.factor))
+    return find_low_rank_start(source, np.array(q0.mean), np.sqrt(q0._variances()), rank)
 
 
 class _Watch:
@@ -323,8 +345,7 @@ class Fit:
             self._importance = self._importance_sample(n_samples or IMPORTANCE_DRAWS, key)
             if n_samples is None and self._importance["khat"] > UNRELIABLE:
                 # few draws can mistake the edge of a plateau for a tail: look further out before saying so
-                rows = self._target._rows if isinstance(self._target, Ridge) else 1
-                more = min(SECOND_LOOK, MOST_WORK // max(rows, 1))
+                more = min(SECOND_LOOK, MOST_WORK // _work(self._target))
                 if more > IMPORTANCE_DRAWS:
                     self._importance = self._importance_sample(more, key)
         except NonFiniteTarget as error:
@@ -346,14 +367,24 @@ class Fit:
             )
 
     def _importance_sample(self, n, key):
-        x = self.q._draw(key, 0, n, False, _core.effective_threads()).x
-        result = _psis.smooth(self._target._value(x) - self.q.log_prob(x))
+        step = max(LANES, MOST_ELEMENTS // (LANES * self.q.dim) * LANES)
+        blocks = [slice(start, min(start + step, n)) for start in range(0, n, step)]
+
+        @functools.lru_cache(maxsize=1)
+        def points(i):
+            """Drawn anew each time they are needed, unless they are few."""
+            return self.q._draw(key, blocks[i].start, blocks[i].stop, False, _core.effective_threads()).x
+
+        every = range(len(blocks))
+        ratios = [self._target._value(points(i)) - self.q.log_prob(points(i)) for i in every]
+        result = _psis.smooth(np.concatenate(ratios))
         weights = np.exp(result.log_weights)
-        mean = weights @ x
+        mean = sum(weights[blocks[i]] @ points(i) for i in every)
+        variance = sum(weights[blocks[i]] @ (points(i) - mean) ** 2 for i in every)
         return {
             "khat": result.khat, "ess": result.ess, "n": n,
             "log_evidence": result.log_mean, "log_evidence_stderr": result.log_mean_error,
-            "mean": mean, "sd": np.sqrt(weights @ (x - mean) ** 2), "weights": weights,
+            "mean": mean, "sd": np.sqrt(variance), "weights": weights,
         }  # fmt: skip
 
     def _trusted(self):

@@ -10,7 +10,6 @@ import scipy.stats
 
 import sbpfast as sb
 from sbpfast import _core, _newton, _psis
-from sbpfast._natural import nearest_low_rank
 from sbpfast._newton import curvature_moments, newton_direction
 from sbpfast._whitened import (
     RULE_NODES,
@@ -180,7 +179,7 @@ def test_newton_direction_is_the_derivative_of_the_elbo(monkeypatch):
     r = np.random.default_rng(5)
     mean, chol = 0.3 * r.standard_normal(3), np.tril(0.3 * r.standard_normal((3, 3)) + np.eye(3))
     here = moments.at(mean, chol)
-    delta, a = newton_direction(f, mean, chol, here.gradient, here.precision, False, 1)
+    delta, a = newton_direction(f, mean, chol, here.gradient, here.precision, 1)
 
     def slope(e):
         """Gradient of the ELBO in (delta, A) at e times the direction."""
@@ -249,12 +248,14 @@ def test_low_rank_optimum_lies_between_diagonal_and_full():
     assert elbos[-2] == pytest.approx(elbos[-1], abs=1e-5)  # rank d is the full covariance
 
 
-def test_nearest_low_rank_recovers_a_low_rank_covariance():
+def test_a_gaussian_target_of_low_rank_is_recovered():
     r = np.random.default_rng(9)
     diag, factor = 0.5 + r.random(7), r.standard_normal((7, 2))
-    cov = np.diag(diag) + factor @ factor.T
-    found_diag, found = nearest_low_rank(np.linalg.inv(cov), np.ones(7), 2)
-    np.testing.assert_allclose(np.diag(found_diag) + found @ found.T, cov, rtol=1e-4, atol=1e-4)
+    cov, mean = np.diag(diag) + factor @ factor.T, r.standard_normal(7)
+    fit = sb.fit(sb.targets.quadratic(np.linalg.inv(cov), mean), structure="low_rank", rank=2)
+    assert fit.converged
+    np.testing.assert_allclose(fit.q.cov, cov, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(fit.q.mean, mean, atol=1e-7)
 
 
 # -- Monte Carlo ------------------------------------------------------------------------------------------------------

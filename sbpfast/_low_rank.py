@@ -1,0 +1,297 @@
+"""Diagonal and low-rank-plus-diagonal covariances of a fit: cov = diag(std^2) + U U^T, no columns in U for a diagonal.
+
+Nothing here is larger than the data or (d, k).  A fit sees the ELBO through its derivatives along mean + sd * delta,
+std * (1 + a) and U + sd * B, sd^2 = diag(cov), which no scaling of the coordinates alters; with P = E[-Hess f] and
+C = cov^-1 they are
+
+    sd * E[grad f],      std^2 * diag(C - P),      sd * (C - P) U.
+
+Newton's method takes the steps, its equations solved by conjugate gradients from products with the second derivative:
+one-dimensional integrals for ridge targets, differences of the first derivatives under the same draws for others.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy
+
+from sbpfast._forms import DiagonalForm, LowRankForm
+from sbpfast._means import RunningMean, group_cross, group_mean, group_sizes
+from sbpfast._newton import conjugate_gradients, curvature_moments
+from sbpfast._streams import FACTOR_NOISE, NOISE, normal_rows
+from sbpfast._whitened import BLOCK, ExactMoments, Moments, SampledMoments, link_means
+from sbpfast.gaussian import LOG_2PI, DiagonalGaussian, LowRankGaussian
+
+LEAST_SHRINK = 0.01  # of a standard deviation in one step: the best diagonal may have elements of 0 (Heywood cases)
+LEAST_STD = 1e-5  # of the standard deviation of its coordinate: below it the diagonal does not go
+DIFFERENCE = 1e-5  # step of the differences that stand for a second derivative
+FORCING = 0.1  # relative accuracy of a step from draws
+KRYLOV = 8  # products for the first columns of U
+WEAKEST, STRONGEST = 0.99, 0.01  # precisions, where the diagonal has 1, that the first columns of U stand for
+
+
+class LowRankCovariance:
+    """cov = D + U U^T with D = diag(std^2).
+
+    With V = D^-1/2 U and [I; V] = Q R it has the inverse C = D^-1/2 (I - B B^T) D^-1/2, where B is the lower part of Q
+    and T the upper, and C U = D^-1/2 B T^T.  That keeps its accuracy however small elements of D become.
+    """
+
+    def __init__(self, std, factor):
+        self.std, self.factor = std, factor
+        k = factor.shape[1]
+        q, r = np.linalg.qr(np.concatenate([np.eye(k), factor / std[:, None]]))
+        self.top, self.bottom = q[:k], q[k:]
+        self.log_det = 2.0 * float(np.log(std).sum() + np.log(np.abs(np.diagonal(r))).sum())
+        self.spread = np.sqrt(std**2 + (factor**2).sum(axis=1))  # standard deviations of the coordinates
+        self.shares = 1.0 - (self.bottom**2).sum(axis=1)  # std^2 diag(C)
+        self.scaled_image = self.bottom @ self.top.T  # std C U
+
+    def scaled_inverse(self, v):
+        """std C std v for v (d, j)."""
+        return v - self.bottom @ (self.bottom.T @ v)
+
+    def entropy(self) -> float:
+        return 0.5 * (self.log_det + len(self.std) * (1.0 + LOG_2PI))
+
+    def arrays(self):
+        return {"std": self.std, "factor": self.factor}
+
+    def gaussian(self, mean):
+        return LowRankGaussian(mean, self.std**2, self.factor) if self.factor.size else DiagonalGaussian(mean, self.std)
+
+    # what a fit sees
+
+    def moments(self, source, mean) -> Moments:
+        return _exact_moments(source, mean, self) if source.exact else _sampled_moments(source, mean, self)
+
+    def own_gradient(self, g):
+        """g in coordinates (std, U) whose norm is that of L^T g."""
+        return np.concatenate([self.std * g, g @ self.factor], axis=-1)
+
+    def own_uphill(self, first, rest):
+        """std^2 diag(C - P) beside (C - P) U, given as std (C - P) U, in the same coordinates: (..., d + k, 1 + k)."""
+        below = (self.factor / self.std[:, None]).T @ rest
+        out = np.concatenate([np.zeros((*rest.shape[:-1], 1)), rest], axis=-1)
+        out[..., 0] = first
+        return np.concatenate([out, np.concatenate([np.zeros((*below.shape[:-1], 1)), below], axis=-1)], axis=-2)
+
+    def uphill(self, p):
+        """The same from P in the low-rank form."""
+        return self.own_uphill(
+            self.shares - self.std**2 * p[..., 0], self.scaled_image - self.std[:, None] * p[..., 1:]
+        )
+
+    def residual(self, gradient, precision) -> float:
+        return float(np.linalg.norm(gradient) + np.linalg.norm(precision))
+
+    residual_error = residual
+
+    def widest(self, precision) -> float:
+        """The largest element of std^2 diag(P)."""
+        return float((self.shares - precision[: len(self.std), 0]).max())
+
+    # where it goes
+
+    def scaled_by(self, factor):
+        return LowRankCovariance(factor * self.std, factor * self.factor)
+
+    def moved(self, step):
+        """After a step (a, B), (d, 1 + k).
+
+        Every coordinate gets the standard deviation that the step promises it to first order: variance can pass from
+        the diagonal to U or back in long steps, which would otherwise leave their valley.
+        """
+        std = self.std * np.maximum(1.0 + step[:, 0], LEAST_SHRINK)
+        factor = self.factor + self.spread[:, None] * step[:, 1:]
+        promised = self.std**2 * step[:, 0] / self.spread + (self.factor * step[:, 1:]).sum(axis=1)
+        promised = np.maximum(self.spread + promised, LEAST_SHRINK * self.spread)
+        stretch = promised / np.sqrt(std**2 + (factor**2).sum(axis=1))
+        return LowRankCovariance(np.maximum(stretch * std, LEAST_STD * promised), stretch[:, None] * factor)
+
+    def along(self, mean, direction, rate):
+        """Mean and covariance a part of the way along a step; None where they overflow."""
+        delta, step = direction
+        mean, step = mean + rate * self.spread * delta, rate * step
+        return (mean, self.moved(step)) if np.isfinite(mean).all() and np.isfinite(step).all() else None
+
+    def newton_direction(self, source, mean, here):
+        """The step (delta, (a, B)): by conjugate gradients, which the covariance itself preconditions."""
+        d, k = self.factor.shape
+        left = np.eye(k) - self.top @ self.top.T  # U^T C U
+        mix = np.linalg.inv(left + 0.1 * np.eye(k))
+        scale = 1.0 / (np.abs(self.shares - here.precision[:d, 0]) + self.shares**2)
+        diagonal, columns = ((self.std / self.spread) ** 2)[:, None], self.factor / self.spread[:, None]
+
+        def times_cov(v):
+            return diagonal * v + columns @ (columns.T @ v)
+
+        def precondition(delta, step):
+            return (
+                times_cov(delta[:, None])[:, 0],
+                np.column_stack([scale * step[:, 0], times_cov(step[:, 1:]) @ mix]),
+            )
+
+        product = self._product(source, mean, here)
+        forcing = FORCING
+        return conjugate_gradients(product, *self.slopes(here), precondition, forcing)[0]
+
+    def slopes(self, here):
+        """The derivatives of the ELBO along delta and (a, B)."""
+        d, stretch = len(self.std), self.spread / self.std
+        first, rest = here.precision[:d, :1], here.precision[:d, 1:]
+        return stretch * here.gradient[:d], np.concatenate([first, stretch[:, None] * rest], axis=1)
+
+    def _product(self, source, mean, here):
+        return _exact_product(source, mean, self, here) if source.exact else _difference(source, mean, self, here)
+
+    def with_columns(self, source, mean, rank):
+        """The same diagonal with the best U for it: along the least precisions in coordinates where it is 1.
+
+        They come from a block Krylov space, which need not be exact: this is where a fit starts.
+        """
+        product, d = self._product(source, mean, self.moments(source, mean)), len(self.std)
+
+        def images(columns):
+            return np.column_stack([product(column, np.zeros((d, 1)))[0] for column in columns.T])
+
+        basis = np.linalg.qr(np.random.default_rng(0).standard_normal((d, rank)))[0]
+        image = images(basis)
+        for _ in range(KRYLOV):
+            new = image[:, -rank:] - basis @ (basis.T @ image[:, -rank:])
+            new = np.linalg.qr(new - basis @ (basis.T @ new))[0][:, : d - basis.shape[1]]
+            if new.shape[1] == 0:
+                break
+            basis, image = np.column_stack([basis, new]), np.column_stack([image, images(new)])
+        small = basis.T @ image
+        values, vectors = np.linalg.eigh(0.5 * (small + small.T))
+        size = np.sqrt(1.0 / np.clip(values[:rank], STRONGEST, WEAKEST) - 1.0)
+        return LowRankCovariance(self.std, self.std[:, None] * (basis @ vectors[:, :rank]) * size)
+
+
+# -- ridge targets ----------------------------------------------------------------------------------------------------
+
+
+def _forms(target, mean, shape):
+    """Means and standard deviations of the linear forms, and A U."""
+    au = np.asarray(target._a @ shape.factor)
+    t = np.sqrt(_squares_dot(target._a, shape.std**2) + (au * au).sum(axis=1))
+    return target._a @ mean + target._offset, t, au
+
+
+def _squares_dot(a, v):
+    """(A * A) v, a few rows at a time."""
+    if scipy.sparse.issparse(a):
+        return (a * a) @ v
+    out, step = np.empty(len(a)), max(1, 2**17 // a.shape[1])
+    for start in range(0, len(a), step):
+        rows = a[start : start + step]
+        out[start : start + step] = (rows * rows) @ v
+    return out
+
+
+def _exact_moments(source: ExactMoments, mean, shape) -> Moments:
+    source.counts["passes"] += 1
+    target = source.target
+    m, t, _ = _forms(target, mean, shape)
+    link = np.empty((3, len(m)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, len(m), BLOCK):
+            rows = slice(start, start + BLOCK)
+            link[:, rows] = link_means(m[rows], t[rows], target._y[rows], *source.link_rules(), source.n_threads)
+        value, slope, bend = target._weights * link
+        constant, quad_gradient = target._quad.expectation(LowRankGaussian(mean, shape.std**2, shape.factor))
+        gradient = target._transposed_dot(slope, source.n_threads) + quad_gradient
+        p = -target._from_curvature(LowRankForm(shape.factor), bend, source.n_threads)
+    elbo = constant + float(value.sum()) + shape.entropy()
+    return Moments(elbo, shape.own_gradient(gradient), shape.uphill(p))
+
+
+def _exact_product(source, mean, shape, here):
+    """The product of minus the second derivative with (delta, (a, B))."""
+    target, std, spread, d = source.target, shape.std, shape.spread, len(mean)
+    a, quad = target._a, target._quad
+    m, t, au = _forms(target, mean, shape)
+    c0, c1, c2 = (target._weights * c for c in curvature_moments(target, m, t, source.n_threads))
+    inverse_t = 1.0 / np.maximum(t, 1e-100)
+    slope, bend = 0.5 * c1 * inverse_t, 0.5 * (c2 - c0) * inverse_t**2
+    bottom, image = shape.bottom, shape.scaled_image
+    left = np.eye(len(shape.top)) - shape.top @ shape.top.T  # U^T C U
+
+    def entropy_product(a_step, scaled):
+        """Derivatives of std^2 diag(C) and of std C U along std * (1 + a) and U + std * scaled, a change of D ahead."""
+        cf = shape.scaled_inverse(scaled)
+        e = 2.0 * a_step
+        inner = bottom.T @ (e[:, None] * bottom)
+        first = e * (1.0 - 2.0 * (bottom**2).sum(axis=1)) + ((bottom @ inner) * bottom).sum(axis=1)
+        rest = shape.scaled_inverse(e[:, None] * image) + cf @ left + image @ (scaled.T @ image)
+        return -first - 2.0 * (cf * image).sum(axis=1), cf - rest
+
+    def product(delta, step):
+        source.counts["passes"] += 1
+        d_mean, d_factor = spread * delta, spread[:, None] * step[:, 1:]
+        moved = np.asarray(a @ np.column_stack([d_mean, d_factor]))
+        d_variance = 2.0 * (_squares_dot(a, std**2 * step[:, 0]) + (au * moved[:, 1:]).sum(axis=1))
+        d_slope = c0 * moved[:, 0] + slope * d_variance
+        d_bend = 2.0 * slope * moved[:, 0] + bend * d_variance
+        inner = np.column_stack([d_slope, d_bend[:, None] * au + c0[:, None] * moved[:, 1:]])
+        back = np.asarray(a.T @ inner)
+        first, rest = entropy_product(step[:, 0], d_factor / std[:, None])
+        first += std**2 * DiagonalForm.of_factored(a, d_bend, source.n_threads) + step[:, 0] * here.precision[:d, 0]
+        rest = spread[:, None] * (back[:, 1:] - quad.apply(d_factor.T).T + rest / std[:, None])
+        return spread * (quad.apply(d_mean) - back[:, 0]), -np.column_stack([first, rest])
+
+    return product
+
+
+# -- any target -------------------------------------------------------------------------------------------------------
+
+
+def _sampled_moments(source: SampledMoments, mean, shape) -> Moments:
+    """From antithetic draws; with u = C (x - mean), (C - P) V = E[(grad f + u) u^T] V, whose noise is the misfit's."""
+    std, factor = shape.std, shape.factor
+    d, k = factor.shape
+    n = source.n
+    block = min(BLOCK, max(128, 1 << (2**22 // (d * (1 + k))).bit_length()))
+    m = min(block, max(2, 1 << ((n // 64).bit_length() - 1))) if n >= 128 else 2
+    gradient, uphill, ratios = RunningMean(), RunningMean(), []
+    log_normaliser = 0.5 * (d * LOG_2PI + shape.log_det)
+    for start in range(0, n, block):
+        stop = min(start + block, n)
+        z = normal_rows(source.key, NOISE, start, stop, d, True, source.n_threads)
+        y = normal_rows(source.key, FACTOR_NOISE, start, stop, k, True, source.n_threads) if k else np.zeros((len(z), 0))
+        r = std * z + y @ factor.T
+        v = shape.scaled_inverse((r / std).T).T  # std u
+        x = r + mean
+        f, g = source.value_and_grad(x)
+        sizes = group_sizes(len(x), m)
+        gradient.add(group_mean(shape.own_gradient(g), m), sizes)
+        if source.hessian:
+            source.counts["hessians"] += len(x)
+            p = -source.target._hess_means(x, m, LowRankForm(factor))
+            uphill.add(shape.uphill(p), sizes)
+        else:
+            e = std * g + v
+            rest = group_cross(e, v @ (factor / std[:, None]), m)
+            uphill.add(shape.own_uphill(group_mean(e * v, m), rest), sizes)
+        ratios.append(group_mean(f + 0.5 * (r / std * v).sum(axis=1) + log_normaliser, m))
+    groups = np.concatenate(ratios)
+    return Moments(
+        float(groups.mean()), gradient.mean, uphill.mean, gradient.standard_error(), uphill.standard_error(), groups
+    )
+
+
+def _difference(source, mean, shape, here):
+    """The product of minus the second derivative with (delta, (a, B)), from first derivatives a little further on."""
+    slopes = shape.slopes(here)
+
+    def product(delta, step):
+        h = DIFFERENCE / max(np.abs(delta).max(), np.abs(step).max())
+        there = shape.moved(h * step)
+        ahead = there.slopes(there.moments(source, mean + h * shape.spread * delta))
+        # from the coordinates there to those here
+        wider = (shape.spread / there.spread)[:, None]
+        back = np.column_stack([shape.std / there.std, np.broadcast_to(wider, shape.factor.shape)])
+        return (slopes[0] - wider[:, 0] * ahead[0]) / h, (slopes[1] - back * ahead[1]) / h
+
+    return product
