@@ -7,7 +7,7 @@ C = cov^-1 they are
     sd * E[grad f],      std^2 * diag(C - P),      sd * (C - P) U.
 
 Newton's method takes the steps, its equations solved by conjugate gradients from products with the second derivative:
-one-dimensional integrals for ridge targets, differences of the first derivatives under the same draws for others.
+the whole of it for ridge targets, by one-dimensional integrals; for others P is taken not to change.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 import scipy
 
-from sbpfast._forms import DiagonalForm, LowRankForm
+from sbpfast._forms import DiagonalForm, FullForm, LowRankForm
 from sbpfast._means import RunningMean, group_cross, group_mean, group_sizes
 from sbpfast._newton import conjugate_gradients, curvature_moments
 from sbpfast._streams import FACTOR_NOISE, NOISE, normal_rows
@@ -24,6 +24,7 @@ from sbpfast.gaussian import LOG_2PI, DiagonalGaussian, LowRankGaussian
 
 LEAST_SHRINK = 0.01  # of a standard deviation in one step: the best diagonal may have elements of 0 (Heywood cases)
 LEAST_STD = 1e-5  # of the standard deviation of its coordinate: below it the diagonal does not go
+FEW = 256  # draws that stand for all in a second derivative
 DIFFERENCE = 1e-5  # step of the differences that stand for a second derivative
 FORCING = 0.1  # relative accuracy of a step from draws
 KRYLOV = 8  # products for the first columns of U
@@ -102,12 +103,15 @@ class LowRankCovariance:
         Every coordinate gets the standard deviation that the step promises it to first order: variance can pass from
         the diagonal to U or back in long steps, which would otherwise leave their valley.
         """
-        std = self.std * np.maximum(1.0 + step[:, 0], LEAST_SHRINK)
-        factor = self.factor + self.spread[:, None] * step[:, 1:]
+        std, factor = self._straight(step)
         promised = self.std**2 * step[:, 0] / self.spread + (self.factor * step[:, 1:]).sum(axis=1)
         promised = np.maximum(self.spread + promised, LEAST_SHRINK * self.spread)
         stretch = promised / np.sqrt(std**2 + (factor**2).sum(axis=1))
         return LowRankCovariance(np.maximum(stretch * std, LEAST_STD * promised), stretch[:, None] * factor)
+
+    def _straight(self, step):
+        std = self.std * np.maximum(1.0 + step[:, 0], LEAST_SHRINK)
+        return std, self.factor + self.spread[:, None] * step[:, 1:]
 
     def along(self, mean, direction, rate):
         """Mean and covariance a part of the way along a step; None where they overflow."""
@@ -143,7 +147,26 @@ class LowRankCovariance:
         return stretch * here.gradient[:d], np.concatenate([first, stretch[:, None] * rest], axis=1)
 
     def _product(self, source, mean, here):
-        return _exact_product(source, mean, self, here) if source.exact else _difference(source, mean, self, here)
+        """The product of minus the second derivative with (delta, (a, B))."""
+        change = (_exact_change if source.exact else _sampled_change)(source, mean, self, here)
+        std, spread, bottom, image = self.std, self.spread, self.bottom, self.scaled_image
+        left = np.eye(len(self.top)) - self.top @ self.top.T  # U^T C U
+        uphill = here.precision[: len(std), 0]
+
+        def product(delta, step):
+            d_factor = spread[:, None] * step[:, 1:]
+            d_gradient, d_diagonal, d_rest = change(spread * delta, std**2 * step[:, 0], d_factor)
+            # C changes by -C dM C, where dM = diag(D e) + d_factor U^T + U d_factor^T
+            e, scaled = 2.0 * step[:, 0], d_factor / std[:, None]
+            cf = self.scaled_inverse(scaled)
+            inner = bottom.T @ (e[:, None] * bottom)
+            first = e * (1.0 - 2.0 * (bottom**2).sum(axis=1)) + ((bottom @ inner) * bottom).sum(axis=1)
+            first += 2.0 * (cf * image).sum(axis=1) + std**2 * d_diagonal - step[:, 0] * uphill
+            rest = self.scaled_inverse(e[:, None] * image) + cf @ left + image @ (scaled.T @ image) - cf
+            rest = spread[:, None] * (rest / std[:, None] + d_rest)
+            return -spread * d_gradient, np.column_stack([first, rest])
+
+        return product
 
     def with_columns(self, source, mean, rank):
         """The same diagonal with the best U for it: along the least precisions in coordinates where it is 1.
@@ -207,41 +230,26 @@ def _exact_moments(source: ExactMoments, mean, shape) -> Moments:
     return Moments(elbo, shape.own_gradient(gradient), shape.uphill(p))
 
 
-def _exact_product(source, mean, shape, here):
-    """The product of minus the second derivative with (delta, (a, B))."""
-    target, std, spread, d = source.target, shape.std, shape.spread, len(mean)
-    a, quad = target._a, target._quad
+def _exact_change(source, mean, shape, here):
+    """How E[grad f], diag(P) and P U change with the mean, half of D and U."""
+    target, a, quad = source.target, source.target._a, source.target._quad
     m, t, au = _forms(target, mean, shape)
     c0, c1, c2 = (target._weights * c for c in curvature_moments(target, m, t, source.n_threads))
     inverse_t = 1.0 / np.maximum(t, 1e-100)
     slope, bend = 0.5 * c1 * inverse_t, 0.5 * (c2 - c0) * inverse_t**2
-    bottom, image = shape.bottom, shape.scaled_image
-    left = np.eye(len(shape.top)) - shape.top @ shape.top.T  # U^T C U
 
-    def entropy_product(a_step, scaled):
-        """Derivatives of std^2 diag(C) and of std C U along std * (1 + a) and U + std * scaled, a change of D ahead."""
-        cf = shape.scaled_inverse(scaled)
-        e = 2.0 * a_step
-        inner = bottom.T @ (e[:, None] * bottom)
-        first = e * (1.0 - 2.0 * (bottom**2).sum(axis=1)) + ((bottom @ inner) * bottom).sum(axis=1)
-        rest = shape.scaled_inverse(e[:, None] * image) + cf @ left + image @ (scaled.T @ image)
-        return -first - 2.0 * (cf * image).sum(axis=1), cf - rest
-
-    def product(delta, step):
+    def change(d_mean, d_diag, d_factor):
         source.counts["passes"] += 1
-        d_mean, d_factor = spread * delta, spread[:, None] * step[:, 1:]
         moved = np.asarray(a @ np.column_stack([d_mean, d_factor]))
-        d_variance = 2.0 * (_squares_dot(a, std**2 * step[:, 0]) + (au * moved[:, 1:]).sum(axis=1))
+        d_variance = 2.0 * (_squares_dot(a, d_diag) + (au * moved[:, 1:]).sum(axis=1))
         d_slope = c0 * moved[:, 0] + slope * d_variance
         d_bend = 2.0 * slope * moved[:, 0] + bend * d_variance
         inner = np.column_stack([d_slope, d_bend[:, None] * au + c0[:, None] * moved[:, 1:]])
         back = np.asarray(a.T @ inner)
-        first, rest = entropy_product(step[:, 0], d_factor / std[:, None])
-        first += std**2 * DiagonalForm.of_factored(a, d_bend, source.n_threads) + step[:, 0] * here.precision[:d, 0]
-        rest = spread[:, None] * (back[:, 1:] - quad.apply(d_factor.T).T + rest / std[:, None])
-        return spread * (quad.apply(d_mean) - back[:, 0]), -np.column_stack([first, rest])
+        d_diagonal = DiagonalForm.of_factored(a, d_bend, source.n_threads)
+        return back[:, 0] - quad.apply(d_mean), -d_diagonal, quad.apply(d_factor.T).T - back[:, 1:]
 
-    return product
+    return change
 
 
 # -- any target -------------------------------------------------------------------------------------------------------
@@ -254,13 +262,10 @@ def _sampled_moments(source: SampledMoments, mean, shape) -> Moments:
     n = source.n
     block = min(BLOCK, max(128, 1 << (2**22 // (d * (1 + k))).bit_length()))
     m = min(block, max(2, 1 << ((n // 64).bit_length() - 1))) if n >= 128 else 2
-    gradient, uphill, ratios = RunningMean(), RunningMean(), []
+    gradient, uphill, hessian, ratios = RunningMean(), RunningMean(), RunningMean(), []
     log_normaliser = 0.5 * (d * LOG_2PI + shape.log_det)
     for start in range(0, n, block):
-        stop = min(start + block, n)
-        z = normal_rows(source.key, NOISE, start, stop, d, True, source.n_threads)
-        y = normal_rows(source.key, FACTOR_NOISE, start, stop, k, True, source.n_threads) if k else np.zeros((len(z), 0))
-        r = std * z + y @ factor.T
+        r = _deviations(source, shape, start, min(start + block, n))
         v = shape.scaled_inverse((r / std).T).T  # std u
         x = r + mean
         f, g = source.value_and_grad(x)
@@ -268,8 +273,10 @@ def _sampled_moments(source: SampledMoments, mean, shape) -> Moments:
         gradient.add(group_mean(shape.own_gradient(g), m), sizes)
         if source.hessian:
             source.counts["hessians"] += len(x)
-            p = -source.target._hess_means(x, m, LowRankForm(factor))
+            h = source.target._hess_means(x, m, FullForm)
+            p = -np.concatenate([np.einsum("gii->gi", h)[..., None], h @ factor], axis=-1)
             uphill.add(shape.uphill(p), sizes)
+            hessian.add(h, sizes)
         else:
             e = std * g + v
             rest = group_cross(e, v @ (factor / std[:, None]), m)
@@ -277,21 +284,39 @@ def _sampled_moments(source: SampledMoments, mean, shape) -> Moments:
         ratios.append(group_mean(f + 0.5 * (r / std * v).sum(axis=1) + log_normaliser, m))
     groups = np.concatenate(ratios)
     return Moments(
-        float(groups.mean()), gradient.mean, uphill.mean, gradient.standard_error(), uphill.standard_error(), groups
-    )
+        float(groups.mean()), gradient.mean, uphill.mean, gradient.standard_error(), uphill.standard_error(), groups,
+        hessian.mean,
+    )  # fmt: skip
 
 
-def _difference(source, mean, shape, here):
-    """The product of minus the second derivative with (delta, (a, B)), from first derivatives a little further on."""
-    slopes = shape.slopes(here)
+def _deviations(source, shape, start, stop):
+    """Draws start..stop - 1, less the mean."""
+    r = shape.std * normal_rows(source.key, NOISE, start, stop, len(shape.std), True, source.n_threads)
+    k = shape.factor.shape[1]
+    if k:
+        r += normal_rows(source.key, FACTOR_NOISE, start, stop, k, True, source.n_threads) @ shape.factor.T
+    return r
 
-    def product(delta, step):
-        h = DIFFERENCE / max(np.abs(delta).max(), np.abs(step).max())
-        there = shape.moved(h * step)
-        ahead = there.slopes(there.moments(source, mean + h * shape.spread * delta))
-        # from the coordinates there to those here
-        wider = (shape.spread / there.spread)[:, None]
-        back = np.column_stack([shape.std / there.std, np.broadcast_to(wider, shape.factor.shape)])
-        return (slopes[0] - wider[:, 0] * ahead[0]) / h, (slopes[1] - back * ahead[1]) / h
 
-    return product
+def _sampled_change(source: SampledMoments, mean, shape, here):
+    """How E[grad f] and P U change with the mean and U, P held fixed: what natural gradients do as well.
+
+    Without Hessians the product with P is a difference of gradients, under a few of the draws: an error here slows the
+    steps down but does not move where they lead.
+    """
+    if source.hessian:
+        p = -here.hessian
+        return lambda d_mean, d_diag, d_factor: (-p @ d_mean, 0.0, p @ d_factor)
+    few = source.fewer(FEW)
+    x = mean + _deviations(few, shape, 0, few.n)
+    here_gradient = few.value_and_grad(x)[1].mean(axis=0)
+
+    def times_p(v):
+        h = DIFFERENCE / max(np.abs(v / shape.spread).max(), 1e-300)
+        return (here_gradient - few.value_and_grad(x + h * v)[1].mean(axis=0)) / h
+
+    def change(d_mean, d_diag, d_factor):
+        columns = [times_p(v) for v in d_factor.T]
+        return -times_p(d_mean), 0.0, np.stack(columns, axis=1) if columns else np.zeros_like(d_factor)
+
+    return change

@@ -151,7 +151,7 @@ def find_low_rank_start(source, mean, std, rank):
     shape = LowRankCovariance(std, np.zeros((len(mean), 0)))
     if rank == 0:
         return mean, shape
-    rough = NaturalFit(source, mean, shape, ROUGH, LEAST_DRAWS)
+    rough = NaturalFit(source, mean, shape, ROUGH, 1)
     rough.run(START_STEPS, lambda *_: False)
     return rough.mean, rough.shape.with_columns(rough._draws, rough.mean, rank)
 
@@ -204,11 +204,9 @@ class NaturalFit:
         self.mean, self.shape = mean, shape
         self.tol, self.max_draws = tol, max_draws
         self.exact = not isinstance(source, Sampler)
-        structured = isinstance(shape, LowRankCovariance)
-        wanted = LEAST_DRAWS if structured else max(LEAST_DRAWS, 1 << (4 * len(mean) - 1).bit_length())
-        self.n = 0 if self.exact else wanted
+        self.n = 0 if self.exact else max(LEAST_DRAWS, 1 << (4 * len(mean) - 1).bit_length())
         self.n_iter = self.stalled = self.caution = 0
-        self.newton = int(structured)
+        self.newton = int(isinstance(shape, LowRankCovariance))
         self.entropy_trace: list[float] = []
         self.elbo_trace: list[float] = []
         self.residual_trace: list[float] = []

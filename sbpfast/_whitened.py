@@ -62,6 +62,7 @@ class Moments(NamedTuple):
     gradient_error: np.ndarray | float = 0.0
     precision_error: np.ndarray | float = 0.0
     ratios: np.ndarray | None = None  # group means of f - log q, for paired comparisons and the error of the ELBO
+    hessian: np.ndarray | float = 0.0  # E[Hess f] itself, where a low-rank structure asks for it
 
     @property
     def elbo_error(self) -> float:
@@ -240,6 +241,10 @@ class SampledMoments:
     @property
     def dim(self) -> int:
         return self.target.dim
+
+    def fewer(self, n) -> SampledMoments:
+        """From the first n of the draws, by gradients alone."""
+        return SampledMoments(self.target, False, self.key, min(n, self.n), self.n_threads, self.counts)
 
     def at(self, mean, chol) -> Moments:
         """Under N(mean, L L^T)."""
