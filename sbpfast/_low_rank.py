@@ -21,12 +21,14 @@ from sbpfast._newton import conjugate_gradients, curvature_moments
 from sbpfast._streams import FACTOR_NOISE, NOISE, normal_rows
 from sbpfast._whitened import BLOCK, ExactMoments, Moments, SampledMoments, link_means
 from sbpfast.gaussian import LOG_2PI, DiagonalGaussian, LowRankGaussian
+from sbpfast.targets import NonFiniteTarget
 
 LEAST_SHRINK = 0.01  # of a standard deviation in one step: the best diagonal may have elements of 0 (Heywood cases)
 LEAST_STD = 1e-5  # of the standard deviation of its coordinate: below it the diagonal does not go
 FEW = 256  # draws that stand for all in a second derivative
 DIFFERENCE = 1e-5  # step of the differences that stand for a second derivative
-FORCING = 0.1  # relative accuracy of a step from draws
+FORCING = 0.1  # relative accuracy of a step
+MOST_AXES = 256  # coordinates along which a density is looked at where a fit fails
 KRYLOV = 8  # products for the first columns of U
 WEAKEST, STRONGEST = 0.99, 0.01  # precisions, where the diagonal has 1, that the first columns of U stand for
 
@@ -92,6 +94,11 @@ class LowRankCovariance:
         """The largest element of std^2 diag(P)."""
         return float((self.shares - precision[: len(self.std), 0]).max())
 
+    def directions(self):
+        """The columns of U and the first coordinates, a standard deviation long, (m, d)."""
+        d = len(self.std)
+        return np.concatenate([self.factor.T, np.eye(min(d, MOST_AXES), d) * self.spread])
+
     # where it goes
 
     def scaled_by(self, factor):
@@ -136,9 +143,11 @@ class LowRankCovariance:
                 np.column_stack([scale * step[:, 0], times_cov(step[:, 1:]) @ mix]),
             )
 
-        product = self._product(source, mean, here)
-        forcing = FORCING
-        return conjugate_gradients(product, *self.slopes(here), precondition, forcing)[0]
+        try:
+            product = self._product(source, mean, here)
+            return conjugate_gradients(product, *self.slopes(here), precondition, FORCING)[0]
+        except NonFiniteTarget:
+            return precondition(*self.slopes(here))
 
     def slopes(self, here):
         """The derivatives of the ELBO along delta and (a, B)."""
@@ -312,7 +321,9 @@ def _sampled_change(source: SampledMoments, mean, shape, here):
     here_gradient = few.value_and_grad(x)[1].mean(axis=0)
 
     def times_p(v):
-        h = DIFFERENCE / max(np.abs(v / shape.spread).max(), 1e-300)
+        if not v.any():
+            return np.zeros_like(v)
+        h = DIFFERENCE / np.abs(v / shape.spread).max()
         return (here_gradient - few.value_and_grad(x + h * v)[1].mean(axis=0)) / h
 
     def change(d_mean, d_diag, d_factor):

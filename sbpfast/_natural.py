@@ -16,9 +16,10 @@ import math
 import numpy as np
 import scipy
 
+from sbpfast._improper import ImproperDensity, refuse_improper
 from sbpfast._low_rank import LowRankCovariance
 from sbpfast._newton import affordable, newton_direction
-from sbpfast._whitened import Moments, Sampler, entropy, refactored, solved, try_at, upper_factor
+from sbpfast._whitened import Moments, Sampler, refactored, solved, try_at, upper_factor
 from sbpfast.gaussian import CholeskyGaussian, Gaussian
 from sbpfast.targets import NonFiniteTarget
 
@@ -29,17 +30,10 @@ SHORTEST = 2.0**-12  # the smallest rate tried
 TOO_WIDE = 100.0  # times the variance a direction should have, where the whole of q is narrowed before the first step
 ROUNDING = 1e-5  # a residual that rounding may not let fall further
 SLOW = 0.2  # ratio of successive residuals above which exact fits turn to Newton's method
-GROWTH_STEPS, GROWTH = 15, 4.0  # nats gained in two such runs of steps, one after the other, mark an improper density
-LATE_GROWTH = 0.3  # the same for a fit that is still widening when its steps run out
+LOOK = 20  # steps after which a fit asks whether the density is improper, and again after as many more
+MOST_WORK = 10**9  # multiplications to find out whether flat priors leave the density proper
 LEAST_DRAWS = 128
-IMPROPER = (
-    "the fit {}: the density seems improper, so no Gaussian is best; a proper prior on every parameter helps "
-    "(for regressions, a finite prior_scale)"
-)
-
-
-class ImproperDensity(ValueError):
-    """The density cannot be normalised, or has no best Gaussian: the ELBO grows without bound."""
+WORST_ERROR = 0.25  # Monte Carlo error of a residual above which nothing has converged
 
 
 # -- covariance structures --------------------------------------------------------------------------------------------
@@ -81,8 +75,9 @@ class FullCovariance:
     def scaled_by(self, factor):
         return FullCovariance(factor * self.chol)
 
-    def entropy(self) -> float:
-        return entropy(self.chol)
+    def directions(self):
+        """The principal axes, (d, d)."""
+        return np.linalg.svd(self.chol)[0].T * np.linalg.svd(self.chol)[1][:, None]
 
     def arrays(self):
         return {"chol": self.chol}
@@ -146,6 +141,21 @@ def first_scales(moments, mean):
     return 1.0 / np.sqrt(np.where(usable, np.abs(curvature), 1.0))
 
 
+def check_rank(source, mean, std):
+    """Refuse flat priors on more parameters than the rows determine, where finding out is not more work than the fit."""
+    target = source.target
+    flat = int((target._quad.precision == 0.0).sum()) if target._quad.precision.ndim == 1 else 0
+    if flat > target._rows:
+        raise ImproperDensity(
+            f"{flat} parameters have a flat prior but there are only {target._rows} rows of data, so the log density "
+            "cannot be normalised; give a finite prior_scale"
+        )
+    if flat and target._rows * target.dim**2 <= MOST_WORK:
+        here = try_at(source.at_point, mean, np.diag(std))
+        if here is not None:
+            _check_collinear(here.precision)
+
+
 def find_low_rank_start(source, mean, std, rank):
     """Mean and covariance near the best diagonal one, with the `rank` columns that help it most."""
     shape = LowRankCovariance(std, np.zeros((len(mean), 0)))
@@ -207,7 +217,6 @@ class NaturalFit:
         self.n = 0 if self.exact else max(LEAST_DRAWS, 1 << (4 * len(mean) - 1).bit_length())
         self.n_iter = self.stalled = self.caution = 0
         self.newton = int(isinstance(shape, LowRankCovariance))
-        self.entropy_trace: list[float] = []
         self.elbo_trace: list[float] = []
         self.residual_trace: list[float] = []
         self.converged = False
@@ -222,7 +231,6 @@ class NaturalFit:
         return {
             "mean": self.mean,
             "counters": np.array([getattr(self, name) for name in self.COUNTERS]),
-            "entropy_trace": np.array(self.entropy_trace),
             "elbo_trace": np.array(self.elbo_trace),
             "residual_trace": np.array(self.residual_trace),
         } | {f"shape_{name}": array for name, array in self.shape.arrays().items()}
@@ -230,7 +238,6 @@ class NaturalFit:
     def restore(self, state) -> None:
         for name, value in zip(self.COUNTERS, state["counters"]):
             setattr(self, name, int(value))
-        self.entropy_trace = list(state["entropy_trace"])
         self.elbo_trace = list(state["elbo_trace"])
         self.residual_trace = list(state["residual_trace"])
 
@@ -254,12 +261,13 @@ class NaturalFit:
             if here is not None and (ahead is None or ahead.elbo < here.elbo):
                 return here
             self.shape, here = narrow, ahead
+        self._refuse_improper()
         raise NonFiniteTarget("the log density is not finite around the point where the fit starts; pass another q0")
 
     def step(self, here) -> Moments | None:
         """Take the longest acceptable step; its moments, or None where there is none."""
         direction = self.shape.newton_direction(self._draws, self.mean, here) if self.newton else None
-        cautious = direction is None and _positive_definite(here.precision)
+        cautious = direction is not None or _positive_definite(here.precision)
         rate = 2.0**-self.caution if cautious else 1.0
         while rate > SHORTEST:
             candidate = (
@@ -288,7 +296,7 @@ class NaturalFit:
 
     def _adapt(self, before, after):
         """Turn to Newton's method where progress is slow, or to shorter steps where that is not to be had."""
-        if isinstance(self.shape, LowRankCovariance):
+        if self.exact and isinstance(self.shape, LowRankCovariance):
             return
         if self.exact and affordable(self.source.target):
             self.newton = int(self.newton or after > SLOW * before)
@@ -320,8 +328,7 @@ class NaturalFit:
                 here = self._with_more_draws(error)
                 continue
             if self.n_iter >= max_iter:
-                if self._widens(LATE_GROWTH):
-                    raise ImproperDensity(IMPROPER.format(f"has not stopped widening in {max_iter} steps"))
+                self._refuse_improper()
                 self.message = f"not converged: {max_iter} steps left a residual of {residual:.2g}"
                 return
             ahead = self.step(here)
@@ -332,10 +339,11 @@ class NaturalFit:
                 self._finished(residual, error)
                 return
             if ahead is None:
+                self._refuse_improper()
                 self.message = f"not converged: no step raises the ELBO any more, at a residual of {residual:.2g}"
                 return
-            if self._widens(GROWTH):
-                raise ImproperDensity(IMPROPER.format(f"widens step after step, {self.n_iter} so far"))
+            if self.n_iter % LOOK == 0:
+                self._refuse_improper()
             here = ahead
             before = residual
             self._record(here)
@@ -352,17 +360,11 @@ class NaturalFit:
         self.n, self.stalled = min(self.n * max(2, more), self.max_draws), 0
         return self.first()
 
-    def _widens(self, least) -> bool:
-        """q gained so many nats of entropy in each of the last two runs of steps."""
-        trace = self.entropy_trace
-        if len(trace) <= 2 * GROWTH_STEPS:
-            return False
-        middle = trace[-1 - GROWTH_STEPS]
-        return min(trace[-1] - middle, middle - trace[-1 - 2 * GROWTH_STEPS]) >= least
+    def _refuse_improper(self):
+        refuse_improper(self.source.target, self.mean, self.shape.directions())
 
     def _record(self, here):
         self.elbo_trace.append(here.elbo)
-        self.entropy_trace.append(self.shape.entropy())
         self.residual_trace.append(self._residual(here)[0])
 
     def _residual(self, here):
@@ -374,7 +376,8 @@ class NaturalFit:
         """Nothing is left to gain: with the draws at hand, or by further exact steps."""
         if self.exact:
             return residual <= self.tol or (residual < ROUNDING and self.stalled >= 3)
-        return residual <= max(0.5 * error, 1e-10) or (residual < 3.0 * error and self.stalled >= 1)
+        patience = 1 if self.n < self.max_draws else 3
+        return residual <= max(0.5 * error, 1e-10) or (residual < 3.0 * error and self.stalled >= patience)
 
     def _finished(self, residual, error) -> bool:
         """True, with a message, where no more draws are to be taken."""
@@ -384,18 +387,18 @@ class NaturalFit:
             return True
         if error > self.tol and self.n < self.max_draws:
             return False
-        self.converged = residual <= 3.0 * error + 1e-10 and error <= max(self.tol, 0.25)
+        if error <= self.tol:
+            self.converged, self.message = True, f"converged to within Monte Carlo error {error:.2g}"
+            return True
+        self._refuse_improper()
+        limit = f"stopped at the limit of {self.n} draws a step"
+        self.converged = residual <= self.tol + 2.0 * error and error <= WORST_ERROR
         if self.converged:
-            worth = (
-                ""
-                if error <= self.tol
-                else f" (more than tol={self.tol:g}, at the limit of {self.max_draws} draws a step)"
-            )
-            self.message = f"converged to within Monte Carlo error {error:.2g}{worth}"
+            self.message = f"{limit}: converged to within Monte Carlo error {error:.3g}, not to tol={self.tol:g}"
         else:
             self.message = (
-                f"not converged: the residual is {residual:.2g}, its Monte Carlo error {error:.2g} "
-                f"with {self.n} draws a step"
+                f"not converged: {limit}, with a residual of {residual:.2g}, its Monte Carlo error {error:.2g} and "
+                f"tol={self.tol:g}"
             )
         return True
 

@@ -17,8 +17,9 @@ import numpy as np
 import scipy
 
 from sbpfast import _checks, _core, _psis
+from sbpfast._improper import ImproperDensity
 from sbpfast._low_rank import LowRankCovariance
-from sbpfast._natural import FullCovariance, ImproperDensity, NaturalFit, find_low_rank_start, find_start, first_scales
+from sbpfast._natural import FullCovariance, NaturalFit, check_rank, find_low_rank_start, find_start, first_scales
 from sbpfast._streams import LANES, stream_key
 from sbpfast._whitened import ExactMoments, Sampler
 from sbpfast.gaussian import CholeskyGaussian, DiagonalGaussian, Gaussian, GaussianBase, LowRankGaussian
@@ -222,8 +223,10 @@ def _low_rank_start(source, q0, rank):
     """Mean and covariance to start from, of a diagonal and `rank` columns."""
     if q0 is None:
         mean = np.zeros(source.target.dim)
-        at_zero = source.draws(1) if isinstance(source, Sampler) else source
-        return find_low_rank_start(source, mean, first_scales(at_zero, mean), rank)
+        std = first_scales(source.draws(1) if isinstance(source, Sampler) else source, mean)
+        if isinstance(source, ExactMoments):
+            check_rank(source, mean, std)
+        return find_low_rank_start(source, mean, std, rank)
     _check_start(q0, source.target)
     if isinstance(q0, LowRankGaussian) and q0.rank == rank:
         return np.array(q0.mean), LowRankCovariance(np.sqrt(q0.diag), np.array(q0.factor))
