@@ -25,7 +25,7 @@ from sbpfast.gaussian import (
 from sbpfast.targets import NonFiniteTarget, Target
 
 if TYPE_CHECKING:
-    from sbpfast import expfam, special
+    from sbpfast import expfam, regression, special
     from sbpfast.expfam import MLEDoesNotExist
     from sbpfast.fitting import Fit, FitStep, FitWarning, ImproperDensity, fit
     from sbpfast.rbm import GaussianBernoulliRBM, TrainingDiverged
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 # loaded when first used, so that importing the package stays quick: name to module
 _LATER = {
     "expfam": "expfam",
+    "regression": "regression",
     "special": "special",
     "MLEDoesNotExist": "expfam",
     "Fit": "fitting",
@@ -97,6 +98,7 @@ __all__ = [
     "expectation_grad",
     "expfam",
     "fit",
+    "regression",
     "show_config",
     "special",
     "standard_normal",

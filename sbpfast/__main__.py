@@ -110,15 +110,20 @@ def plot(target, q, path, rng):
 
 def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(prog="python -m sbpfast", description=__doc__)
-    parser.add_argument("--n-samples", type=int, default=4096, help="draws of each estimator (default 4096)")
+    parser.add_argument("--n-samples", type=int, help="draws of each estimator (default 4096)")
     parser.add_argument("--seed", type=int, default=0, help="of the draws (default 0)")
     parser.add_argument("--plot", metavar="FILE", help="draw error against time for every estimator (needs matplotlib)")
     commands = parser.add_subparsers(dest="command", metavar="fit", title="your own data")
     about = "a Bayesian regression of a CSV file: a table of coefficients with intervals, ELBO and k-hat"
-    _command_fit.add_arguments(commands.add_parser("fit", help=about, description=about))
+    fit = commands.add_parser("fit", help=about, description=about)
+    _command_fit.add_arguments(fit, seed=argparse.SUPPRESS, plot=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.command == "fit":
+        if options.n_samples is not None:
+            parser.error("--n-samples is not an option of fit")
         return _command_fit.run(options)
+    if options.n_samples is None:
+        options.n_samples = 4096
     if options.n_samples < 2:
         parser.error("--n-samples must be at least 2")
     if options.seed < 0:

@@ -9,10 +9,9 @@ from functools import cached_property
 import numpy as np
 import scipy
 
-from sbpfast._means import RunningMean, group_mean, group_sizes
+from sbpfast._means import BLOCK, RunningMean, group_mean, group_sizes
 from sbpfast.gaussian import Draws
 
-BLOCK = 1024  # draws evaluated at a time
 GROUPS = 64  # least number of groups behind a standard error, where there are as many draws
 REPLICATES = 16  # independent scrambles of a Sobol sequence
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from numbers import Integral, Real
 
 import numpy as np
@@ -31,6 +32,8 @@ def real_array(name, value, *, ndim=None, shape=None, dtypes=(np.float64,), fini
     TypeError, ValueError
         Naming the argument, what came and what is wanted.
     """
+    if hasattr(value, "toarray"):
+        raise TypeError(f"{name} must be dense, sparse arrays are not taken: use .toarray()")
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -90,14 +93,23 @@ def count(name, value, least=1) -> int:
     return int(value)
 
 
-def scalar(name, value, *, above=-np.inf) -> float:
-    """A finite real number, larger than `above`."""
+def scalar(name, value, *, above=-np.inf, least=-np.inf, below=np.inf) -> float:
+    """A finite real number, larger than `above`, not less than `least`, smaller than `below`."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
     number = float(value)
-    if not (math.isfinite(number) and number > above):
-        raise ValueError(f"{name} must be finite{f' and above {above:g}' if math.isfinite(above) else ''}, got {value}")
+    if not (math.isfinite(number) and above < number < below and least <= number):
+        limits = (("above", above), ("at least", least), ("below", below))
+        wanted = ["finite", *(f"{word} {limit:g}" for word, limit in limits if math.isfinite(limit))]
+        raise ValueError(f"{name} must be {' and '.join(wanted)}, got {value}")
     return number
+
+
+def flag(name, value) -> bool:
+    """True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
 
 
 def choice(name, value, allowed) -> str:
@@ -124,3 +136,13 @@ def cholesky(name, matrix) -> np.ndarray:
     except np.linalg.LinAlgError:
         least = np.linalg.eigvalsh(matrix)[0]
         raise ValueError(f"{name} must be positive definite, but has an eigenvalue {least:.3g}") from None
+
+
+class NotFittedError(ValueError, AttributeError):
+    """An estimator is used before it is fitted."""
+
+
+def not_fitted(text) -> Exception:
+    """The error to raise; scikit-learn's own where it is loaded, so that code written for it can catch it."""
+    scikit_learn = sys.modules.get("sklearn.exceptions")
+    return (scikit_learn.NotFittedError if scikit_learn else NotFittedError)(text)

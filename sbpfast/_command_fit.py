@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import math
+import os
 import sys
 import time
 import warnings
@@ -16,14 +18,15 @@ from sbpfast.fitting import Fit, FitWarning, fit
 from sbpfast.regression import linear_regression_unknown_noise
 
 MODELS = ("logistic", "probit", "poisson", "linear")
+LEAST_SCALE, LARGEST = 1e-100, 1e100  # of a prior, and of a number: their squares are still numbers
 
 
 class TableError(Exception):
     """Something is wrong with the user's table; the text says what and where."""
 
 
-def add_arguments(parser) -> None:
-    """Add the command's arguments to an argparse parser."""
+def add_arguments(parser, *, seed=0, plot=None) -> None:
+    """Add the command's arguments to an argparse parser; defaults of two of them, which the parser above may have."""
     parser.add_argument(
         "file", metavar="FILE.csv", help="a table with a header line; every column but the response is used"
     )
@@ -39,59 +42,84 @@ def add_arguments(parser) -> None:
         help="sd of the normal prior of every coefficient but the intercept, whose prior is flat (2.5; inf is flat)",
     )
     parser.add_argument("--standardize", action="store_true", help="bring every column to mean 0 and sd 1 first")
-    parser.add_argument("--plot", metavar="FILE", help="draw ELBO trace, marginals and k-hat (needs matplotlib)")
+    parser.add_argument(
+        "--plot", metavar="FILE", default=plot, help="draw ELBO trace, marginals and k-hat (needs matplotlib)"
+    )
     parser.add_argument("--out", metavar="FILE.npz", help="save the fit, to be read by sbpfast.Fit.load")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws (0)")
+    parser.add_argument("--seed", type=int, default=seed, help="of the draws (0)")
 
 
 def run(options) -> int:
-    """Run the command; 0, or 2 after a message about the table."""
+    """Run the command; 0, or 2 after a message about the table or the options."""
     try:
+        _check_outputs(options)
         columns, X, y = read_table(options.file, options.response)
         names, target = _problem(columns, X, y, options)
-        result, seconds = _fitted(target, options.seed)
-    except (TableError, ValueError) as error:
+        with _warnings_as_lines():
+            result, seconds = _fitted(target, options.seed)
+            result.names = names
+            summary = result.summary()
+        print(
+            f"{options.model} regression of {options.response!r} on {len(columns)} columns, {len(y)} rows "
+            f"({1e3 * seconds:.3g} ms)"
+        )
+        print(summary)
+        if options.out:
+            result.save(options.out)
+            print(f"saved: {options.out}")
+        if options.plot:
+            result.plot(options.plot)
+            print(f"picture: {options.plot}")
+    except (TableError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(
-        f"{options.model} regression of {options.response!r} on {len(columns)} columns, {len(y)} rows "
-        f"({1e3 * seconds:.3g} ms)"
-    )
-    print(result.summary(names))
-    return _keep(result, names, options)
+    return 0
 
 
-def _keep(result, names, options):
-    if options.out:
-        result.save(options.out)
-        print(f"saved: {options.out}")
+def _check_outputs(options):
+    """Refuse, before any work, what could not be written after it."""
+    for option, path in (("--out", options.out), ("--plot", options.plot)):
+        if path is None:
+            continue
+        folder = os.path.dirname(path) or "."
+        if os.path.isdir(path) or not os.path.isdir(folder) or not os.access(folder, os.W_OK):
+            raise TableError(f"{option}: cannot write {path}")
+        if os.path.exists(path) and os.path.exists(options.file) and os.path.samefile(path, options.file):
+            raise TableError(f"{option} would overwrite the table, {path}")
     if options.plot:
         try:
-            result.plot(options.plot, names)
+            from matplotlib.figure import Figure
         except ImportError:
-            print("--plot needs matplotlib: pip install 'sbpfast[plot]'", file=sys.stderr)
-            return 1
-        print(f"picture: {options.plot}")
-    return 0
+            raise TableError("--plot needs matplotlib: pip install 'sbpfast[plot]'") from None
+        kinds = Figure().canvas.get_supported_filetypes()
+        kind = os.path.splitext(options.plot)[1].removeprefix(".").lower()
+        if kind not in kinds:
+            raise TableError(f"--plot: the name must end in one of .{', .'.join(sorted(kinds))}; got {options.plot}")
+
+
+@contextlib.contextmanager
+def _warnings_as_lines():
+    """Show what the fit warns of as lines on standard error."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", FitWarning)
+        yield
+    for warning in caught:
+        print(f"warning: {warning.message}", file=sys.stderr)
 
 
 def breast_cancer_fit(seed=0) -> tuple[Fit, list[str], float]:
     """Fit the breast cancer posterior, prior N(0, 1): the fit, the names of its parameters and the seconds it took."""
     X, y, names = load_breast_cancer()
     target = targets.logistic_regression(X, y, prior_scale=1.0)
-    result, seconds = _fitted(target, seed)
+    with _warnings_as_lines():
+        result, seconds = _fitted(target, seed)
     return result, names, seconds
 
 
 def _fitted(target, seed):
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", FitWarning)
-        start = time.perf_counter()
-        result = fit(target, rng=seed)
-        seconds = time.perf_counter() - start
-    for warning in caught:
-        print(f"warning: {warning.message}", file=sys.stderr)
-    return result, seconds
+    start = time.perf_counter()
+    result = fit(target, rng=seed)
+    return result, time.perf_counter() - start
 
 
 # -- the table --------------------------------------------------------------------------------------------------------
@@ -101,64 +129,133 @@ def read_table(path, response) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Names and values (N, d) of the explaining columns, and the response (N,), all numbers and none missing."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
+            header, table = _read(file, path)
     except OSError as error:
         raise TableError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise TableError(f"{path} is not a text file in UTF-8") from None
-    if len(rows) < 2:
-        raise TableError(f"{path} needs a header line and at least one row of numbers")
-    header = [name.strip() for name in rows[0]]
-    if len(set(header)) < len(header):
-        twice = next(name for name in header if header.count(name) > 1)
-        raise TableError(f"{path} has two columns named {twice!r}")
     if response not in header:
         raise TableError(f"there is no column {response!r} in {path}; its columns are {', '.join(header)}")
-    table = np.array([_numbers(row, header, line) for line, row in enumerate(rows[1:], start=2)])
     i = header.index(response)
     return header[:i] + header[i + 1 :], np.delete(table, i, axis=1), table[:, i]
+
+
+def _read(file, path):
+    """The header's names and the table of numbers."""
+    first = next((line for line in file if line.strip()), "")
+    file.seek(0)
+    reader = csv.reader(file)
+    try:
+        mark = max(",;\t", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+        reader = csv.reader(file, delimiter=mark)
+        header = _header(next(filter(None, reader), []), path)
+        table = _quickly_parsed(file, mark, len(header))
+        if table is None:
+            file.seek(0)
+            reader = csv.reader(file, delimiter=mark)
+            lines = filter(None, reader)
+            next(lines, None)  # the header
+            rows = [_numbers(row, header, reader.line_num) for row in lines]
+            table = np.array(rows).reshape(len(rows), len(header))
+    except csv.Error as error:
+        raise TableError(f"{path}, line {reader.line_num}: {error}") from None
+    if len(table) == 0:
+        raise TableError(f"{path} needs a header line and at least one row of numbers")
+    return header, table
+
+
+def _header(row, path):
+    names = [name.strip() for name in row]
+    if "" in names:
+        raise TableError(f"column {names.index('') + 1} of {path} has no name; does its header end in a separator?")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise TableError(f"{path} has two columns named {twice!r}")
+    return names
+
+
+def _quickly_parsed(lines, mark, width):
+    """The table by NumPy's parser, or None where anything is wrong: `_numbers` then says what and where."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a table without rows
+        try:
+            table = np.loadtxt(lines, delimiter=mark, quotechar='"', comments=None, ndmin=2)
+        except ValueError:
+            return None
+    return table if table.shape[1] == width and np.isfinite(table).all() else None
 
 
 def _numbers(row, header, line):
     if len(row) != len(header):
         raise TableError(f"line {line} has {len(row)} fields, the header has {len(header)}")
-    out = []
-    for name, text in zip(header, row):
-        if text.strip().lower() in ("", "na", "nan", "n/a", "null", "none", "?"):
-            raise TableError(f"the value of {name!r} on line {line} is missing; drop the row or fill the value")
-        try:
-            number = float(text)
-        except ValueError:
-            raise TableError(
-                f"the value of {name!r} on line {line} is text, {text!r}; code categories as numbers"
-            ) from None
-        if not math.isfinite(number):
-            raise TableError(f"the value of {name!r} on line {line} is not finite: {text!r}")
-        out.append(number)
-    return out
+    return [_number(text, name, line) for name, text in zip(header, row)]
+
+
+def _number(text, name, line):
+    where = f"the value of {name!r} on line {line}"
+    if text.strip().lower() in ("", "na", "nan", "n/a", "null", "none", "?"):
+        raise TableError(f"{where} is missing; drop the row or fill the value")
+    try:
+        number = float("text" if "_" in text else text)
+    except ValueError:
+        advice = (
+            "write decimals with a point and thousands without marks" if "," in text else "code categories as numbers"
+        )
+        raise TableError(f"{where} is text, {text!r}; {advice}") from None
+    if not math.isfinite(number):
+        raise TableError(f"{where} is not finite: {text!r}")
+    return number
 
 
 def _problem(columns, X, y, options):
     """Names of the parameters and the target."""
-    if not options.prior_scale > 0:
-        raise TableError(f"--prior-scale must be positive, got {options.prior_scale}")
-    sd = X.std(axis=0)
-    if (sd == 0).any():
+    if not options.prior_scale >= LEAST_SCALE:
+        raise TableError(f"--prior-scale must be positive, at least {LEAST_SCALE}, got {options.prior_scale}")
+    low, high = X.min(axis=0), X.max(axis=0)
+    if (low == high).any():
+        constant = columns[int(np.argmax(low == high))]
+        raise TableError(f"column {constant!r} is constant; an intercept is there already, drop the column")
+    large = np.maximum(np.abs(low), np.abs(high))
+    if (large > LARGEST).any() and not options.standardize:
         raise TableError(
-            f"column {columns[int(np.argmax(sd == 0))]!r} is constant; an intercept is there already, drop the column"
+            f"column {columns[int(np.argmax(large))]!r} has values of {large.max():.2g}; use --standardize"
         )
+    if np.abs(y).max() > LARGEST:
+        raise TableError(f"the response has values of {np.abs(y).max():.2g}; give it another unit")
     if options.standardize:
-        X = (X - X.mean(axis=0)) / sd
+        X = X / large  # so that no square overflows
+        X -= X.mean(axis=0)
+        X /= X.std(axis=0)
     design, names = np.column_stack([np.ones(len(y)), X]), ["intercept", *columns]
+    more = ["log sigma"] if options.model == "linear" else []
+    for taken in ("intercept", *more):
+        if taken in columns:
+            raise TableError(f"the name {taken!r} is that of another parameter; rename the column")
+    if np.isinf(options.prior_scale):
+        _check_independent(design, names)
     scale = np.full(len(names), options.prior_scale)
     scale[0] = np.inf  # the intercept carries the units of the response
     if options.model in ("logistic", "probit"):
         if not np.isin(y, (0.0, 1.0)).all():
             raise TableError(f"the {options.model} model needs a response of 0 and 1, got {np.unique(y)[:5].tolist()}")
+        if y.min() == y.max():
+            raise TableError(f"the response has one value only, {y[0]:g}; the {options.model} model needs both 0 and 1")
         build = targets.logistic_regression if options.model == "logistic" else targets.probit_regression
         return names, build(design, y, prior_scale=scale)
     if options.model == "poisson":
         if ((y < 0) | (y != np.floor(y))).any():
             raise TableError("the poisson model needs a response of whole numbers, not negative")
         return names, targets.poisson_regression(design, y, prior_scale=scale)
-    return [*names, "log sigma"], linear_regression_unknown_noise(design, y, prior_scale=scale)
+    return [*names, *more], linear_regression_unknown_noise(design, y, prior_scale=scale)
+
+
+def _check_independent(design, names):
+    """Refuse columns of which one is a combination of others: without a prior nothing tells them apart."""
+    largest = np.abs(design).max(axis=0)
+    _, values, vectors = np.linalg.svd(np.linalg.qr(design / largest, mode="r"))
+    if len(design) < len(names) or values[-1] <= 1e-15 * len(names) * values[0]:
+        combined = [name for name, part in zip(names, vectors[-1]) if abs(part) > 1e-6]
+        raise TableError(
+            f"the columns {', '.join(map(repr, combined))} are linearly dependent: drop one, or give a finite "
+            "--prior-scale"
+        )

@@ -14,9 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sbpfast._blocks import BLOCK
 from sbpfast._forms import FullForm
-from sbpfast._means import RunningMean, RunningMix, group_mean, group_sizes
+from sbpfast._means import BLOCK, RunningMean, RunningMix, group_mean, group_sizes
 from sbpfast.gaussian import GaussianBase
 from sbpfast.targets import Ridge
 

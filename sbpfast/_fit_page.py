@@ -45,10 +45,8 @@ def _tail(axes, fit):
     axes.axhline(1.0, color="black", linewidth=0.8)
     axes.set_xlabel("draws from q, heaviest first")
     axes.set_ylabel("importance weight, mean 1")
-    verdict = "good" if fit.khat <= 0.5 else "fair" if fit.khat <= 0.7 else "not to be trusted"
-    axes.set_title(
-        f"Pareto k-hat {fit.khat:.2f} ({verdict}), effective sample size {fit.ess:.0f} of {len(weights)}", fontsize=9
-    )
+    verdict, size = fit._sample().verdict, f"{fit.ess:.0f} of {len(weights)}"
+    axes.set_title(f"Pareto k-hat {fit.khat:.2f} ({verdict}), effective sample size {size}", fontsize=9)
 
 
 def _marginal(axes, fit, i, name, sd):

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+BLOCK = 1024  # draws, or points, worked on at a time
+
 
 def group_sizes(n, m) -> np.ndarray:
     """Sizes of the groups of m draws that n draws make; the last may be short."""

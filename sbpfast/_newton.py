@@ -19,6 +19,7 @@ import numpy as np
 
 from sbpfast import _core
 from sbpfast._whitened import SOFTPLUS_SIGN, WIDE, WIDE_NODES, WIDE_WEIGHTS, WIDEST
+from sbpfast.targets import Ridge
 
 LARGEST = 2**24  # elements of F that are kept
 FORCING = 1e-2  # relative accuracy of a step; the last ones are solved to the square root of what is left
@@ -27,7 +28,7 @@ ROWS = 128  # that share a quadrature rule
 
 
 def affordable(target) -> bool:
-    return target._rows * target.dim <= LARGEST
+    return isinstance(target, Ridge) and target._rows * target.dim <= LARGEST
 
 
 def newton_direction(target, mean, chol, gradient, precision, n_threads):

@@ -6,8 +6,6 @@ antithetic draws (`_whitened.py`); `Fit` holds the answer and judges it by impor
 
 from __future__ import annotations
 
-import functools
-import math
 import sys
 import warnings
 from collections.abc import Callable
@@ -16,11 +14,23 @@ from typing import NamedTuple
 import numpy as np
 import scipy
 
-from sbpfast import _checks, _core, _psis
+from sbpfast import _checks, _core
+from sbpfast._importance import (
+    DRAWS,
+    GOOD,
+    USABLE,
+    ImportanceSample,
+    importance_sample,
+    second_look,
+    slopes_along_rays,
+    unusable,
+    work,
+)
 from sbpfast._improper import ImproperDensity
 from sbpfast._low_rank import LowRankCovariance
 from sbpfast._natural import FullCovariance, NaturalFit, check_rank, find_low_rank_start, find_start, first_scales
-from sbpfast._streams import LANES, stream_key
+from sbpfast._streams import stream_key
+from sbpfast._unknown_noise import UnknownNoise, UnknownNoiseMoments
 from sbpfast._whitened import ExactMoments, Sampler
 from sbpfast.gaussian import CholeskyGaussian, DiagonalGaussian, Gaussian, GaussianBase, LowRankGaussian
 from sbpfast.targets import NonFiniteTarget, Ridge, Target
@@ -29,12 +39,6 @@ __all__ = ["Fit", "FitStep", "FitWarning", "ImproperDensity", "fit"]
 
 STRUCTURES = {"full": FullCovariance, "diagonal": LowRankCovariance, "low_rank": LowRankCovariance}
 ESTIMATORS = ("auto", "exact", "price", "stein")
-UNRELIABLE = 0.7  # k-hat above which importance sampling cannot repair the moments (Vehtari et al. 2024)
-IMPORTANCE_DRAWS = 2048
-SECOND_LOOK = 32768  # draws before a k-hat above that is believed
-MOST_WORK = 2 * 10**9  # evaluations of a link function for them
-COLUMNS = 500  # of a design matrix, whose products take as long as a link function
-MOST_ELEMENTS = 2**23  # coordinates of draws that are held at a time
 CHEAP = 4 * 10**6  # evaluations of a link function that are spent on the diagnostics without being asked
 SUBSAMPLE_ROWS = 40000  # a ridge target with more rows starts from a sixteenth of them
 VERSION = 1  # of the saved format
@@ -74,6 +78,7 @@ def fit(
     There is no learning rate.  Each step takes the precision to E[-Hess f] and the mean by cov E[grad f] (a natural
     gradient step of rate 1), shorter or in the form of Lin, Schmidt & Khan (2020) where that would lower the ELBO or
     leave the positive definite matrices.  The result does not depend on how the parameters are scaled or correlated.
+    Diagonal and low-rank covariances take Newton's steps in their own parameters, to their own optimum.
 
     Parameters
     ----------
@@ -84,19 +89,21 @@ def fit(
         Where to start.  None: the Laplace approximation at a mode, searched for from the zero vector.  A `Fit` (of the
         same target and settings) is continued, bit for bit as if it had never stopped.
     structure : {"full", "diagonal", "low_rank"}
-        Of the covariance.
+        Of the covariance.  The last two form nothing larger than the data and (d, rank), unless the target has Hessians.
     rank : int, optional
         Columns k of U in diag + U U^T, for "low_rank"; 5 by default, or d if that is less.
     estimator : {"auto", "exact", "price", "stein"}
-        "exact": one-dimensional integrals, ridge targets only.  "price": E[Hess f] from draws.  "stein": from gradients
-        alone, E[-Hess f] = cov^-1 - E of an expression that vanishes at the optimum.  "auto": the first that applies.
+        "exact": one-dimensional integrals, for ridge targets, or for linear regression with unknown noise its closed
+        form, for full covariances.  "price": E[Hess f] from draws.  "stein": from gradients alone, E[-Hess f] = cov^-1
+        - E of an expression that vanishes at the optimum.  "auto": the first that applies.
     tol : float, optional
         Of the residual r = |L^T E[grad f]| + |I - L^T E[-Hess f] L|_F, cov = L L^T, in which the KL divergence from the
-        optimum is about r^2/4 to r^2/2.  Default 1e-8 for exact moments (1e-6 for low rank), else 0.02: draws are added
-        until the standard
-        error of r falls below it.
+        optimum is about r^2/6 to r^2/2.  A structure D + U U^T has |(D diag(M), L^T M U)|_F with M = cov^-1 - E[-Hess f]
+        for the second term, which is 0 at its own optimum; the mean can be further from that than r says where the
+        posterior is much more correlated than the structure.  Default 1e-8 for exact moments, else 0.02: draws are
+        added until the standard error of r falls below it.
     max_iter : int
-        Most natural-gradient steps.
+        Most steps.
     max_samples : int
         Most draws a step.
     rng : None, int, SeedSequence, BitGenerator or Generator
@@ -139,7 +146,7 @@ def fit(
     >>> sb.fit(sb.targets.logistic_regression(X, y, prior_scale=1.0)).q.mean.round(4)
     array([0.1794, 0.5741])
     """
-    exact = _check_target(target, estimator)
+    exact = _check_target(target, estimator, structure)
     _checks.choice("structure", structure, STRUCTURES)
     rank = _checked_rank(rank, structure, target.dim)
     tol = (1e-8 if exact else 0.02) if tol is None else _checks.scalar("tol", tol, above=0.0)
@@ -147,13 +154,15 @@ def fit(
     n_threads = _core.effective_threads(n_threads)
     key = stream_key(rng)
     hessian = estimator != "stein" and target._has("hess")
-    source: ExactMoments | Sampler
+    source: ExactMoments | UnknownNoiseMoments | Sampler
     if exact and isinstance(target, Ridge):
         source = ExactMoments(target, n_threads)
+    elif exact and isinstance(target, UnknownNoise):
+        source = UnknownNoiseMoments(target, n_threads)
     else:
         source = Sampler(target, hessian, key, n_threads)
     if isinstance(q0, Fit):
-        loop = q0._continued(source, structure, tol, max_samples)
+        key, loop = q0._key, q0._continued(source, structure, tol, max_samples)
     else:
         start = _start(source, q0) if structure == "full" else _low_rank_start(source, q0, rank or 0)
         loop = NaturalFit(source, *start, tol, max_samples)
@@ -162,17 +171,14 @@ def fit(
     result = Fit._of(loop, structure, target, key)
     if not loop.converged and not watch.stopped:
         warnings.warn(f"{loop.message[0].upper()}{loop.message[1:]}.", FitWarning, stacklevel=2)
-    if not isinstance(target, Ridge) or _work(target) * IMPORTANCE_DRAWS <= CHEAP:
+    if not isinstance(target, Ridge) or work(target) * DRAWS <= CHEAP:
         result._diagnose(stacklevel=3)
+    if not isinstance(target, Ridge):
+        result._check_gradient(stacklevel=3)
     return result
 
 
-def _work(target):
-    """What a value of the target costs, in evaluations of a link function."""
-    return max(target._rows, 1) * max(1, target.dim // COLUMNS) if isinstance(target, Ridge) else 1
-
-
-def _check_target(target, estimator):
+def _check_target(target, estimator, structure):
     """Whether the moments will be exact."""
     if not isinstance(target, Target):
         raise TypeError(f"target must be a sbpfast.Target, got {type(target).__name__}")
@@ -180,11 +186,15 @@ def _check_target(target, estimator):
     missing = [name for name in ("value", "grad") if not target._has(name)]
     if missing:
         raise ValueError(f"fit needs {' and '.join(missing)} of the target, which has none")
-    if estimator == "exact" and not isinstance(target, Ridge):
-        raise ValueError("estimator 'exact' needs a ridge target (sbpfast.targets.ridge, quadratic or a regression)")
+    exact = isinstance(target, Ridge) or (isinstance(target, UnknownNoise) and structure == "full")
+    if estimator == "exact" and not exact:
+        raise ValueError(
+            "estimator 'exact' needs a ridge target (sbpfast.targets.ridge, quadratic or a regression), or linear "
+            "regression with unknown noise and a full covariance"
+        )
     if estimator == "price" and not target._has("hess"):
         raise ValueError("estimator 'price' needs hess or hvp of the target, which has none")
-    return estimator in ("auto", "exact") and isinstance(target, Ridge)
+    return exact and estimator in ("auto", "exact")
 
 
 def _checked_rank(rank, structure, d):
@@ -210,6 +220,9 @@ def _start(source, q0):
     if q0 is not None:
         _check_start(q0, source.target)
         return np.array(q0.mean), FullCovariance(np.array(q0.to_cholesky().chol))
+    if isinstance(source, UnknownNoiseMoments):
+        mean, chol = source.start()
+        return mean, FullCovariance(chol)
     zero = np.zeros(source.target.dim)
     if isinstance(source, Sampler):
         return find_start(source.draws(1), zero)
@@ -256,7 +269,7 @@ class _Watch:
             self._bar.close()
 
     def __call__(self, loop, here):
-        step = FitStep(loop.n_iter, here.elbo, loop.residual_trace[-1], loop.n, loop.mean)
+        step = FitStep(loop.n_iter, here.elbo, loop.residual_trace[-1], loop.n, loop.mean.copy())
         if self._bar is not None:
             self._bar.update()
             self._bar.set_postfix_str(f"ELBO {step.elbo:.6g}, residual {step.residual:.1e}")
@@ -278,14 +291,16 @@ class Fit:
         At the start and after every step.
     converged : bool
     n_iter : int
-        Natural-gradient steps taken.
+        Steps taken.
     message : str
         Why the fit stopped, in words.
     n_samples : int
         Draws behind the last step; 0 for exact moments.
     counts : dict of str to int
         Evaluations of the target by kind: "passes" over the data for exact moments, else "values", "gradients" and
-        "hessians", one a point.  The importance sampling is not in it.
+        "hessians", one a point.  The importance sampling is not in it: a value for each of its draws.
+    names : list of str or None
+        Of the parameters, where a table or picture is not given others; may be set, and is saved.
 
     Notes
     -----
@@ -298,7 +313,8 @@ class Fit:
         self.elbo, self.elbo_stderr = float(elbo), float(elbo_stderr)
         self.converged, self.message, self.counts = bool(converged), str(message), dict(counts)
         self._key, self._state, self._target = key, state, target
-        self._importance: dict = {}
+        self.names: list[str] | None = None
+        self._importance: ImportanceSample | None = None
 
     @classmethod
     def _of(cls, loop, structure, target, key):
@@ -320,15 +336,17 @@ class Fit:
         loop.restore(self._state)
         if isinstance(source, Sampler):
             source.key = self._key
+        for name in self.counts.keys() & source.counts.keys():
+            source.counts[name] = self.counts[name]
         return loop
 
     @property
     def elbo_trace(self) -> np.ndarray:
-        return self._state["elbo_trace"]
+        return self._state["elbo_trace"].copy()
 
     @property
     def residual_trace(self) -> np.ndarray:
-        return self._state["residual_trace"]
+        return self._state["residual_trace"].copy()
 
     @property
     def n_iter(self) -> int:
@@ -345,54 +363,42 @@ class Fit:
             raise ValueError("this fit was loaded without its diagnostics and has no target; call diagnose(target=...)")
         key = self._key ^ np.uint64(0x9E3779B97F4A7C15) if key is None else key  # draws the fit has not seen
         try:
-            self._importance = self._importance_sample(n_samples or IMPORTANCE_DRAWS, key)
-            if n_samples is None and self._importance["khat"] > UNRELIABLE:
-                # few draws can mistake the edge of a plateau for a tail: look further out before saying so
-                more = min(SECOND_LOOK, MOST_WORK // _work(self._target))
-                if more > IMPORTANCE_DRAWS:
-                    self._importance = self._importance_sample(more, key)
+            self._importance = importance_sample(self.q, self._target, n_samples or DRAWS, key)
+            if n_samples is None and self._importance.khat > GOOD:
+                # few draws can mistake the edge of a plateau for a tail, or not reach into one
+                more = second_look(self._target, self.n_iter * self.n_samples)
+                self._importance = importance_sample(self.q, self._target, max(more, DRAWS), key)
         except NonFiniteTarget as error:
-            nan = np.full(self.q.dim, math.nan)
-            self._importance = {"khat": math.inf, "ess": 0.0, "n": 0, "log_evidence": math.nan, "mean": nan, "sd": nan}
-            self._importance |= {"log_evidence_stderr": math.nan, "weights": np.zeros(0)}
-            warnings.warn(
-                f"The fit cannot be checked by importance sampling: {error}.", FitWarning, stacklevel=stacklevel
-            )
+            self._importance = unusable(self.q.dim)
+            text = f"The fit cannot be checked by importance sampling: {error}."
+            warnings.warn(text, FitWarning, stacklevel=stacklevel)
             return
-        if not self._trusted():
+        if self.n_samples and self.n_samples < self._importance.n:
+            self.elbo, self.elbo_stderr = self._importance.elbo, self._importance.elbo_stderr
+        if not self._importance.trusted:
             warnings.warn(
-                f"The Gaussian is a poor approximation: Pareto k-hat is {self._importance['khat']:.2f}, above "
-                f"{UNRELIABLE}, so its moments may be wrong and importance weights cannot repair them. Transform the "
-                "parameters (logarithms of scales, non-centred effects), use more data or a tighter prior, or run "
-                "Markov chain Monte Carlo.",
+                f"The Gaussian is a poor approximation: Pareto k-hat is {self._importance.khat:.2f}, above {USABLE}, "
+                "so its moments may be wrong and importance weights cannot repair them. Transform the parameters "
+                "(logarithms of scales, non-centred effects), use more data or a tighter prior, or run Markov chain "
+                "Monte Carlo.",
                 FitWarning,
                 stacklevel=stacklevel,
             )
 
-    def _importance_sample(self, n, key):
-        step = max(LANES, MOST_ELEMENTS // (LANES * self.q.dim) * LANES)
-        blocks = [slice(start, min(start + step, n)) for start in range(0, n, step)]
-
-        @functools.lru_cache(maxsize=1)
-        def points(i):
-            """Drawn anew each time they are needed, unless they are few."""
-            return self.q._draw(key, blocks[i].start, blocks[i].stop, False, _core.effective_threads()).x
-
-        every = range(len(blocks))
-        ratios = [self._target._value(points(i)) - self.q.log_prob(points(i)) for i in every]
-        result = _psis.smooth(np.concatenate(ratios))
-        weights = np.exp(result.log_weights)
-        mean = sum(weights[blocks[i]] @ points(i) for i in every)
-        variance = sum(weights[blocks[i]] @ (points(i) - mean) ** 2 for i in every)
-        return {
-            "khat": result.khat, "ess": result.ess, "n": n,
-            "log_evidence": result.log_mean, "log_evidence_stderr": result.log_mean_error,
-            "mean": mean, "sd": np.sqrt(variance), "weights": weights,
-        }  # fmt: skip
-
-    def _trusted(self):
-        """k-hat is low, or the weights are so equal that their tail is of no consequence (moments right to 0.1 sd)."""
-        return self._importance["khat"] <= UNRELIABLE or self._importance["ess"] > 0.99 * self._importance["n"]
+    def _check_gradient(self, stacklevel):
+        """Warn where a user's gradient is not that of the value."""
+        try:
+            differences, given = slopes_along_rays(self._target, self.q, self._key)
+        except NonFiniteTarget:  # of which the diagnostics have warned
+            return
+        wrong = np.abs(differences - given) > 0.1 * np.maximum(np.abs(differences), np.abs(given))
+        if wrong.sum() > len(wrong) // 2:
+            warnings.warn(
+                "The gradient of the target disagrees with its value: at a draw from q, f changes along a line at a "
+                f"rate of {differences[wrong][0]:.4g}, its gradient says {given[wrong][0]:.4g}. Check grad.",
+                FitWarning,
+                stacklevel=stacklevel,
+            )
 
     def diagnose(self, n_samples: int = 4096, *, rng=None, target: Target | None = None) -> Fit:
         """Draw the importance sample anew; returns self.
@@ -413,30 +419,31 @@ class Fit:
         self._diagnose(n_samples, stream_key(rng), stacklevel=3)
         return self
 
-    def _importance_result(self, name):
-        if not self._importance:
+    def _sample(self) -> ImportanceSample:
+        if self._importance is None:
             self._diagnose(stacklevel=4)
-        return self._importance[name]
+        assert self._importance is not None
+        return self._importance
 
     @property
     def khat(self) -> float:
         """The Pareto shape of the importance ratios exp(f)/q: below 0.5 good, above 0.7 not to be trusted."""
-        return self._importance_result("khat")
+        return self._sample().khat
 
     @property
     def ess(self) -> float:
         """Effective sample size of the importance sample."""
-        return self._importance_result("ess")
+        return self._sample().ess
 
     @property
     def log_evidence(self) -> float:
         """log of the integral of exp(f), by importance sampling."""
-        return self._importance_result("log_evidence")
+        return self._sample().log_evidence
 
     @property
     def log_evidence_stderr(self) -> float:
         """Standard error of ``log_evidence``; not to be trusted where k-hat is above 0.7."""
-        return self._importance_result("log_evidence_stderr")
+        return self._sample().log_evidence_stderr
 
     @property
     def kl_gap(self) -> float:
@@ -446,17 +453,17 @@ class Fit:
     @property
     def psis_mean(self) -> np.ndarray:
         """Mean of x, corrected by Pareto smoothed importance sampling, (d,)."""
-        return self._importance_result("mean")
+        return self._sample().mean
 
     @property
     def psis_sd(self) -> np.ndarray:
         """Standard deviations of x, corrected by Pareto smoothed importance sampling, (d,)."""
-        return self._importance_result("sd")
+        return self._sample().sd
 
     @property
     def importance_weights(self) -> np.ndarray:
         """Pareto smoothed importance weights of the draws from q behind the diagnostics; they sum to 1."""
-        return self._importance_result("weights")
+        return self._sample().weights
 
     # reading and showing
 
@@ -470,7 +477,7 @@ class Fit:
         Parameters
         ----------
         names : sequence of str, optional
-            x[0], x[1], ... by default.
+            The attribute ``names``, or x[0], x[1], ..., by default.
         level : float
             Probability of the central interval.
         """
@@ -491,11 +498,11 @@ class Fit:
             f"Gaussian fit ({self.structure} covariance), {self.n_iter} steps; {self.message}",
             f"ELBO {self.elbo:.6g}{error}",
         ]
-        if self._importance:
-            verdict = "good" if self.khat <= 0.5 else "fair" if self._trusted() else "not to be trusted"
+        if (sample := self._importance) is not None:
             lines[1] += (
-                f", log evidence {self.log_evidence:.6g} +- {self.log_evidence_stderr:.2g}; "
-                f"Pareto k-hat {self.khat:.2f} ({verdict}), effective sample size {self.ess:.0f}"
+                f", log evidence {sample.log_evidence:.6g} +- {sample.log_evidence_stderr:.2g}; "
+                f"Pareto k-hat {sample.khat:.2f} ({sample.verdict}), "
+                f"effective sample size {sample.ess:.0f} of {sample.n}"
             )
         return "\n".join(lines)
 
@@ -503,6 +510,7 @@ class Fit:
         return self._headline()
 
     def _names(self, names):
+        names = self.names if names is None else names
         if names is None:
             return [f"x[{i}]" for i in range(self.q.dim)]
         names = [str(name) for name in names]
@@ -514,11 +522,16 @@ class Fit:
         """Draws from q as an ArviZ ``InferenceData`` (or ``DataTree``), one variable a name; needs arviz."""
         import arviz
 
-        x = self.sample(n_samples, rng=rng)
-        if names is None:
-            posterior = {"x": x[None]}
+        n_samples = _checks.count("n_samples", n_samples)
+        chains = 4 if n_samples % 4 == 0 else 1  # the draws are independent, but its diagnostics compare chains
+        x = self.sample(n_samples, rng=rng).reshape(chains, -1, self.q.dim)
+        if names is None and self.names is None:
+            posterior = {"x": x}
         else:
-            posterior = {name: x[None, :, i] for i, name in enumerate(self._names(names))}
+            names = self._names(names)
+            if len(set(names)) < len(names):
+                raise ValueError(f"names must differ from one another, got {names}")
+            posterior = {name: x[:, :, i] for i, name in enumerate(names)}
         if int(arviz.__version__.split(".")[0]) >= 1:
             return arviz.from_dict({"posterior": posterior})
         return arviz.from_dict(posterior=posterior)
@@ -533,11 +546,14 @@ class Fit:
 
     def save(self, path) -> None:
         """Save to an .npz file; diagnostics not computed yet are computed first."""
-        if not self._importance and self._target is not None:
+        if self._importance is None and self._target is not None:
             self._diagnose(stacklevel=3)
         arrays = {f"state_{name}": array for name, array in self._state.items()}
         arrays |= {f"q_{name}": np.asarray(value) for name, value in self.q._parameters().items()}
-        arrays |= {f"importance_{name}": np.asarray(value) for name, value in self._importance.items()}
+        if self._importance is not None:
+            arrays |= {f"importance_{name}": np.asarray(value) for name, value in self._importance._asdict().items()}
+        if self.names is not None:
+            arrays["names"] = np.array(self._names(None))
         arrays |= {f"count_{name}": np.asarray(value) for name, value in self.counts.items()}
         with open(path, "wb") as file:
             np.savez(
@@ -548,8 +564,11 @@ class Fit:
     @classmethod
     def load(cls, path) -> Fit:
         """Read a fit that was saved; it can be continued by passing it to `fit` as q0."""
-        with np.load(path, allow_pickle=False) as file:
-            saved = dict(file)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                saved = dict(file)
+        except (ValueError, TypeError, EOFError):
+            saved = {}
         if "version" not in saved or "family" not in saved:
             raise ValueError(f"{path} does not hold a saved fit")
         if int(saved["version"]) > VERSION:
@@ -563,9 +582,11 @@ class Fit:
             elbo_stderr=saved["elbo_stderr"], converged=saved["converged"], message=saved["message"], key=saved["key"],
             counts={name: int(value) for name, value in part("count_").items()}, state=part("state_"),
         )  # fmt: skip
+        if "names" in saved:
+            result.names = saved["names"].tolist()
         importance = part("importance_")
         if importance:
-            result._importance = {name: array if array.ndim else float(array) for name, array in importance.items()}
+            result._importance = ImportanceSample(**{k: v if v.ndim else v.item() for k, v in importance.items()})
         return result
 
 

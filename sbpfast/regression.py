@@ -7,14 +7,16 @@ out, and keeps the whole posterior: covariance, draws, evidence.  scikit-learn i
 from __future__ import annotations
 
 import inspect
-import math
+import sys
+import warnings
 
 import numpy as np
 import scipy
 
 from sbpfast import _checks, _core, targets
+from sbpfast._unknown_noise import linear_regression_unknown_noise
 from sbpfast.fitting import Fit, fit
-from sbpfast.targets import NonFiniteTarget, Target
+from sbpfast.targets import Target
 
 __all__ = [
     "BayesianLinearRegression",
@@ -32,12 +34,16 @@ class _BayesianRegression:
     """Parameters, fitting and the posterior; a model says its target and its predictions."""
 
     _estimator_type: str
-    prior_scale: float | np.ndarray
-    intercept_prior_scale: float
-    fit_intercept: bool
-    tol: float | None
-    max_iter: int
-    random_state: object
+    _counts = False  # whether y must not be negative
+
+    def __init__(
+        self, *, prior_scale=2.5, intercept_prior_scale=10.0, fit_intercept=True, tol=None, max_iter=200,
+        random_state=None,
+    ):  # fmt: skip
+        self.prior_scale, self.intercept_prior_scale, self.fit_intercept = (
+            prior_scale, intercept_prior_scale, fit_intercept,
+        )  # fmt: skip
+        self.tol, self.max_iter, self.random_state = tol, max_iter, random_state
 
     def _target(self, X, y, scale, weights, offset) -> Target:
         """The log joint density of the model; X holds the intercept's column."""
@@ -72,7 +78,7 @@ class _BayesianRegression:
         classifier = self._estimator_type == "classifier"
         return Tags(
             estimator_type=self._estimator_type,
-            target_tags=TargetTags(required=True),
+            target_tags=TargetTags(required=True, positive_only=self._counts),
             classifier_tags=ClassifierTags(multi_class=False) if classifier else None,
             regressor_tags=None if classifier else RegressorTags(),
             input_tags=InputTags(sparse=True),
@@ -92,31 +98,41 @@ class _BayesianRegression:
         offset : array_like (N,), optional
             Known part of the linear predictor (log exposure, for counts).
         """
-        names = getattr(X, "columns", None)
+        names = _feature_names(X)
         X = _matrix(X)
-        self.n_features_in_ = X.shape[1]
-        if names is not None and all(isinstance(name, str) for name in names):
-            self.feature_names_in_ = np.asarray(names, dtype=object)
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
-        design = self._design(X)
-        target = self._target(
-            design, self._encoded(y, X), self._prior_scale(), sample_weight, 0.0 if offset is None else offset
-        )
-        self.fit_: Fit = fit(target, tol=self.tol, max_iter=self.max_iter, rng=self.random_state)
-        mean, cov = np.asarray(self.fit_.q.mean), np.asarray(self.fit_.q.cov)
-        d = self.n_features_in_
-        self.coef_, self.coef_cov_ = mean[:d].copy(), cov[:d, :d].copy()
-        self.intercept_ = float(mean[d]) if self.fit_intercept else 0.0
-        self.n_iter_ = self.fit_.n_iter
-        self.elbo_ = self.fit_.elbo
+        rows, d = X.shape
+        if rows == 0 or d == 0:
+            what = "0 feature(s)" if rows else "0 sample(s)"
+            raise ValueError(f"X has {what} (shape={X.shape}) while a minimum of 1 is required.")
+        y, attributes = self._encoded(_response(y, rows))
+        weights = None if sample_weight is None else _floats("sample_weight", sample_weight)
+        if weights is not None and not weights.any():
+            raise ValueError("sample_weight must not be zero for every row")
+        offset = 0.0 if offset is None else _floats("offset", offset)
+        target = self._target(self._design(X), y, self._prior_scale(d), weights, offset)
+        rng = self.random_state
+        if isinstance(rng, np.random.RandomState):
+            rng = int(rng.randint(2**63, dtype=np.uint64))
+        result = fit(target, tol=self.tol, max_iter=self.max_iter, rng=rng)
+        # nothing is changed before all has gone well
+        self.__dict__.pop("feature_names_in_", None)
+        if names is not None:
+            self.feature_names_in_ = names
+        vars(self).update(attributes)
+        self._keep(result, d)
         return self
 
-    def _encoded(self, y, X):
-        y = _checks.vector("y", y)
-        if len(y) != X.shape[0]:
-            raise ValueError(f"y must have one entry for each of the {X.shape[0]} rows of X, got shape {y.shape}")
-        return y
+    def _keep(self, result: Fit, d):
+        mean, cov = np.asarray(result.q.mean), np.asarray(result.q.cov)
+        self.fit_, self.n_features_in_ = result, d
+        self.coef_, self.coef_cov_ = mean[:d].copy(), cov[:d, :d].copy()
+        self.intercept_ = float(mean[d]) if self.fit_intercept else 0.0
+        self.n_iter_, self.elbo_ = max(1, result.n_iter), result.elbo  # finding the start is a step, too
+        result.names = self._parameter_names()
+
+    def _encoded(self, y):
+        """The response as numbers, and fitted attributes that it determines."""
+        return _floats("y", y), {}
 
     def _design(self, X):
         """X with a column of ones for the intercept."""
@@ -125,8 +141,7 @@ class _BayesianRegression:
         ones = np.ones((X.shape[0], 1))
         return scipy.sparse.hstack([X, ones], format="csr") if scipy.sparse.issparse(X) else np.column_stack([X, ones])
 
-    def _prior_scale(self):
-        d = self.n_features_in_
+    def _prior_scale(self, d):
         scale = _checks.real_array("prior_scale", self.prior_scale, ndim=(0, 1), finite=False)
         if scale.ndim == 1 and len(scale) != d:
             raise ValueError(
@@ -148,7 +163,7 @@ class _BayesianRegression:
     def summary(self, *, level: float = 0.95):
         """A table of the posterior, see `Fit.summary`."""
         self._posterior("summary")
-        return self.fit_.summary(self._parameter_names(), level=level)
+        return self.fit_.summary(level=level)
 
     def _parameter_names(self):
         names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(self.n_features_in_)])
@@ -156,15 +171,19 @@ class _BayesianRegression:
 
     def _posterior(self, method):
         if not hasattr(self, "fit_"):
-            raise _not_fitted(f"this {type(self).__name__} is not fitted: call fit before {method}")
+            raise _checks.not_fitted(f"this {type(self).__name__} is not fitted: call fit before {method}")
         return self.fit_.q
 
     def _predictor(self, X, offset, method):
         """Mean and standard deviation of the linear predictor of every row, under the posterior."""
         q = self._posterior(method)
+        _check_names(_feature_names(X), getattr(self, "feature_names_in_", None))
         X = _matrix(X)
         if X.shape[1] != self.n_features_in_:
-            raise ValueError(f"X must have {self.n_features_in_} columns, as in fit, got {X.shape[1]}")
+            raise ValueError(
+                f"X has {X.shape[1]} features, but {type(self).__name__} is expecting {self.n_features_in_} features "
+                "as input"
+            )
         design = self._design(X)
         p = design.shape[1]
         chol = q.to_cholesky().chol[:p]  # rows beyond the design's columns belong to other parameters
@@ -174,22 +193,85 @@ class _BayesianRegression:
             m[start : start + ROWS] = rows @ q.mean[:p]
             t[start : start + ROWS] = np.linalg.norm(rows @ chol, axis=1)
         if offset is not None:
-            m += _checks.vector("offset", offset, X.shape[0])
+            m += _checks.vector("offset", _floats("offset", offset), X.shape[0])
         return m, t
+
+
+# -- what comes in ----------------------------------------------------------------------------------------------------
+
+
+def _floats(name, value) -> np.ndarray:
+    """A float64 array without NaN and infinities; objects that are numbers are taken (frames of several kinds)."""
+    array = np.asarray(value)
+    if array.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: {name} has dtype {array.dtype}")
+    if array.dtype.kind == "O":
+        try:
+            array = array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{name} must hold real numbers: {error}") from None
+    array = _checks.real_array(name, array, finite=False)
+    bad = ~np.isfinite(array)
+    if bad.any():
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(f"{name} must hold no NaN and no inf, got {array[where]} at index {where}")
+    return array
 
 
 def _matrix(X):
     if scipy.sparse.issparse(X):
-        return scipy.sparse.csr_array(X, dtype=np.float64)
-    return _checks.real_array("X", X, ndim=2)
+        X = scipy.sparse.csr_array(X)
+        return scipy.sparse.csr_array((_floats("X.data", X.data), X.indices, X.indptr), shape=X.shape)
+    X = _floats("X", X)
+    if X.ndim != 2:
+        raise ValueError(
+            f"X must have 2 dimensions, got shape {X.shape}. Reshape your data: X.reshape(1, -1) makes it one row, "
+            "X.reshape(-1, 1) one column"
+        )
+    return X
 
 
-def _not_fitted(text):
-    try:
-        from sklearn.exceptions import NotFittedError
-    except ImportError:
-        return AttributeError(text)
-    return NotFittedError(text)
+def _response(y, rows) -> np.ndarray:
+    """y as a vector of one entry a row, of any kind; a column is flattened with a warning."""
+    if y is None:
+        raise ValueError("this estimator requires y to be passed, but the target y is None")
+    y = np.asarray(y)
+    if y.ndim == 2 and y.shape[1] == 1:
+        text = "A column-vector y was passed when a 1d array was expected."
+        scikit_learn = sys.modules.get("sklearn.exceptions")
+        warnings.warn(text, scikit_learn.DataConversionWarning if scikit_learn else UserWarning, stacklevel=3)
+        y = y[:, 0]
+    if y.shape != (rows,):
+        raise ValueError(f"y must have one entry for each of the {rows} rows of X, got shape {y.shape}")
+    return y
+
+
+def _missing(label) -> bool:
+    """None, NaN, NaT or pandas' NA: what does not equal itself."""
+    same = label == label
+    return label is None or not (isinstance(same, bool | np.bool_) and same)
+
+
+def _feature_names(X):
+    """The columns of a data frame, where all are strings, else None."""
+    names = getattr(X, "columns", None)
+    if names is None or not all(isinstance(name, str) for name in names):
+        return None
+    return np.asarray(names, dtype=object)
+
+
+def _check_names(names, fitted):
+    """Refuse a frame whose columns are not those of the fit, in their order."""
+    if names is None or fitted is None or list(names) == list(fitted):
+        return
+    text = "The feature names should match those that were passed during fit.\n"
+    unseen, absent = sorted(set(names) - set(fitted)), sorted(set(fitted) - set(names))
+    for title, which in (("unseen at fit time", unseen), ("seen at fit time, yet now missing", absent)):
+        if which:
+            text += f"Feature names {title}:\n" + "".join(f"- {name}\n" for name in which[:5])
+    if not unseen and not absent:
+        text += "Feature names must be in the same order as they were in fit.\n"
+    raise ValueError(text)
 
 
 # -- two classes ------------------------------------------------------------------------------------------------------
@@ -197,52 +279,51 @@ def _not_fitted(text):
 
 class _Classifier(_BayesianRegression):
     _estimator_type = "classifier"
+    classes_: np.ndarray
 
     def _probability(self, m, t):
         """Of the second class, where the linear predictor is N(m, t^2)."""
         raise NotImplementedError
 
-    def __init__(
-        self,
-        *,
-        prior_scale=2.5,
-        intercept_prior_scale=10.0,
-        fit_intercept=True,
-        tol=None,
-        max_iter=200,
-        random_state=None,
-    ):
-        self.prior_scale, self.intercept_prior_scale, self.fit_intercept = (
-            prior_scale,
-            intercept_prior_scale,
-            fit_intercept,
-        )
-        self.tol, self.max_iter, self.random_state = tol, max_iter, random_state
-
-    def _encoded(self, y, X):
-        y = np.asarray(y)
-        if y.shape != (X.shape[0],):
-            raise ValueError(f"y must have one entry for each of the {X.shape[0]} rows of X, got shape {y.shape}")
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        if len(self.classes_) != 2:
-            raise ValueError(f"y must hold exactly two classes, got {len(self.classes_)}: {self.classes_[:5].tolist()}")
-        return codes.astype(np.float64)
+    def _encoded(self, y):
+        missing = [_missing(label) for label in y] if y.dtype.kind == "O" else y != y
+        if np.any(missing):
+            raise ValueError(f"y must hold no missing labels (None, NaN), got one at index {int(np.argmax(missing))}")
+        try:
+            classes, codes = np.unique(y, return_inverse=True)
+        except TypeError as error:
+            raise TypeError(f"y must hold labels of one kind: {error}") from None
+        got = f"got {len(classes)} class{'es' * (len(classes) != 1)}: {classes[:5].tolist()}"
+        if len(classes) > 2 and y.dtype.kind == "f" and (y != np.floor(y)).any():
+            raise ValueError(f"Unknown label type: continuous. y must hold exactly two classes, {got}")
+        if len(classes) != 2:
+            raise ValueError(f"Only binary classification is supported. y must hold exactly two classes, {got}")
+        return codes.astype(np.float64), {"classes_": classes}
 
     def predict_proba(self, X, offset=None) -> np.ndarray:
         """Probabilities of the two classes with the posterior of the coefficients integrated out, (N, 2)."""
-        p = self._probability(*self._predictor(X, offset, "predict_proba"))
-        return np.column_stack([1.0 - p, p])
+        m, t = self._predictor(X, offset, "predict_proba")
+        return np.column_stack([self._probability(-m, t), self._probability(m, t)])
+
+    def predict_log_proba(self, X, offset=None) -> np.ndarray:
+        """Logarithms of `predict_proba`, (N, 2)."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X, offset))
+
+    def decision_function(self, X, offset=None) -> np.ndarray:
+        """Log odds of the second class by `predict_proba`, (N,)."""
+        p = np.maximum(self.predict_proba(X, offset), np.finfo(float).tiny)
+        return np.log(p[:, 1] / p[:, 0])
 
     def predict(self, X, offset=None) -> np.ndarray:
         """The more probable class of every row, (N,)."""
-        m, _ = self._predictor(
-            X, offset, "predict"
-        )  # both links are symmetric: P > 1/2 where the mean predictor is > 0
+        m, _ = self._predictor(X, offset, "predict")  # both links are symmetric: P > 1/2 where m > 0
         return self.classes_[(m > 0).astype(int)]
 
-    def score(self, X, y, sample_weight=None) -> float:
+    def score(self, X, y, sample_weight=None, offset=None) -> float:
         """Accuracy."""
-        return float(np.average(self.predict(X) == np.asarray(y), weights=sample_weight))
+        predicted = self.predict(X, offset)
+        return float(np.average(predicted == _response(y, len(predicted)), weights=sample_weight))
 
 
 class BayesianLogisticRegression(_Classifier):
@@ -257,7 +338,7 @@ class BayesianLogisticRegression(_Classifier):
     tol : float, optional
         Of the fit's residual, see `sbpfast.fit`.
     max_iter : int
-    random_state : None, int or Generator
+    random_state : None, int, Generator or RandomState
         Of the draws that judge the fit; the fit itself is deterministic.
 
     Attributes
@@ -297,34 +378,21 @@ class _Regressor(_BayesianRegression):
         """Predicted means, (N,)."""
         raise NotImplementedError
 
-    def score(self, X, y, sample_weight=None) -> float:
+    def score(self, X, y, sample_weight=None, offset=None) -> float:
         """The coefficient of determination R^2 of the predicted means."""
-        y = np.asarray(y, dtype=np.float64)
-        residual = np.average((y - self.predict(X)) ** 2, weights=sample_weight)
-        return float(
-            1.0 - residual / np.average((y - np.average(y, weights=sample_weight)) ** 2, weights=sample_weight)
-        )
+        predicted = self.predict(X, offset)
+        y = _floats("y", _response(y, len(predicted)))
+        residual = np.average((y - predicted) ** 2, weights=sample_weight)
+        spread = np.average((y - np.average(y, weights=sample_weight)) ** 2, weights=sample_weight)
+        if spread == 0.0:
+            return float(residual == 0.0)
+        return float(1.0 - residual / spread)
 
 
 class BayesianPoissonRegression(_Regressor):
     """Bayesian Poisson regression with log link; parameters and attributes as for `BayesianLogisticRegression`."""
 
-    def __init__(
-        self,
-        *,
-        prior_scale=2.5,
-        intercept_prior_scale=10.0,
-        fit_intercept=True,
-        tol=None,
-        max_iter=200,
-        random_state=None,
-    ):
-        self.prior_scale, self.intercept_prior_scale, self.fit_intercept = (
-            prior_scale,
-            intercept_prior_scale,
-            fit_intercept,
-        )
-        self.tol, self.max_iter, self.random_state = tol, max_iter, random_state
+    _counts = True
 
     def _target(self, X, y, scale, weights, offset):
         return targets.poisson_regression(X, y, prior_scale=scale, weights=weights, offset=offset)
@@ -350,13 +418,11 @@ class BayesianStudentTRegression(_Regressor):
         self, *, df=4.0, scale=1.0, prior_scale=10.0, intercept_prior_scale=100.0, fit_intercept=True, tol=None,
         max_iter=200, random_state=None,
     ):  # fmt: skip
+        super().__init__(
+            prior_scale=prior_scale, intercept_prior_scale=intercept_prior_scale, fit_intercept=fit_intercept, tol=tol,
+            max_iter=max_iter, random_state=random_state,
+        )  # fmt: skip
         self.df, self.scale = df, scale
-        self.prior_scale, self.intercept_prior_scale, self.fit_intercept = (
-            prior_scale,
-            intercept_prior_scale,
-            fit_intercept,
-        )
-        self.tol, self.max_iter, self.random_state = tol, max_iter, random_state
 
     def _target(self, X, y, scale, weights, offset):
         return targets.student_t_regression(
@@ -389,13 +455,11 @@ class BayesianLinearRegression(_Regressor):
         self, *, log_noise_prior=(0.0, 5.0), prior_scale=10.0, intercept_prior_scale=100.0, fit_intercept=True,
         tol=None, max_iter=200, random_state=None,
     ):  # fmt: skip
+        super().__init__(
+            prior_scale=prior_scale, intercept_prior_scale=intercept_prior_scale, fit_intercept=fit_intercept, tol=tol,
+            max_iter=max_iter, random_state=random_state,
+        )  # fmt: skip
         self.log_noise_prior = log_noise_prior
-        self.prior_scale, self.intercept_prior_scale, self.fit_intercept = (
-            prior_scale,
-            intercept_prior_scale,
-            fit_intercept,
-        )
-        self.tol, self.max_iter, self.random_state = tol, max_iter, random_state
 
     def _target(self, X, y, scale, weights, offset):
         mean, sd = self.log_noise_prior
@@ -403,13 +467,9 @@ class BayesianLinearRegression(_Regressor):
             X, y, prior_scale=scale, log_noise_mean=mean, log_noise_scale=sd, weights=weights, offset=offset
         )
 
-    def fit(self, X, y, sample_weight=None, offset=None):
-        super().fit(X, y, sample_weight, offset)
-        q = self.fit_.q
-        self.noise_scale_ = float(np.exp(q.mean[-1] + 0.5 * q.cov[-1, -1]))
-        return self
-
-    fit.__doc__ = _BayesianRegression.fit.__doc__
+    def _keep(self, result, d):
+        super()._keep(result, d)
+        self.noise_scale_ = float(np.exp(result.q.mean[-1] + 0.5 * result.q.cov[-1, -1]))
 
     def _parameter_names(self):
         return [*super()._parameter_names(), "log sigma"]
@@ -419,95 +479,3 @@ class BayesianLinearRegression(_Regressor):
         m, t = self._predictor(X, offset, "predict")
         q = self.fit_.q
         return (m, np.sqrt(t * t + np.exp(2.0 * (q.mean[-1] + q.cov[-1, -1])))) if return_std else m
-
-
-class _GaussianNoise(Target):
-    """Log joint density of (coefficients, log sigma) =: (b, s) from the sufficient statistics of the data.
-
-    -n s - 1/2 e^(-2 s) R(b) + log prior,   R(b) = R0 + (b - b0)^T G (b - b0): no pass over the data an evaluation.
-    """
-
-    def __init__(self, gram, centre, least, n, precision, log_noise_mean, log_noise_scale, constant):
-        super().__init__(value=self._value, grad=self._grad, hess=self._hess, dim=len(centre) + 1)
-        self._gram, self._centre, self._least, self._n = gram, centre, least, n
-        self._precision, self._constant = precision, constant
-        self._noise_mean, self._noise_precision = log_noise_mean, 1.0 / log_noise_scale**2
-
-    def _parts(self, x):
-        b, s = x[:, :-1], x[:, -1]
-        r = b - self._centre
-        gr = r @ self._gram
-        with np.errstate(over="ignore"):
-            return b, s, gr, self._least + (gr * r).sum(axis=1), np.exp(-2.0 * s)
-
-    def _finite(self, what, result, x):
-        bad = ~np.isfinite(result.reshape(len(x), -1)).all(axis=1)
-        if bad.any():
-            raise NonFiniteTarget(
-                f"{what} is not finite at {int(bad.sum())} of {len(x)} points, first at x = {x[int(np.argmax(bad))]}"
-            )
-        return result
-
-    def _value(self, x, n_threads=None):
-        b, s, _, sums, e = self._parts(x)
-        prior = (b * b) @ self._precision + (s - self._noise_mean) ** 2 * self._noise_precision
-        return self._finite("f", self._constant - self._n * s - 0.5 * e * sums - 0.5 * prior, x)
-
-    def _grad(self, x):
-        b, s, gr, sums, e = self._parts(x)
-        noise = -self._n + e * sums - (s - self._noise_mean) * self._noise_precision
-        return self._finite("the gradient of f", np.column_stack([-e[:, None] * gr - b * self._precision, noise]), x)
-
-    def _value_and_grad(self, x, n_threads=None):
-        return self._value(x), self._grad(x)
-
-    def _hess(self, x):
-        _, _, gr, sums, e = self._parts(x)
-        h = np.empty((len(x), self.dim, self.dim))
-        h[:, :-1, :-1] = -e[:, None, None] * self._gram - np.diag(self._precision)
-        h[:, :-1, -1] = h[:, -1, :-1] = 2.0 * e[:, None] * gr
-        h[:, -1, -1] = -2.0 * e * sums - self._noise_precision
-        return self._finite("the Hessian of f", h, x)
-
-
-def linear_regression_unknown_noise(
-    X, y, *, prior_scale, log_noise_mean=0.0, log_noise_scale=5.0, offset=0.0, weights=None
-) -> Target:
-    """Log joint density of linear regression in (coefficients, log sigma), the last parameter being log sigma.
-
-    sum_j w_j log N(y_j; x_j . b + offset_j, sigma^2) + log N(b; 0, prior_scale^2) + log N(log sigma; mean, scale^2)
-
-    Parameters
-    ----------
-    X : array_like or scipy.sparse array (N, d)
-    y : array_like (N,)
-    prior_scale : float or array_like (d,)
-        ``np.inf`` is a flat prior, which counts 0.
-    log_noise_mean, log_noise_scale : float
-    offset : float or array_like (N,)
-    weights : array_like (N,), optional
-
-    Returns
-    -------
-    Target
-        Of dimension d + 1, with every derivative and normalising constant; the data enter by sufficient statistics.
-    """
-    known = targets.linear_regression(X, y, noise_scale=1.0, prior_scale=prior_scale, offset=offset, weights=weights)
-    a, w, r = known._a, -2.0 * known._weights, known._y - known._offset
-    weighted = np.sqrt(w)
-    dense = a.toarray() if scipy.sparse.issparse(a) else a
-    if known._rows < known.dim:
-        raise ValueError(f"X must have at least as many rows as columns, got shape {dense.shape}")
-    centre, *_ = np.linalg.lstsq(weighted[:, None] * dense, weighted * r, rcond=None)
-    residual = r - dense @ centre
-    n = float(w.sum())
-    least = float(w @ residual**2)
-    if least <= 1e-28 * float(w @ r**2):
-        raise ValueError("y is an exact linear function of X: the noise scale has no lower bound")
-    noise_scale = _checks.scalar("log_noise_scale", log_noise_scale, above=0.0)
-    noise_mean = _checks.scalar("log_noise_mean", log_noise_mean)
-    # of the known-noise target's constant the likelihood's part is the same, the sum of squares apart
-    constant = known._quad.constant - math.log(noise_scale) - 0.5 * math.log(2.0 * math.pi)
-    precision = np.broadcast_to(known._quad.precision, known.dim)
-    gram = (dense * w[:, None]).T @ dense
-    return _GaussianNoise(gram, centre, least, n, precision, noise_mean, noise_scale, constant)

@@ -21,7 +21,7 @@ import scipy
 
 from sbpfast import _checks, _core, _foreign
 from sbpfast._forms import FullForm
-from sbpfast._means import group_mean, group_sizes
+from sbpfast._means import BLOCK, group_mean, group_sizes
 from sbpfast._streams import LANES, LONG, to_panels, to_rows
 
 __all__ = [
@@ -37,9 +37,6 @@ __all__ = [
     "ridge",
     "student_t_regression",
 ]
-
-
-BLOCK = 1024  # points of a mean Hessian worked on at a time
 
 
 class NonFiniteTarget(ValueError):
@@ -585,11 +582,23 @@ def gaussian_bernoulli_free_energy(rbm) -> Ridge:
     -------
     Target
         With an indefinite Hessian in general; every Gaussian estimator applies, "exact" among them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Not a GaussianBernoulliRBM; not fitted.
     """
-    sigma = np.asarray(rbm.sigma_, dtype=np.float64)
-    factor = np.ascontiguousarray((np.asarray(rbm.weights_, dtype=np.float64) / sigma[:, None]).T)
+    from sbpfast.rbm import GaussianBernoulliRBM
+
+    if not isinstance(rbm, GaussianBernoulliRBM):
+        raise TypeError(f"rbm must be a GaussianBernoulliRBM, got {type(rbm).__name__}")
+    model = rbm._model().astype(np.float64)
     return ridge(
-        factor, rbm.hidden_bias_, "softplus", weights=-1.0, quadratic=quadratic(-1.0 / sigma**2, rbm.visible_bias_)
+        np.ascontiguousarray(model.factor(np.float64).T),
+        model.hidden_bias,
+        "softplus",
+        weights=-1.0,
+        quadratic=quadratic(-1.0 / model.sigma**2, model.visible_bias),
     )
 
 

@@ -109,6 +109,14 @@ def test_log_divergence_sums(isa, n, d):
         np.testing.assert_allclose(
             out, _reference_draws.log_divergence_sums(y, weights, centre), rtol=1e-12, atol=1e-12 * n
         )
-    kernel(y, np.ones(n), centre, again, 2)
-    kernel(y, None, centre, out, 1)
-    np.testing.assert_array_equal(again, out)
+
+
+@every_isa
+@pytest.mark.parametrize("shape", [0.5, 1e4, 1e6])
+def test_log_divergence_of_concentrated_data(isa, shape):
+    y = np.random.default_rng(3).gamma(shape, 1 / shape, (3001, 1))
+    centre, out = y[:50].mean(axis=0), np.empty((4, 1))
+    e = y[:, 0].astype(np.longdouble) / centre - 1
+    for weights in (None, np.ones(len(y))):
+        _core.load("statistics", isa).log_divergence_sums(y, weights, centre, out, 1)
+        np.testing.assert_allclose(out[1, 0], float(np.sum(e - np.log1p(e))), rtol=1e-13)

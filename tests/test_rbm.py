@@ -1,6 +1,8 @@
 """The Gaussian-Bernoulli RBM: identities, bounds, samplers that stay, learning that reaches known likelihoods."""
 
+import copy
 import itertools
+import pickle
 import signal
 import subprocess
 import sys
@@ -9,11 +11,12 @@ import warnings
 import mpmath
 import numpy as np
 import pytest
+import scipy
 from scipy.special import logsumexp
 
 import sbpfast as sb
 from sbpfast import _streams
-from sbpfast.rbm import _partition, _sampling, _training
+from sbpfast.rbm import _estimator, _partition, _sampling, _settings, _training
 from sbpfast.rbm._draws import Draws
 from sbpfast.rbm._model import Model
 
@@ -94,6 +97,30 @@ def test_float32_stays_float32_and_close():
     assert low.free_energy_hess(v[:2]).dtype == np.float32
 
 
+def test_energy_of_float32_is_summed_in_float64():
+    """4000 visible units; as accurate as a float32 can say, and of the type of v, as the free energy is."""
+    rbm = machine(4000, 30, scale=0.05)
+    r = np.random.default_rng(0)
+    v, h = r.standard_normal((5, 4000)).astype(np.float32), r.random((5, 30)) < 0.5
+    got, want = rbm.energy(v, h), rbm.energy(v.astype(np.float64), h)
+    assert got.dtype == np.float32 == rbm.free_energy(v).dtype and want.dtype == np.float64
+    np.testing.assert_array_equal(got, want.astype(np.float32))
+    low = sb.GaussianBernoulliRBM.from_params(*(p.astype(np.float32) for p in rbm._model().parameters()))
+    high = sb.GaussianBernoulliRBM.from_params(*(p.astype(np.float64) for p in low._model().parameters()))
+    np.testing.assert_array_equal(low.energy(v, h), high.energy(v.astype(np.float64), h).astype(np.float32))
+
+
+@pytest.mark.parametrize("sigma", [1e-18, 1e25])
+def test_float32_with_a_sigma_whose_square_is_no_float32(sigma):
+    rbm = sb.GaussianBernoulliRBM.from_params(np.ones((2, 2)), np.zeros(2), np.zeros(2), np.full(2, sigma))
+    v = np.array([[sigma, -2 * sigma]])
+    for got, want in (
+        (rbm.free_energy_grad(v.astype(np.float32)), rbm.free_energy_grad(v)),
+        (rbm.free_energy_hvp(v.astype(np.float32), v), rbm.free_energy_hvp(v, v)),
+    ):
+        np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
 def test_strided_fortran_and_read_only_input():
     rbm = machine(4, 3)
     v = np.random.default_rng(0).standard_normal((6, 8))
@@ -110,6 +137,8 @@ def test_nothing_overflows():
     for value in (rbm.free_energy(v), rbm.free_energy_grad(v), rbm.free_energy_hess(v), rbm.log_prob(v)):
         assert np.isfinite(value).all()
     assert np.isfinite(rbm.moments().cov).all()
+    huge = sb.GaussianBernoulliRBM.from_params([[1e160, 3.0], [1e160, 4.0]], np.zeros(2), np.zeros(2), np.ones(2))
+    np.testing.assert_allclose(huge.free_energy_trace([[1.0, -0.75]]), 2.0 - 25.0 / 4)
 
 
 def test_the_target_is_the_free_energy():
@@ -249,6 +278,17 @@ def test_annealing_beyond_enumeration_and_score_samples():
     np.testing.assert_array_equal(rbm.score_samples(v), rbm.log_prob(v))
 
 
+def test_a_log_partition_that_is_not_to_be_trusted_is_said_so(monkeypatch):
+    """40 orthogonal units 40 sigma long: too few chains reach what carries the mass."""
+    monkeypatch.setattr(_estimator, "AIS_BETAS", 50)
+    w = 40 * np.linalg.qr(np.random.default_rng(0).standard_normal((60, 40)))[0]
+    rbm = sb.GaussianBernoulliRBM.from_params(w, np.zeros(60), -0.5 * (w**2).sum(0), np.ones(60))
+    v = np.zeros((1, 60))
+    for _ in range(2):  # from the cache, too
+        with pytest.warns(RuntimeWarning, match=r"not reliable: between .* effective samples of 200"):
+            rbm.score_samples(v)
+
+
 # -- samplers -------------------------------------------------------------------------------------------------------
 
 
@@ -332,7 +372,7 @@ def test_three_gaussians_with_default_settings(seed):
 @pytest.mark.parametrize(
     "settings,least",
     [
-        ({"method": "exact", "n_epochs": 200}, -3.96),
+        ({"method": "exact", "n_epochs": 1000}, -3.96),
         ({"method": "tempered", "n_epochs": 60}, -4.2),
         ({"optimizer": "momentum", "learning_rate": 0.03, "n_epochs": 150}, -4.5),
     ],
@@ -362,7 +402,8 @@ def test_exact_learning_is_stationary():
 def test_the_gradient_in_log_sigma_needs_no_samples():
     """In log sigma, where it is free of sampling: against differences of the exact mean log likelihood."""
     x = three_gaussians(n=400)
-    rbm = sb.GaussianBernoulliRBM(n_components=4, method="exact", n_epochs=3, rng=0).fit(x)
+    with pytest.warns(RuntimeWarning, match="not converged"):
+        rbm = sb.GaussianBernoulliRBM(n_components=4, method="exact", n_epochs=3, rng=0).fit(x)
     trainer = rbm._trainer
     trainer.arrays["log_sigma"] += [0.3, -0.2]  # away from where L-BFGS has already made the slope vanish
     z = (x - trainer.scale.mean) / np.exp(trainer.arrays["log_sigma"])
@@ -388,6 +429,7 @@ def test_the_gradient_in_log_sigma_needs_no_samples():
 @pytest.mark.parametrize("method", ["cd", "pcd", "tempered"])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_resuming_gives_the_same_bits(method, dtype, tmp_path, monkeypatch):
+    monkeypatch.setattr(_estimator, "MONITORED", 100)  # fewer than there are rows: those watched are drawn
     x = three_gaussians(n=300).astype(dtype)
     path = tmp_path / "state.npz"
 
@@ -407,10 +449,10 @@ def test_resuming_gives_the_same_bits(method, dtype, tmp_path, monkeypatch):
             raise Stop
         return original(self, *args, **kwargs)
 
-    monkeypatch.setattr(_training.Trainer, "run_epoch", interrupted)
-    with pytest.raises(Stop):
-        half.fit(x)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(_training.Trainer, "run_epoch", interrupted)
+        with pytest.raises(Stop):
+            half.fit(x)
     assert half.n_iter_ == 4
     rest = make().fit(x, resume=path)
     assert whole.weights_.dtype == dtype
@@ -419,12 +461,61 @@ def test_resuming_gives_the_same_bits(method, dtype, tmp_path, monkeypatch):
     assert rest.history_ == whole.history_
 
 
-def test_resume_refuses_another_shape(tmp_path):
+def test_resume_names_what_differs(tmp_path):
     x = three_gaussians(n=100)
     path = tmp_path / "state.npz"
     sb.GaussianBernoulliRBM(5, n_epochs=1, checkpoint=path, rng=0).fit(x)
-    with pytest.raises(ValueError, match="checkpoint of a machine of shape"):
-        sb.GaussianBernoulliRBM(6, n_epochs=2, rng=0).fit(x, resume=path)
+    for changed, text in (
+        ({"n_components": 6}, r"n_components 5 \(now 6\)"),
+        ({"optimizer": "momentum"}, r"optimizer 'adam' \(now 'momentum'\)"),
+        ({"method": "tempered"}, r"method 'pcd' \(now 'tempered'\)"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            sb.GaussianBernoulliRBM(**({"n_components": 5, "n_epochs": 2} | changed)).fit(x, resume=path)
+    rbm = sb.GaussianBernoulliRBM(5, n_epochs=2)
+    with pytest.raises(ValueError, match=r"dtype of X 'float64' \(now 'float32'\)"):
+        rbm.fit(x.astype(np.float32), resume=path)
+    with pytest.raises(ValueError, match=r"rows of X 100 \(now 99\)"):
+        rbm.fit(x[:99], resume=path)
+    assert rbm.fit(x, resume=path).n_iter_ == 2
+    rbm.save(path)
+    (tmp_path / "junk").write_text("junk")
+    for other in (path, tmp_path / "junk"):
+        with pytest.raises(ValueError, match="is not a file written by a fit with checkpoint"):
+            rbm.fit(x, resume=other)
+    with pytest.raises(FileNotFoundError):
+        rbm.fit(x, resume=tmp_path / "none")
+
+
+def test_exact_learning_is_not_resumed(tmp_path):
+    """L-BFGS has a memory of its own, so a resumed run took other steps than a whole one."""
+    x, path = three_gaussians(n=50), tmp_path / "state.npz"
+    with pytest.raises(ValueError, match="'exact' has no checkpoint"):
+        sb.GaussianBernoulliRBM(2, method="exact", checkpoint=path).fit(x)
+    sb.GaussianBernoulliRBM(2, n_epochs=1, checkpoint=path, rng=0).fit(x)
+    with pytest.raises(ValueError, match="resume is not for method 'exact'"):
+        sb.GaussianBernoulliRBM(2, method="exact").fit(x, resume=path)
+
+
+def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    x, path = three_gaussians(n=50), tmp_path / "state.npz"
+    sb.GaussianBernoulliRBM(2, n_epochs=1, checkpoint=path, rng=0).fit(x)
+    before = path.read_bytes()
+    other = tmp_path / "other"
+    other.touch()
+    assert path.stat().st_mode == other.stat().st_mode
+
+    def interrupted(file, **arrays):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sb.GaussianBernoulliRBM(2, n_epochs=1, checkpoint=path, rng=1).fit(x)
+    assert path.read_bytes() == before
+    assert sorted(tmp_path.iterdir()) == [other, path]
+    with pytest.raises(ValueError, match="checkpoint must lie in a folder that exists"):
+        sb.GaussianBernoulliRBM(2, checkpoint=tmp_path / "none" / "state.npz").fit(x)
 
 
 def test_training_does_not_depend_on_the_number_of_threads():
@@ -458,19 +549,75 @@ def test_interrupting_leaves_the_last_good_parameters(monkeypatch):
             raise KeyboardInterrupt
         return 0.01
 
-    monkeypatch.setattr(sb.GaussianBernoulliRBM, "_rate", rate_until)
+    monkeypatch.setattr(_settings.Settings, "rate", rate_until)
     with pytest.raises(KeyboardInterrupt):
         again.fit(x)
     np.testing.assert_array_equal(again.weights_, rbm.weights_)
 
 
+def test_the_kept_epoch_is_the_best_however_fit_ends(monkeypatch):
+    """Steps so long that late epochs are worse than early ones, and an interrupt while an epoch is judged."""
+    x = three_gaussians(n=500)
+    judge, calls = _training.exact_log_partition, []
+
+    def interrupted(*args):
+        calls.append(None)
+        if len(calls) == 40:
+            raise KeyboardInterrupt
+        return judge(*args)
+
+    monkeypatch.setattr(_training, "exact_log_partition", interrupted)
+    rbm = sb.GaussianBernoulliRBM(8, n_epochs=100, learning_rate=0.3, rng=0)
+    with pytest.raises(KeyboardInterrupt):
+        rbm.fit(x)
+    curve = rbm.history_["log_likelihood"]
+    assert len(curve) == len(rbm.history_["reconstruction_error"]) == rbm.n_iter_ == 39
+    assert rbm.best_epoch_ == int(np.argmax(curve)) + 1 < 39
+    assert rbm.score(x) == pytest.approx(max(curve), rel=1e-12)
+
+
 def test_divergence_stops_and_keeps_the_last_good_parameters():
+    """Without a warning of NumPy's, and with the number of the epoch."""
     x = np.random.default_rng(0).standard_normal((300, 5))
-    rbm = sb.GaussianBernoulliRBM(4, n_epochs=20, learning_rate=1e200, rng=0)
-    with np.errstate(all="ignore"), pytest.raises(sb.TrainingDiverged, match=r"epoch \d+.*learning_rate"):
+    rbm = sb.GaussianBernoulliRBM(4, n_epochs=1, learning_rate=1e200, rng=0)
+    with pytest.raises(sb.TrainingDiverged, match=r"in epoch 1: .* of the start are kept.*learning_rate"):
         rbm.fit(x)
     assert np.isfinite(rbm.weights_).all() and (rbm.sigma_ > 0).all()
     assert np.isfinite(rbm.score_samples(x)).all()
+
+
+def test_the_epoch_that_diverges_is_named_when_its_error_tells(monkeypatch):
+    monkeypatch.setattr(_training.Trainer, "model", lambda self: Model(*(np.full(s, 1e9) for s in [(2, 3), 2, 3, 2])))
+    with pytest.raises(sb.TrainingDiverged, match=r"in epoch 1: the reconstruction error rose"):
+        sb.GaussianBernoulliRBM(3, n_epochs=1, rng=0).fit(three_gaussians(n=50))
+
+
+def test_exact_divergence_does_not_blame_the_learning_rate(monkeypatch):
+    def diverging(*args):
+        raise sb.TrainingDiverged("the log likelihood is no longer finite")
+
+    monkeypatch.setattr(_estimator, "exact_fit", diverging)
+    with pytest.raises(sb.TrainingDiverged, match="Try more weight_decay or standardised data"):
+        sb.GaussianBernoulliRBM(3, method="exact", rng=0).fit(three_gaussians(n=50))
+
+
+def test_exact_learning_keeps_the_last_iterate(monkeypatch):
+    """The rows that the curve follows are a few of those that L-BFGS goes by, and must not choose the iterate."""
+    monkeypatch.setattr(_estimator, "MONITORED", 20)
+    r = np.random.default_rng(0)
+    x = r.standard_t(3, (400, 3)) @ r.standard_normal((3, 3))
+    rbm = sb.GaussianBernoulliRBM(3, method="exact", n_epochs=1000, rng=0).fit(x)
+    assert rbm.converged_ is True
+    assert rbm.best_epoch_ == rbm.n_iter_ > int(np.argmax(rbm.history_["log_likelihood"])) + 1
+    np.testing.assert_allclose(rbm.moments().hidden_mean, rbm.transform(x).mean(0), atol=1e-3)
+    rbm.set_params(method="cd", n_epochs=1).fit(x)
+    assert rbm.converged_ is None
+
+
+def test_exact_learning_has_patience():
+    x = three_gaussians(n=100)
+    rbm = sb.GaussianBernoulliRBM(6, method="exact", n_epochs=1000, patience=2, validation_fraction=0.3, rng=0).fit(x)
+    assert rbm.n_iter_ == rbm.best_epoch_ + 2 and rbm.converged_ is False
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
@@ -490,6 +637,34 @@ def test_badly_scaled_data_are_learned_with_a_warning():
     assert np.isfinite(rbm.score(x))
     with pytest.warns(UserWarning, match="standardise"):
         sb.GaussianBernoulliRBM(6, n_epochs=1, rng=0).fit(three_gaussians(n=500) + 1e4)
+
+
+def test_a_feature_far_from_zero_is_not_a_constant():
+    """Time stamps: the mean is 1.7e8 standard deviations."""
+    r = np.random.default_rng(0)
+    z = r.standard_normal((500, 2))
+    with pytest.warns(UserWarning, match=r"mean is 1\.\d+e\+08 times its standard deviation"):
+        rbm = sb.GaussianBernoulliRBM(3, n_epochs=20, rng=0).fit(z * [10.0, 1.0] + [1.7e9, 0.0])
+    np.testing.assert_allclose(rbm.sigma_, [10.0, 1.0], rtol=0.15)
+    constant = np.column_stack([z[:, 0], np.full(500, 1000.0)])
+    sb.GaussianBernoulliRBM(3, n_epochs=1, rng=0).fit(constant)  # the mean of a constant is no reason to warn
+
+
+@pytest.mark.parametrize(
+    "dtype,inside,beyond", [(np.float64, (1e-290, 1e290), (1e-308, 5e307)), (np.float32, (1e-30, 1e30), (1e-38, 1e38))]
+)
+def test_extreme_units(dtype, inside, beyond):
+    z = np.random.default_rng(0).standard_normal((100, 2))
+    want = sb.GaussianBernoulliRBM(3, n_epochs=3, rng=0).fit(z.astype(dtype))
+    for scale in inside:
+        rbm = sb.GaussianBernoulliRBM(3, n_epochs=3, rng=0).fit((scale * z).astype(dtype))
+        np.testing.assert_allclose(rbm.sigma_ / scale, want.sigma_, rtol=1e-3)
+        assert np.isfinite(rbm.free_energy((scale * z).astype(dtype))).all()
+    for scale in beyond:
+        unfitted = sb.GaussianBernoulliRBM(3, n_epochs=3, rng=0)
+        with pytest.raises(ValueError, match="X must be rescaled"):
+            unfitted.fit((scale * z).astype(dtype))
+        assert not hasattr(unfitted, "sigma_")
 
 
 def test_constant_features_and_few_rows():
@@ -538,6 +713,90 @@ def test_partial_fit_goes_on():
         sb.GaussianBernoulliRBM(3, method="exact").partial_fit(x)
 
 
+def test_partial_fit_starts_from_given_parameters(tmp_path):
+    """Made, loaded, set by hand, or kept after a failure; a step of hardly any length leaves them where they are."""
+    x = three_gaussians(n=300)
+    good = sb.GaussianBernoulliRBM(5, n_epochs=100, rng=0).fit(x)
+    names = ("weights_", "visible_bias_", "hidden_bias_", "sigma_")
+    parameters = [getattr(good, name).copy() for name in names]
+    tiny = {"learning_rate": 1e-12, "rng": 0}
+    good.save(tmp_path / "rbm")
+    diverged = sb.GaussianBernoulliRBM.from_params(*parameters, learning_rate=1e200)
+    with pytest.raises(sb.TrainingDiverged):
+        diverged.partial_fit(x)
+    by_hand = sb.GaussianBernoulliRBM(5, rng=0).fit(x)
+    for name, value in zip(names, parameters):
+        setattr(by_hand, name, value)
+    for machine_ in (
+        sb.GaussianBernoulliRBM.from_params(*parameters),
+        sb.GaussianBernoulliRBM.load(tmp_path / "rbm"),
+        diverged,
+        by_hand,
+        good,
+    ):
+        machine_.set_params(**tiny).partial_fit(x)
+        for name, value in zip(names, parameters):
+            np.testing.assert_allclose(getattr(machine_, name), value, rtol=1e-8, atol=1e-8)
+    with pytest.raises(ValueError, match="2 features"):
+        sb.GaussianBernoulliRBM.from_params(np.zeros((5, 2)), np.zeros(5), np.zeros(2), np.ones(5)).partial_fit(x)
+    assert good.n_iter_ == 101
+    short = sb.GaussianBernoulliRBM(5, n_epochs=2, rng=0).fit(x[:30])
+    sigma = short.sigma_
+    np.testing.assert_allclose(short.set_params(**tiny).partial_fit(x[30:33]).sigma_, sigma, rtol=1e-8)
+
+
+def test_partial_fit_keeps_its_memory_while_nothing_is_changed():
+    x = three_gaussians(n=300)
+    rbm = sb.GaussianBernoulliRBM(5, rng=0).partial_fit(x)
+    chains, other = rbm._trainer.arrays["chains"], copy.copy(rbm)
+    rbm.set_params(learning_rate=0.005).partial_fit(x)
+    assert rbm._trainer.step == 6 and len(rbm.history_["log_likelihood"]) == 2
+    other.partial_fit(x)  # does not know of the original's second pass
+    assert other.n_iter_ == 2 and other._trainer.step == 6
+    np.testing.assert_array_equal(other.set_params(n_threads=2).partial_fit(x)._trainer.draws.threads, 2)
+    rbm.set_params(optimizer="momentum").partial_fit(x)
+    assert rbm._trainer.step == 3 and "velocity" not in rbm._trainer.arrays
+    assert set(rbm._trainer.optimizer.arrays) == {"weights", "alpha", "gamma", "log_sigma"}
+    assert rbm._trainer.arrays["chains"].shape == chains.shape
+    with pytest.raises(ValueError, match="n_components must stay 5"):
+        rbm.set_params(n_components=7).partial_fit(x)
+
+
+@pytest.mark.parametrize("sizes", [[1] * 120, [1, 99], [2], [5, 5], [20]])
+def test_partial_fit_on_a_stream_in_other_units(sizes):
+    """The scale is that of the first hundred rows, however they come: one Gaussian of that scale scores -20.1."""
+    x = 1e3 * three_gaussians() + 7e3
+    rbm, start = sb.GaussianBernoulliRBM(5, rng=0), 0
+    for size in [*sizes, *[100] * 18]:
+        rbm.partial_fit(x[start : start + size])
+        start += size
+    assert rbm.score(x) > -20.6
+    given = sb.GaussianBernoulliRBM.from_params(rbm.weights_, rbm.visible_bias_, rbm.hidden_bias_, rbm.sigma_, rng=0)
+    for row in x[:5, None]:
+        given.partial_fit(row)  # the scale is the machine's where the rows are few
+    assert given.score(x) > -20.7
+
+
+def test_partial_fit_warns_of_the_scale():
+    x = three_gaussians() * [1.0, 1e4]
+    with pytest.warns(UserWarning, match="standardise"):
+        rbm = sb.GaussianBernoulliRBM(5, rng=0).partial_fit(x[:100])
+    rbm.partial_fit(x[100:200])  # once
+
+
+def test_minibatches_are_of_like_size(monkeypatch):
+    sizes, minibatch = [], _training.Trainer.minibatch
+
+    def counted(self, x, rows, rate):
+        sizes.append(len(rows))
+        minibatch(self, x, rows, rate)
+
+    monkeypatch.setattr(_training.Trainer, "minibatch", counted)
+    for n in (201, 49, 170):
+        sb.GaussianBernoulliRBM(3, n_epochs=1, batch_size=100, rng=0).fit(three_gaussians(n=n))
+    assert sizes == [101, 100, 49, 85, 85]
+
+
 def test_early_stop_and_validation():
     x = np.random.default_rng(0).standard_normal((300, 3))
     rbm = sb.GaussianBernoulliRBM(10, n_epochs=500, patience=5, validation_fraction=0.3, rng=0).fit(x)
@@ -562,6 +821,21 @@ def test_saved_and_loaded(tmp_path):
     v = np.zeros((1, 2))
     np.testing.assert_array_equal(other.score_samples(v), rbm.score_samples(v))
     assert other.get_params() == rbm.get_params()
+    rbm.set_params(n_epochs=np.int64(7), learning_rate=np.float32(0.25)).save(tmp_path / "rbm")  # of this very name
+    other = sb.GaussianBernoulliRBM.load(tmp_path / "rbm")
+    assert other.n_epochs == 7 and other.learning_rate == 0.25
+    (tmp_path / "junk").write_text("junk")
+    with pytest.raises(ValueError, match=r"not a file written by GaussianBernoulliRBM\.save"):
+        sb.GaussianBernoulliRBM.load(tmp_path / "junk")
+
+
+def test_a_pickle_holds_no_scratch():
+    x = np.random.default_rng(0).standard_normal((20, 100)).astype(np.float32)
+    rbm = sb.GaussianBernoulliRBM(100, method="cd", n_epochs=1, rng=0).fit(x)
+    stored = pickle.dumps(rbm)
+    assert len(stored) < 4.6 * rbm.weights_.nbytes  # weights twice, and two moments
+    again = pickle.loads(stored).partial_fit(x)
+    np.testing.assert_array_equal(again.weights_, rbm.partial_fit(x).weights_)
 
 
 # -- protocol and bad input -----------------------------------------------------------------------------------------
@@ -576,6 +850,13 @@ def test_parameters_by_name():
     with pytest.raises(ValueError, match="no parameters"):
         rbm.set_params(n_hidden=3)
 
+    class Other(sb.GaussianBernoulliRBM):
+        pass
+
+    assert (
+        repr(Other(256, learning_rate=float("0.01"))) == "Other()"
+    )  # equal to the default, though not the same object
+
 
 def test_scikit_learn():
     pytest.importorskip("sklearn")
@@ -589,6 +870,80 @@ def test_scikit_learn():
     assert pipeline.transform(x).shape == (100, 3)
     np.testing.assert_array_equal(rbm.fit_transform(x), clone(rbm).fit(x).transform(x))
     assert next(iter(rbm.get_feature_names_out())) == "gaussianbernoullirbm0"
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils import get_tags
+
+    assert get_tags(rbm).estimator_type is None
+    with pytest.raises(NotFittedError, match="not fitted"):
+        clone(rbm).transform(x)
+
+
+def test_scikit_learn_and_data_frames():
+    pytest.importorskip("sklearn")
+    pandas = pytest.importorskip("pandas")
+    import sklearn
+    from sklearn.base import clone
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    frame = pandas.DataFrame(three_gaussians(n=100), columns=["a", "b"], index=np.arange(100) + 7)
+    rbm = sb.GaussianBernoulliRBM(3, n_epochs=2, rng=0)
+    pipeline = make_pipeline(StandardScaler(), rbm).set_output(transform="pandas")
+    out = clone(pipeline).fit(frame).transform(frame)
+    assert list(out.columns) == [f"gaussianbernoullirbm{j}" for j in range(3)] and out.index[0] == 7
+    assert pipeline.set_output(transform="default").fit_transform(frame).shape == (100, 3)
+    alone = sb.GaussianBernoulliRBM(3, n_epochs=2, rng=0).fit(frame)
+    assert alone.feature_names_in_.tolist() == ["a", "b"]
+    with sklearn.config_context(transform_output="pandas"):
+        np.testing.assert_array_equal(alone.transform(frame).to_numpy(), alone.transform(frame.to_numpy()))
+    with pytest.raises(ValueError, match="feature names should match"):
+        alone.transform(frame[["b", "a"]])
+
+
+class Frame:
+    """As much of a data frame as is looked at."""
+
+    def __init__(self, values, columns):
+        self.values, self.columns = values, columns
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values
+
+
+def test_features_are_counted_and_named():
+    x = three_gaussians(n=50)
+    rbm = sb.GaussianBernoulliRBM(3, n_epochs=1, rng=0).fit(Frame(x, ["a", "b"]))
+    assert rbm.feature_names_in_.tolist() == ["a", "b"]
+    for call in (rbm.transform, rbm.score_samples, rbm.partial_fit):
+        with pytest.raises(ValueError, match="X has 1 features, but GaussianBernoulliRBM is expecting 2 features"):
+            call(x[:, :1])
+        with pytest.raises(ValueError, match="feature names should match"):
+            call(Frame(x, ["b", "a"]))
+    assert not hasattr(rbm.fit(x), "feature_names_in_")
+    with pytest.raises(TypeError, match="sparse"):
+        rbm.fit(scipy.sparse.eye_array(3))
+    with pytest.raises(ValueError, match="transform"):
+        rbm.set_output(transform="arrow")
+
+
+def test_parameters_set_by_hand_are_checked():
+    rbm = machine(3, 4)
+    v = np.zeros((2, 3))
+    want = rbm.free_energy(v)
+    rbm.hidden_bias_ = rbm.hidden_bias_.tolist()
+    np.testing.assert_array_equal(rbm.free_energy(v), want)
+    rbm.hidden_bias_ = np.asarray(rbm.hidden_bias_, dtype=np.float32)
+    np.testing.assert_allclose(rbm.free_energy(v), want, rtol=1e-6)
+    rbm.sigma_ = -rbm.sigma_
+    with pytest.raises(ValueError, match="sigma must be positive"):
+        rbm.free_energy(v)
+
+
+def test_given_parameters_are_copied():
+    w = np.zeros((3, 2))
+    rbm = sb.GaussianBernoulliRBM.from_params(w, np.zeros(3), np.zeros(2), np.ones(3))
+    w += 1.0
+    assert not rbm.weights_.any()
 
 
 def test_the_cached_log_partition_follows_the_parameters():
@@ -632,8 +987,14 @@ def test_bad_training_data(bad, error):
         ("learning_rate", np.nan, ValueError),
         ("sigma_floor", 0.0, ValueError),
         ("momentum", 1.0, ValueError),
+        ("momentum", "a", TypeError),
         ("weight_decay", -1.0, ValueError),
+        ("weight_decay", np.inf, ValueError),
+        ("weight_decay", None, TypeError),
         ("validation_fraction", 1.0, ValueError),
+        ("validation_fraction", None, TypeError),
+        ("learn_sigma", "no", TypeError),
+        ("progress", 1, TypeError),
         ("n_chains", 0, ValueError),
         ("initial_activation", 1.0, ValueError),
         ("rng", -1, ValueError),
@@ -669,10 +1030,18 @@ def test_bad_parameters_and_points():
         lambda: rbm.sample(2, method="hmc"),
         lambda: rbm.log_partition(method="bridge"),
         lambda: rbm.log_partition(method="ais", n_chains=1),
+        lambda: rbm.energy(np.zeros((2, 3)), np.full((2, 2), 0.5)),
         lambda: sb.GaussianBernoulliRBM(2).transform(np.zeros((1, 3))),
+        lambda: sb.targets.gaussian_bernoulli_free_energy(sb.GaussianBernoulliRBM(2)),
     ):
         with pytest.raises(ValueError):
             call()
+    with pytest.raises(AttributeError, match="not fitted"):
+        sb.GaussianBernoulliRBM(2).score(np.zeros((1, 3)))
+    with pytest.raises(TypeError, match="rbm must be a GaussianBernoulliRBM, got int"):
+        sb.targets.gaussian_bernoulli_free_energy(3)
+    start = np.zeros((2, 3))
+    assert not np.shares_memory(rbm.sample(2, n_steps=0, start=start), start)
 
 
 def test_empty_batches_of_points():
@@ -703,6 +1072,16 @@ def test_pictures():
         plots.receptive_fields(image, (3, 3))
     with pytest.raises(ValueError, match="2 features"):
         plots.free_energy_map(image)
+    assert plots.chains(image, (3, 4), n_chains=2, times=(0, 1), rng=np.random.default_rng(0)).images
+    with pytest.raises(ValueError, match="12 pixels"):
+        plots.chains(image, (3, 3))
+    with pytest.raises(ValueError, match="n must be at least 1"):
+        plots.receptive_fields(image, (3, 4), n=0)
+    with pytest.raises(ValueError, match="no history_"):
+        plots.likelihood_curve(machine(2, 3))
+    for draw in (plots.free_energy_map, lambda rbm: plots.receptive_fields(rbm, (1, 2))):
+        with pytest.raises(ValueError, match="not fitted"):
+            draw(sb.GaussianBernoulliRBM(2))
     pyplot.close("all")
 
 

@@ -28,6 +28,22 @@ VM_INLINE vec vec_choose(vec_mask m, vec a, vec b) { return (vec)((m & (vec_mask
 VM_INLINE vec vec_min(vec a, vec b) { return vec_choose(a < b, a, b); }
 VM_INLINE vec vec_max(vec a, vec b) { return vec_choose(a > b, a, b); }
 
+/* What rounding took from the product p = a b, exactly (but for underflow). */
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+VM_INLINE vec vec_product_error(vec a, vec b, vec p) {
+    double x[VEC], y[VEC], lane[VEC];
+    vec_store(x, a), vec_store(y, b), vec_store(lane, p);
+    _Pragma("omp simd") for (int i = 0; i < VEC; i++) lane[i] = __builtin_fma(x[i], y[i], -lane[i]);
+    return vec_load(lane);
+}
+#else
+VM_INLINE vec vec_upper_half(vec a) { vec t = 134217729.0 * a; return t - (t - a); } /* 26 bits (Veltkamp) */
+VM_INLINE vec vec_product_error(vec a, vec b, vec p) {
+    vec a1 = vec_upper_half(a), a2 = a - a1, b1 = vec_upper_half(b), b2 = b - b1;
+    return ((a1 * b1 - p) + a1 * b2 + a2 * b1) + a2 * b2; /* Dekker */
+}
+#endif
+
 /* A function of vmath.h on every lane; the loop has a constant length and becomes straight vector code. */
 #define VEC_MAP(name, function)                                                                                       \
     VM_INLINE vec name(vec v) {                                                                                       \

@@ -153,6 +153,8 @@ def clean_data(name, x, weights, finite=True):
             raise ValueError(f"weights must be non-negative, got {weights.min()}")
         if (weights == 0).any():
             x, weights = x[weights > 0], weights[weights > 0]
+        if (weights == 1.0).all():
+            weights = None  # the same bits, sooner
     if x.shape[0] == 0 or x.shape[1] == 0:
         raise ValueError(f"{name} must hold at least one observation of positive weight, got shape {x.shape}")
     return x, weights, scalar

@@ -6,10 +6,9 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from sbpfast import _checks, _core
-from sbpfast._means import RunningMean, group_mean, group_sizes
+from sbpfast._means import BLOCK, RunningMean, group_mean, group_sizes
 from sbpfast._streams import stream_key
 
-_BLOCK = 1024
 _GROUP = 16
 
 
@@ -58,8 +57,8 @@ def generalised_reparameterisation(
     n_samples, threads = _checks.count("n_samples", n_samples), _core.effective_threads(n_threads)
     key = stream_key(rng)
     statistics: dict[str, RunningMean] = defaultdict(RunningMean)
-    for start in range(0, n_samples, _BLOCK):
-        draws = distribution._draw(key, start, min(start + _BLOCK, n_samples), n_threads=threads)
+    for start in range(0, n_samples, BLOCK):
+        draws = distribution._draw(key, start, min(start + BLOCK, n_samples), n_threads=threads)
         f, grad = target._value(draws.x), target._grad(draws.x)
         pairs = weight(draws.x)
         unknown = set(pairs) - set(distribution._names)

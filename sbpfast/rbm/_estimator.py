@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-import os
-import sys
-import tempfile
+import copy
 import warnings
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -15,14 +13,18 @@ from sbpfast import _checks
 from sbpfast._streams import stream_key
 from sbpfast.rbm import _partition, _sampling
 from sbpfast.rbm._draws import Draws
-from sbpfast.rbm._model import BOTH, Model
-from sbpfast.rbm._training import PARAMETERS, Trainer, TrainingDiverged, exact_fit
+from sbpfast.rbm._exact import exact_fit
+from sbpfast.rbm._files import read_npz, write_npz
+from sbpfast.rbm._model import BOTH, PARAMETERS, Model
+from sbpfast.rbm._protocol import Transformer
+from sbpfast.rbm._run import Run
+from sbpfast.rbm._settings import Settings
+from sbpfast.rbm._training import MONITORED, SETTLED, Trainer
 
-MONITORED = 2000  # rows on which the reconstruction and the likelihood are followed
 AIS_CHAINS, AIS_BETAS = 200, 2000  # for the log Z of score_samples beyond 32 hidden units
 
 
-class GaussianBernoulliRBM:
+class GaussianBernoulliRBM(Transformer):
     """Gaussian-Bernoulli restricted Boltzmann machine.
 
     E(v, h) = sum_i (v_i - b_i)^2 / (2 sigma_i^2) - sum_j c_j h_j - sum_ij (v_i / sigma_i) W_ij h_j with real v and
@@ -37,15 +39,16 @@ class GaussianBernoulliRBM:
         chains, with a tempered transition from time to time, as often as it pays, so that no mode keeps them.
         "tempered": persistent chains at `n_temperatures` more temperatures that exchange their states. "exact": no
         chains but the sum over all hidden states, maximised by L-BFGS (n_components <= 32, better <= 20); `n_epochs`
-        is then the largest number of iterations.
+        is then the largest number of iterations, and there is no `checkpoint`.
     n_gibbs : int
         Gibbs sweeps of the chains for each minibatch.
-    learning_rate : float, optional
-        0.01 if None. For "adam" the length of one step of a unit's weight vector, in units of sigma; for "momentum" the
+    learning_rate : float
+        For "adam" the length of one step of a unit's weight vector, in units of sigma; for "momentum" the
         factor on the gradient. Too large a rate shows as a likelihood that falls again late in training, when the
         chains no longer keep up with the parameters. `fit` keeps the rate for half its epochs, then lowers it linearly
         to a hundredth.
     batch_size, n_epochs : int
+        Rows are dealt to minibatches of like size, `batch_size` on average or near it.
     learn_sigma : bool
         Whether sigma is learned (as log sigma) or stays at the standard deviations of the data.
     sigma_rate : float
@@ -66,11 +69,13 @@ class GaussianBernoulliRBM:
     n_temperatures : int
         Steps between the factorised Gaussian and the model, for "tempered" and for the tempered transitions of "pcd".
     validation_fraction : float
-        Share of the rows (the last ones) kept out of training and used for the curves of `history_`.
+        Share of the rows kept out of training and used for the curves of `history_`: the last ones, so shuffle rows
+        that are sorted.
     patience : int, optional
         Stop after so many epochs without a better log likelihood (reconstruction error beyond 20 units).
     checkpoint : path, optional
-        File rewritten after every epoch, for ``fit(X, resume=path)``, which gives the bits of an uninterrupted fit.
+        File rewritten after every epoch, for ``fit(X, resume=path)``, which gives the bits of an uninterrupted fit. Not
+        for "exact".
     rng : None, int, SeedSequence or Generator
         See SPEC 7.
     progress : bool
@@ -87,7 +92,13 @@ class GaussianBernoulliRBM:
     n_iter_ : int
         Epochs done.
     best_epoch_ : int
-        The epoch whose parameters are kept: that of the highest log likelihood where it is known, else the last.
+        The epoch whose parameters are kept, however `fit` ended: that of the highest log likelihood where it is known,
+        else the last one. "exact" without validation rows, and `partial_fit`, keep the last. 0: where `fit` started.
+    converged_ : bool or None
+        For "exact", whether L-BFGS converged; None for the other methods.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        Where the training data were a data frame.
 
     Notes
     -----
@@ -103,6 +114,7 @@ class GaussianBernoulliRBM:
     history_: dict[str, list[float]]
     n_iter_: int
     best_epoch_: int
+    converged_: bool | None
     _trainer: Trainer
 
     def __init__(
@@ -111,7 +123,7 @@ class GaussianBernoulliRBM:
         *,
         method="pcd",
         n_gibbs=1,
-        learning_rate=None,
+        learning_rate=0.01,
         batch_size=100,
         n_epochs=50,
         learn_sigma=True,
@@ -163,48 +175,8 @@ class GaussianBernoulliRBM:
         """
         model = Model.checked(weights, visible_bias, hidden_bias, sigma)
         rbm = cls(n_components=model.n_hidden, **settings)
-        rbm._set_model(model)
+        rbm._set_model(model.copy())
         return rbm
-
-    # -- scikit-learn's protocol -------------------------------------------------------------------------------------
-
-    @classmethod
-    def _names(cls) -> list[str]:
-        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
-
-    def get_params(self, deep=True) -> dict[str, Any]:
-        """The constructor's arguments by name."""
-        return {name: getattr(self, name) for name in self._names()}
-
-    def set_params(self, **params) -> GaussianBernoulliRBM:
-        """Change constructor arguments; ValueError for a name that is none."""
-        unknown = set(params) - set(self._names())
-        if unknown:
-            raise ValueError(f"{sorted(unknown)} are no parameters of GaussianBernoulliRBM; those are {self._names()}")
-        for name, value in params.items():
-            setattr(self, name, value)
-        return self
-
-    def __repr__(self) -> str:
-        signature = inspect.signature(type(self).__init__).parameters
-        changed = [f"{k}={v!r}" for k, v in self.get_params().items() if v is not signature[k].default]
-        return f"GaussianBernoulliRBM({', '.join(changed)})"
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "weights_")
-
-    def __sklearn_tags__(self):
-        from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
-
-        return Tags(
-            estimator_type="transformer",
-            target_tags=TargetTags(required=False),
-            input_tags=InputTags(),
-            transformer_tags=TransformerTags(preserves_dtype=["float64", "float32"]),
-        )
-
-    def get_feature_names_out(self, input_features=None) -> np.ndarray:
-        return np.array([f"gaussianbernoullirbm{j}" for j in range(self._model().n_hidden)], dtype=object)
 
     # -- learning ----------------------------------------------------------------------------------------------------
 
@@ -217,56 +189,81 @@ class GaussianBernoulliRBM:
             Finite numbers; float32 is trained in float32.
         y : ignored
         resume : path, optional
-            A checkpoint of an earlier fit with the same settings and data; goes on to `n_epochs`.
+            A checkpoint of an earlier fit with the same data and settings (n_epochs, patience, n_threads, checkpoint
+            and progress may differ); goes on to `n_epochs`, with its stream of random numbers, whatever `rng` is.
 
         Raises
         ------
         ValueError, TypeError
-            X is not a non-empty matrix of finite numbers; a parameter is out of its domain.
+            X is not a non-empty matrix of finite numbers; a parameter is out of its domain; `resume` is no checkpoint,
+            or one of other data or settings.
         TrainingDiverged
-            The error rose without bounds or a number overflowed; the parameters of the last good epoch are kept.
+            The error rose without bounds or a number overflowed; the parameters of the best epoch, where likelihoods
+            are known, or of the last good one are kept.
         """
-        x = self._training_data(X)
-        self._check_settings(x)
-        held_out = round(len(x) * self.validation_fraction)
+        x, settings = self._training_data(X), Settings.checked(self)
+        held_out = settings.held_out(len(x))
         x, watched = (x[:-held_out], x[-held_out:]) if held_out else (x, x)
-        trainer = self._new_trainer(x)
-        if resume is not None:
-            with np.load(resume) as state:
-                self._check_checkpoint(state, trainer)
-                trainer.restore(state)
-        if complaint := trainer.scale.complaint():
-            warnings.warn(f"{complaint}: standardise X for faster and more accurate learning", stacklevel=2)
-        watched = watched[trainer.draws.permutation(len(watched))[:MONITORED]] if len(watched) > MONITORED else watched
-        run = _Run(self, trainer, watched)
-        with run:
-            if self.method == "exact":
+        state = None if resume is None else self._checkpoint(resume)
+        trainer = Trainer(x, settings, stream_key(self.rng) if state is None else state["key"])
+        if len(watched) > MONITORED:  # drawn before the state is restored: the same rows for a resumed fit
+            watched = watched[trainer.draws.permutation(len(watched))[:MONITORED]]
+        if state is not None:
+            trainer.restore(state)
+        self._remember_features(X)
+        self._warn_of_scale(trainer)
+        exact = settings.method == "exact"
+        with np.errstate(all="ignore"), Run(self, trainer, watched, keep_best=not exact or held_out > 0) as run:
+            if exact:
                 self._fit_exact(run, x)
-            else:
-                while trainer.epoch < self.n_epochs and not run.stalled():
-                    trainer.run_epoch(x, self._rate(trainer.epoch))
-                    run.after_epoch()
+            while not exact and trainer.epoch < settings.n_epochs and not run.stalled():
+                trainer.run_epoch(x, settings.rate(trainer.epoch))
+                run.after_epoch()
         return self
 
     def partial_fit(self, X, y=None) -> GaussianBernoulliRBM:
-        """One pass over the rows of X, going on from where the last `fit` or `partial_fit` stopped.
+        """One pass over the rows of X, going on from the machine's parameters, wherever they are from.
 
-        The first call takes the data's means and standard deviations from its X.
+        The data's means and standard deviations are those of the first call's rows or, where these are fewer, of the
+        first hundred. Chains and the optimizer's memory go on from the last call, unless parameters, `method` or
+        `optimizer` were changed since then.
         """
-        x = self._training_data(X)
-        self._check_settings(x)
-        if self.method == "exact":
+        x, settings = self._training_data(X), Settings.checked(self)
+        if settings.method == "exact":
             raise ValueError("partial_fit needs method 'cd', 'pcd' or 'tempered', got 'exact'")
-        trainer = getattr(self, "_trainer", None)
-        if trainer is None:
-            trainer = self._new_trainer(x)
-        elif x.shape[1] != self.n_features_in_:
-            raise ValueError(f"X must have {self.n_features_in_} features, got {x.shape[1]}")
+        trainer = self._going_on(X, x, settings)
         x = x.astype(trainer.dtype, copy=False)
-        with _Run(self, trainer, x[:MONITORED], keep_best=False) as run:
-            trainer.run_epoch(x, self._rate(0), centre_weight=min(1.0, len(x) / 1000))
+        with np.errstate(all="ignore"), Run(self, trainer, x[:MONITORED], keep_best=False) as run:
+            trainer.run_epoch(x, settings.learning_rate, centre_weight=min(1.0, len(x) / 1000))
             run.after_epoch()
         return self
+
+    def _going_on(self, X, x, settings) -> Trainer:
+        """A trainer at this machine's parameters, if it has any, with the memory of the last call where that fits."""
+        model = self._model() if self.__sklearn_is_fitted__() else None
+        if model is None:
+            self._remember_features(X)
+        else:
+            self._check_features(X, x.shape[1], model.n_visible)
+            x = x.astype(model.weights.dtype, copy=False)
+            if settings.n_components != model.n_hidden:
+                raise ValueError(
+                    f"n_components must stay {model.n_hidden}, as the machine has it, got {settings.n_components}; "
+                    "fit starts anew"
+                )
+        last: Trainer | None = getattr(self, "_trainer", None)
+        if last is None:
+            trainer = Trainer(x, settings, stream_key(self.rng))
+            trainer.few = x[:0] if len(x) < SETTLED else None
+        else:
+            trainer = copy.deepcopy(last)  # a copy of the machine may share it
+        unsettled = last is None or last.few is not None
+        if model is not None:
+            trainer.go_on(settings, model, x)
+        trainer.see(x)
+        if unsettled and trainer.few is None:
+            self._warn_of_scale(trainer, stacklevel=4)
+        return trainer
 
     def _training_data(self, X) -> np.ndarray:
         x = _checks.real_array("X", X, ndim=2, dtypes=BOTH)
@@ -274,56 +271,21 @@ class GaussianBernoulliRBM:
             raise ValueError(f"X must have at least one row and one column, got shape {x.shape}")
         return x
 
-    def _check_settings(self, x):
-        for name in ("n_components", "n_gibbs", "batch_size", "n_epochs", "n_temperatures"):
-            _checks.count(name, getattr(self, name))
-        for name in ("n_chains", "patience"):
-            if getattr(self, name) is not None:
-                _checks.count(name, getattr(self, name))
-        _checks.choice("method", self.method, ("pcd", "cd", "tempered", "exact"))
-        _checks.choice("optimizer", self.optimizer, ("adam", "momentum"))
-        for name in ("sigma_rate", "sigma_floor", "initial_activation"):
-            _checks.scalar(name, getattr(self, name), above=0.0)
-        if self.learning_rate is not None:
-            _checks.scalar("learning_rate", self.learning_rate, above=0.0)
-        for name, value in (
-            ("momentum", self.momentum),
-            ("validation_fraction", self.validation_fraction),
-            ("initial_activation", self.initial_activation),
-        ):
-            if not 0.0 <= value < 1.0:
-                raise ValueError(f"{name} must lie in [0, 1), got {value}")
-        if not self.weight_decay >= 0.0:
-            raise ValueError(f"weight_decay must be at least 0, got {self.weight_decay}")
-        if self.method == "exact" and self.n_components > _partition.LARGEST_SUM:
-            raise ValueError(
-                f"method 'exact' sums 2^n_components states and stops at {_partition.LARGEST_SUM}, got "
-                f"n_components={self.n_components}; use 'pcd' or 'tempered'"
-            )
-        if round(len(x) * self.validation_fraction) >= len(x):
-            raise ValueError(
-                f"validation_fraction={self.validation_fraction} leaves none of {len(x)} rows to learn from"
-            )
+    def _checkpoint(self, path) -> dict[str, np.ndarray]:
+        if self.method == "exact":
+            raise ValueError("resume is not for method 'exact': L-BFGS cannot be stopped and resumed")
+        return read_npz(path, "a fit with checkpoint", ("identity", "key"))
 
-    def _check_checkpoint(self, state, trainer):
-        want = trainer.arrays["weights"].shape
-        if "array_weights" not in state or state["array_weights"].shape != want:
-            raise ValueError(f"resume must be a checkpoint of a machine of shape {want}")
-
-    def _new_trainer(self, x) -> Trainer:
-        return Trainer(x, self, stream_key(self.rng))
-
-    def _rate(self, epoch) -> float:
-        rate = self.learning_rate
-        if rate is None:
-            rate = 0.01
-        left = 2.0 * (1.0 - epoch / self.n_epochs)
-        return rate * min(1.0, max(left, 0.01))
+    def _warn_of_scale(self, trainer, stacklevel=3):
+        if complaint := trainer.scale.complaint():
+            warnings.warn(f"{complaint}: standardise X for faster and more accurate learning", stacklevel=stacklevel)
 
     def _fit_exact(self, run, x):
-        trainer = run.trainer
-        result = exact_fit(trainer, x, self.n_epochs, run.after_epoch)
-        self.converged_ = bool(result.success)
+        result = exact_fit(run.trainer, x, run.after_iteration)
+        run.converged = bool(result.success)
+        if not run.converged and not run.stalled():
+            reason = str(result.message).lower()
+            warnings.warn(f"L-BFGS has not converged: {reason}; raise n_epochs", RuntimeWarning, stacklevel=3)
 
     # -- the model ---------------------------------------------------------------------------------------------------
 
@@ -332,17 +294,30 @@ class GaussianBernoulliRBM:
         self.hidden_bias_, self.sigma_ = model.hidden_bias, model.sigma
         self.n_features_in_ = model.n_visible
 
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "weights_")
+
     def _model(self) -> Model:
-        if not hasattr(self, "weights_"):
-            raise ValueError("this GaussianBernoulliRBM is not fitted yet: call fit, partial_fit or from_params first")
-        return Model(self.weights_, self.visible_bias_, self.hidden_bias_, self.sigma_)
+        """The parameters, checked at every use because their attributes are public."""
+        if not self.__sklearn_is_fitted__():
+            name = type(self).__name__
+            raise _checks.not_fitted(f"this {name} is not fitted yet: call fit, partial_fit or from_params first")
+        return Model.checked(self.weights_, self.visible_bias_, self.hidden_bias_, self.sigma_)
+
+    def _model_and_rows(self, X) -> tuple[Model, np.ndarray]:
+        model, x = self._model(), _checks.real_array("X", X, ndim=2, dtypes=BOTH)
+        self._check_features(X, x.shape[1], model.n_visible)
+        return model, x
 
     def energy(self, v, h) -> np.ndarray:
-        """E(v, h) (n,) of rows v (n, V) and h (n, H); one row of either goes with every row of the other."""
+        """E(v, h) (n,) of rows v (n, V) and h (n, H), zeros and ones; one row of either goes with all of the other."""
         return self._model().energy(v, h)
 
     def free_energy(self, v) -> np.ndarray:
-        """F(v) = -log sum_h exp(-E(v, h)), (n,) for v (n, V); finite at any weight."""
+        """F(v) = -log sum_h exp(-E(v, h)), (n,) for v (n, V).
+
+        No exponential overflows, at any weight; NaN only where the squares of (v - b) / sigma themselves overflow.
+        """
         model = self._model()
         return model.free_energy(model.points("v", v), self.n_threads)
 
@@ -371,8 +346,11 @@ class GaussianBernoulliRBM:
 
     def transform(self, X) -> np.ndarray:
         """P(h_j = 1 | v), (n, H)."""
-        model = self._model()
-        return model.hidden_probability(model.points("X", X), self.n_threads)
+        model, x = self._model_and_rows(X)
+        return self._contained(model.hidden_probability(x, self.n_threads), X, self.get_feature_names_out())
+
+    def get_feature_names_out(self, input_features=None) -> np.ndarray:
+        return np.array([f"{type(self).__name__.lower()}{j}" for j in range(self._model().n_hidden)], dtype=object)
 
     def fit_transform(self, X, y=None) -> np.ndarray:
         return self.fit(X).transform(X)
@@ -408,7 +386,8 @@ class GaussianBernoulliRBM:
         """log P(v) = -F(v) - log Z, (n,).
 
         log Z is exact up to 32 hidden units. Beyond, it is the estimate of annealed importance sampling with 200
-        chains, 2000 temperatures and a fixed key; `log_partition(method="ais")` tells how far to trust it.
+        chains, 2000 temperatures and a fixed key, and a RuntimeWarning with its bracket says when that is not to be
+        trusted; `log_partition(method="ais")` takes more of either.
         """
         model = self._model()
         v = model.points("v", v)
@@ -416,23 +395,26 @@ class GaussianBernoulliRBM:
 
     def score_samples(self, X) -> np.ndarray:
         """log P(v) of each row, see `log_prob`."""
-        return self.log_prob(X)
+        return self.log_prob(self._model_and_rows(X)[1])
 
     def score(self, X, y=None) -> float:
         """Mean log P(v)."""
-        return float(self.log_prob(X).mean(dtype=np.float64))
+        return float(self.score_samples(X).mean(dtype=np.float64))
 
     def _log_partition(self, model: Model) -> float:
         # kept for the parameters it belongs to: the arrays are public, so they are compared, not trusted
-        parts = (model.weights, model.visible_bias, model.hidden_bias, model.sigma)
         cached = getattr(self, "_log_partition_cache", None)
-        if cached is None or not all(map(np.array_equal, cached[0], parts)):
+        if cached is None or not cached[0].same_as(model):
             if model.n_hidden <= _partition.LARGEST_SUM:
-                value = _partition.exact_log_partition(model, self.n_threads)
+                log_z, doubt = _partition.exact_log_partition(model, self.n_threads), None
             else:
-                value = _partition.ais_log_partition(model, stream_key(0), AIS_CHAINS, AIS_BETAS, self.n_threads).value
-            cached = self._log_partition_cache = (tuple(p.copy() for p in parts), value)
-        return cached[1]
+                ais = _partition.ais_log_partition(model, stream_key(0), AIS_CHAINS, AIS_BETAS, self.n_threads)
+                log_z, doubt = ais.value, ais.doubt()
+            cached = self._log_partition_cache = (model.copy(), log_z, doubt)
+        _, log_z, doubt = cached
+        if doubt is not None:
+            warnings.warn(doubt, RuntimeWarning, stacklevel=3)
+        return log_z
 
     def sample(self, n, method="gibbs", n_steps=1000, *, start=None, n_temperatures=20, rng=None) -> np.ndarray:
         """Draws of P(v), (n, V): the ends of n independent Markov chains.
@@ -463,108 +445,24 @@ class GaussianBernoulliRBM:
                 f"n_components = {_partition.LARGEST_TABLE}, got {model.n_hidden}; use 'tempering' or 'gibbs'"
             )
         if start is not None:
-            start = _checks.real_array("start", start, shape=(n, model.n_visible))
+            start = _checks.real_array("start", start, shape=(n, model.n_visible)).copy()
         return _sampling.run(model, n, method, n_steps, start, n_temperatures, Draws(stream_key(rng), self.n_threads))
 
     # -- files -------------------------------------------------------------------------------------------------------
 
     def save(self, path):
-        """Write parameters and settings to an .npz file."""
+        """Write parameters and settings to a file in NumPy's npz format, of this very name."""
         model = self._model()
         arrays: dict[str, Any] = {name: getattr(model, name) for name in PARAMETERS}
         for name, value in self.get_params().items():
-            if isinstance(value, (bool, int, float, str)):
+            if isinstance(value, (Real, np.bool_, str)):
                 arrays[f"setting_{name}"] = np.array(value)
-        np.savez(path, **arrays)
+        write_npz(path, arrays)
 
     @classmethod
     def load(cls, path) -> GaussianBernoulliRBM:
         """A machine written by `save`."""
-        with np.load(path) as file:
-            settings = {k[8:]: file[k].item() for k in file.files if k.startswith("setting_")}
-            settings.pop("n_components", None)
-            return cls.from_params(*(file[k] for k in PARAMETERS), **settings)
-
-
-class _Run:
-    """One call of fit: curves, the best epoch, checkpoints, progress, and what is left behind however it ends."""
-
-    def __init__(self, rbm: GaussianBernoulliRBM, trainer: Trainer, watched, keep_best=True):
-        self.rbm, self.trainer, self.watched, self.keep_best = rbm, trainer, watched, keep_best
-        self.good = trainer.model()
-        self.bar: Any = None
-
-    def __enter__(self):
-        if self.rbm.progress:
-            try:
-                from tqdm import tqdm
-
-                self.bar = tqdm(total=self.rbm.n_epochs, initial=self.trainer.epoch, desc="GaussianBernoulliRBM")
-            except ImportError:
-                self.bar = _Lines(self.rbm.n_epochs, self.trainer.epoch)
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        trainer, rbm = self.trainer, self.rbm
-        if self.bar is not None:
-            self.bar.close()
-        best = trainer.best if self.keep_best else {}
-        if kind is None and best:
-            self.good = Model(*(best[k].astype(trainer.dtype) for k in PARAMETERS))
-        rbm._set_model(self.good)
-        rbm.history_, rbm.n_iter_ = trainer.history, trainer.epoch
-        rbm.best_epoch_ = int(best.get("epoch", trainer.epoch))
-        rbm._trainer = trainer
-        if kind is TrainingDiverged:
-            del rbm._trainer
-            raise TrainingDiverged(
-                f"training diverged in epoch {trainer.epoch + 1}: {error}; the parameters of the last good epoch are "
-                f"kept. Try a smaller learning_rate (now {rbm._rate(0):g}) or standardised data"
-            ) from None
-        return False
-
-    def after_epoch(self):
-        """Follow the curves, remember the parameters, write the checkpoint."""
-        trainer = self.trainer
-        error, value = trainer.monitor(self.watched)
-        self.good = trainer.model()
-        if self.rbm.checkpoint is not None:
-            write_checkpoint(self.rbm.checkpoint, trainer.snapshot())
-        if self.bar is not None:
-            known = {"log_likelihood": f"{value:.4f}"} if np.isfinite(value) else {}
-            self.bar.set_postfix({"reconstruction": f"{error:.4f}"} | known, refresh=False)
-            self.bar.update()
-
-    def stalled(self) -> bool:
-        """Whether `patience` epochs have passed without a better likelihood or, where unknown, reconstruction."""
-        patience = self.rbm.patience
-        if patience is None:
-            return False
-        likelihood, error = (np.array(self.trainer.history[k]) for k in ("log_likelihood", "reconstruction_error"))
-        curve = likelihood if np.isfinite(likelihood).any() else -error
-        return len(curve) > patience and curve[-patience:].max() <= curve[:-patience].max()
-
-
-class _Lines:
-    """A line an epoch, where tqdm is not installed."""
-
-    def __init__(self, total, done):
-        self.total, self.done, self.text = total, done, ""
-
-    def set_postfix(self, values, refresh):
-        self.text = "  ".join(f"{k} {v}" for k, v in values.items())
-
-    def update(self):
-        self.done += 1
-        print(f"epoch {self.done}/{self.total}  {self.text}", file=sys.stderr)
-
-    def close(self):
-        sys.stderr.flush()
-
-
-def write_checkpoint(path, state):
-    """Replace the file at once, so that an interruption never leaves half of it."""
-    folder = os.path.dirname(os.path.abspath(path))
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".npz", delete=False) as file:
-        np.savez(file, **state)
-    os.replace(file.name, path)
+        arrays = read_npz(path, "GaussianBernoulliRBM.save", PARAMETERS)
+        settings = {k[8:]: v.item() for k, v in arrays.items() if k.startswith("setting_")}
+        settings.pop("n_components", None)
+        return cls.from_params(*(arrays[k] for k in PARAMETERS), **settings)

@@ -79,6 +79,16 @@ class LogPartition:
     def __float__(self) -> float:
         return self.value
 
+    def doubt(self) -> str | None:
+        """Why the value should not be trusted: few effective samples, or a bracket wider than 1."""
+        ess, chains = min(self.ess_forward, self.ess_reverse), len(self.log_weights_forward)
+        if ess >= 0.1 * chains and self.upper - self.lower <= 1.0:
+            return None
+        return (
+            f"log Z by annealed importance sampling is not reliable: between {self.lower:.6g} and {self.upper:.6g}, "
+            f"with {ess:.1f} effective samples of {chains}"
+        )
+
 
 # -- exactly --------------------------------------------------------------------------------------------------------
 
@@ -129,7 +139,7 @@ def exact_moments(model: Model, n_threads) -> Moments:
             "weights": np.outer(b / sigma, hidden) + w @ second,
             "visible_bias": mean_shift / sigma,
             "hidden_bias": hidden.copy(),
-            "sigma": 1.0 / sigma - b * mean_shift / sigma**2,
+            "sigma": (1.0 - b / sigma * mean_shift) / sigma,
         },
     )
 

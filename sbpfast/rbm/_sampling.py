@@ -46,7 +46,7 @@ def gibbs_langevin(path: Path, v, n_steps, draws: Draws) -> np.ndarray:
     zero, one, scale = np.zeros_like(model.sigma), np.ones_like(model.sigma), eps * model.sigma
 
     def drift(v):
-        return v - 0.5 * eps**2 * model.sigma**2 * model.free_energy_grad(v, draws.threads)
+        return v - 0.5 * eps**2 * model.sigma * (model.sigma * model.free_energy_grad(v, draws.threads))
 
     def log_proposal(to, mean):
         return -0.5 * (((to - mean) / scale) ** 2).sum(1)

@@ -11,42 +11,67 @@ an average over the data alone, E[x_i (x_i - alpha_i - (W (s - lambda))_i)] - 1:
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import numpy as np
-from scipy.optimize import minimize
 
 from sbpfast import _core
 from sbpfast.rbm._draws import Draws
-from sbpfast.rbm._model import Model, blocks
-from sbpfast.rbm._partition import Path, exact_log_partition, exact_moments
+from sbpfast.rbm._model import PARAMETERS, Model
+from sbpfast.rbm._partition import Path, exact_log_partition
 from sbpfast.rbm._sampling import Ladder
+from sbpfast.rbm._settings import Settings
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 LONGEST_STEP = 0.1  # length of a column's step in one update with momentum, in units of sigma
 
 JUMP_INTERVAL, JUMP_RAREST = 5, 1000  # minibatches between tempered transitions of the persistent chains
-PARAMETERS = ("weights", "visible_bias", "hidden_bias", "sigma")
 AFFORDABLE_SUM = 20  # hidden units up to which the true likelihood is worked out after every epoch
+SETTLED = 100  # rows from which partial_fit knows the scale of the data
+MONITORED = 2000  # rows on which the reconstruction and the likelihood are followed
 
 
 class TrainingDiverged(ArithmeticError):
     """The parameters stopped being finite or the reconstruction got far worse; the last good ones are kept."""
 
 
+@dataclass(frozen=True)
 class Scale:
-    """Where the data are and how wide: m, the initial sigma and its floor."""
+    """Where the data are and how wide: mean and standard deviation, that of a constant feature being a typical one."""
 
-    def __init__(self, x, floor):
-        x64 = x.astype(np.float64, copy=False)
-        self.mean = x64.mean(0)
-        deviation = x64.std(0)
-        varying = deviation > 1e-7 * np.abs(self.mean) + 1e-300
-        self.typical = float(np.median(deviation[varying])) if varying.any() else 1.0
-        self.std = np.where(varying, deviation, self.typical)
-        self.floor = floor * self.std
+    mean: np.ndarray
+    std: np.ndarray
+    varying: np.ndarray  # which features are no constants
 
-    def complaint(self):
+    @classmethod
+    def of_data(cls, x, sigma_floor) -> Scale:
+        limits = np.finfo(x.dtype)
+        peak = np.maximum(x.max(0), -x.min(0)).astype(np.float64)
+        unit = np.where(peak > 0.0, peak, 1.0)  # the squares of x itself might overflow
+        z = x / unit
+        mean, deviation = unit * z.mean(0), unit * z.std(0)
+        varying = deviation > 8 * limits.eps * np.abs(mean)
+        std = np.where(varying, deviation, np.median(deviation[varying]) if varying.any() else 1.0)
+        if not (sigma_floor * std.min() >= limits.tiny and peak.max() <= limits.max / 4):
+            raise ValueError(
+                f"X must be rescaled: numbers up to {peak.max():.3g}, with standard deviations from "
+                f"{std.min():.3g} to {std.max():.3g}, leave the range of {limits.dtype}"
+            )
+        return cls(mean, std, varying)
+
+    @classmethod
+    def of_model(cls, model: Model, activity) -> Scale:
+        """Mean and standard deviation of v where the hidden units are on independently, with these probabilities."""
+        std = model.sigma * np.sqrt(1.0 + model.weights**2 @ (activity * (1.0 - activity)))
+        return cls(model.visible_bias + model.sigma * (model.weights @ activity), std, np.ones(len(std), bool))
+
+    def complaint(self) -> str | None:
         """What is wrong with the scale of the data, or None."""
-        spread, shift = self.std.max() / self.std.min(), (np.abs(self.mean) / self.std).max()
+        mean, std = self.mean[self.varying], self.std[self.varying]
+        spread = std.max(initial=0.0) / std.min(initial=np.inf)
+        shift = (np.abs(mean) / std).max(initial=0.0)
         if spread > 100.0:
             return f"the features' standard deviations differ by a factor of {spread:.3g}"
         if shift > 100.0:
@@ -64,9 +89,12 @@ class Adam:
             self.arrays[f"{name}_first"], self.arrays[f"{name}_second"] = np.zeros(size), np.zeros(size)
         self.root = np.sqrt(v)
 
-    def weights(self, w, positive, negative, scale, decay, rate, step, dots, threads):
+    def begin(self, step):
+        """The corrections of step 1, 2, ... for the zeros that the averages start from."""
         self.epsilon = EPSILON * np.sqrt(1 - BETA2**step)
         self.correction = np.sqrt(1 - BETA2**step) / (1 - BETA1**step)
+
+    def weights(self, w, positive, negative, scale, decay, rate, dots, threads):
         _core.rbm.adam_step(
             w,
             positive,
@@ -103,7 +131,10 @@ class Momentum:
         }
         self.momentum = momentum
 
-    def weights(self, w, positive, negative, scale, decay, rate, step, dots, threads):
+    def begin(self, step):
+        """All steps are alike."""
+
+    def weights(self, w, positive, negative, scale, decay, rate, dots, threads):
         _core.rbm.momentum_step(
             w,
             positive,
@@ -126,37 +157,77 @@ class Momentum:
         value += velocity
 
 
+class Kept(NamedTuple):
+    """The parameters to hand out, the epoch they are of (0: before the first) and their log likelihood."""
+
+    model: Model
+    epoch: int
+    log_likelihood: float
+
+
 class Trainer:
     """The state of a training run, one method a phase: minibatch, epoch, snapshot and restore."""
 
-    SCALARS = ("step", "epoch", "interval", "next_jump", "parity")
-
-    def __init__(self, x, settings, key):
-        self.settings, self.dtype = settings, x.dtype
-        self.scale = Scale(x, settings.sigma_floor)
-        v, h = x.shape[1], settings.n_components
+    def __init__(self, x, settings: Settings, key):
+        self.settings, self.shape, self.dtype = settings, x.shape, x.dtype
+        self.scale = Scale.of_data(x, settings.sigma_floor)
+        self.few: np.ndarray | None = None  # the rows that partial_fit saw, while too few to know the scale by
         self.draws = Draws(key, settings.n_threads)
-        spread = 0.1 / np.sqrt(v)
-        normals = self.draws.visible(np.zeros((1, v * h)), np.zeros(v * h), np.ones(v * h), np.full(v * h, spread))
-        tau = settings.initial_activation
-        w = normals.reshape(v, h).astype(self.dtype)
-        self.arrays = {
-            "weights": w,
-            "alpha": w.astype(np.float64) @ np.full(h, tau),
-            "gamma": np.log(tau) - 0.5 * (w.astype(np.float64) ** 2).sum(0),
-            "log_sigma": np.log(self.scale.std),
-            "centre": np.full(h, tau),
-        }
-        if settings.optimizer == "adam":
-            self.optimizer: Adam | Momentum = Adam((v, h), self.dtype)
-        else:
-            self.optimizer = Momentum((v, h), self.dtype, settings.momentum)
-        self.step, self.epoch = 0, 0
-        self.interval, self.next_jump = JUMP_INTERVAL, JUMP_INTERVAL
-        self.parity = 0
+        self.curves: list[tuple[float, float]] = []  # reconstruction error and log likelihood of every epoch
         self.scratch: dict[str, np.ndarray] = {}
-        self.history: dict[str, list[float]] = {"reconstruction_error": [], "log_likelihood": []}
-        self.best: dict[str, np.ndarray] = {}  # parameters, epoch and log likelihood of the best epoch
+        v, h, tau = x.shape[1], settings.n_components, settings.initial_activation
+        zero, one = np.zeros(v * h), np.ones(v * h)
+        w = self.draws.visible(zero[None], zero, one, 0.1 / np.sqrt(v) * one).reshape(v, h)
+        log_sigma = np.log(self.scale.std)
+        self._start(w, w @ np.full(h, tau), np.log(tau) - 0.5 * (w**2).sum(0), log_sigma, np.full(h, tau))
+
+    def _start(self, weights, alpha, gamma, log_sigma, centre):
+        """These parameters, and no memory of earlier steps: neither the optimizer's nor chains."""
+        self.arrays = {
+            "weights": np.ascontiguousarray(weights, self.dtype),
+            "alpha": alpha,
+            "gamma": gamma,
+            "log_sigma": log_sigma,
+            "centre": centre,
+        }
+        if self.settings.optimizer == "adam":
+            self.optimizer: Adam | Momentum = Adam(weights.shape, self.dtype)
+        else:
+            self.optimizer = Momentum(weights.shape, self.dtype, self.settings.momentum)
+        self.step, self.parity = 0, 0
+        self.interval, self.next_jump = JUMP_INTERVAL, JUMP_INTERVAL
+        self.kept = Kept(self.model(), self.epoch, -np.inf)
+
+    def go_on(self, settings: Settings, model: Model, x):
+        """Take up changed settings and parameters; memory that does not belong to them is dropped."""
+        with np.errstate(all="ignore"):  # the last run may have diverged
+            same = settings.shares_memory_with(self.settings) and self.model().same_as(model)
+        self.settings, self.draws.threads = settings, _core.effective_threads(settings.n_threads)
+        if same:
+            return
+        model = model.astype(np.float64)
+        centre = model.hidden_probability(x[:MONITORED], settings.n_threads).mean(0, dtype=np.float64)
+        if self.few is not None:
+            self.scale, self.few = Scale.of_model(model, centre), None
+        w, mean, sigma = model.weights, self.scale.mean, model.sigma
+        alpha = (model.visible_bias - mean) / sigma + w @ centre
+        self._start(w, alpha, model.hidden_bias + w.T @ (mean / sigma), np.log(sigma), centre)
+
+    def see(self, x):
+        """While the rows are few, take the scale from all of them; what is learned in units of sigma stays."""
+        if self.few is not None:
+            self.few = np.concatenate([self.few, x])
+            before, self.scale = self.scale, Scale.of_data(self.few, self.settings.sigma_floor)
+            self.arrays["log_sigma"] += np.log(self.scale.std / before.std)
+            self.few = self.few if len(self.few) < SETTLED else None
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done and followed."""
+        return len(self.curves)
+
+    def __getstate__(self):
+        return self.__dict__ | {"scratch": {}}
 
     # -- what is learned ---------------------------------------------------------------------------------------------
 
@@ -195,9 +266,10 @@ class Trainer:
         model_v, model_active = self._negative(on, active, low, one)
         positive, negative = self._products(data, active, model_v, model_active)
         self.step += 1
+        self.optimizer.begin(self.step)
         dots = np.empty(x.shape[1])
         self.optimizer.weights(
-            a["weights"], positive, negative, 1.0 / n, s.weight_decay, rate, self.step, dots, self.draws.threads
+            a["weights"], positive, negative, 1.0 / n, s.weight_decay, rate, dots, self.draws.threads
         )
         data_mean = data.mean(0, dtype=np.float64)
         data_square = np.einsum("ni,ni->i", data, data, dtype=np.float64) / n
@@ -208,7 +280,7 @@ class Trainer:
         if s.learn_sigma:
             grad = data_square - a["alpha"] * data_mean - dots / n - 1.0
             self.optimizer.vector("log_sigma", a["log_sigma"], grad, s.sigma_rate * rate)
-            np.maximum(a["log_sigma"], np.log(self.scale.floor), out=a["log_sigma"])
+            np.maximum(a["log_sigma"], np.log(s.sigma_floor * self.scale.std), out=a["log_sigma"])
         self.optimizer.vector("alpha", a["alpha"], data_mean - model_v.mean(0, dtype=np.float64), rate)
         if not (np.isfinite(dots).all() and np.isfinite(a["gamma"]).all() and np.isfinite(a["alpha"]).all()):
             raise TrainingDiverged("a parameter is no longer finite")
@@ -288,125 +360,70 @@ class Trainer:
     # -- one epoch ---------------------------------------------------------------------------------------------------
 
     def run_epoch(self, x, rate, centre_weight=1.0):
-        """Every row once, in minibatches in random order; then the hidden centres move towards the mean activity."""
+        """Every row once, in random order and minibatches of like size; then the centres move to the mean activity."""
         order = self.draws.permutation(len(x))
         self.activity, self.rows_in_epoch = np.zeros(self.settings.n_components), len(x)
-        for start in range(0, len(x), self.settings.batch_size):
-            self.minibatch(x, order[start : start + self.settings.batch_size], rate)
+        for rows in np.array_split(order, max(1, round(len(x) / self.settings.batch_size))):
+            self.minibatch(x, rows, rate)
         a = self.arrays
         shift = centre_weight * (self.activity - a["centre"])
         a["alpha"] += a["weights"] @ shift  # the same model, written about the new centre
         if "chains" in a:
             a["chains"] -= shift.astype(self.dtype)
         a["centre"] = a["centre"] + shift
-        self.epoch += 1
 
-    def monitor(self, x):
-        """Reconstruction error, as a share of the data's variance, and log likelihood where states can be summed."""
-        model = self.model().astype(np.float64)
-        x = x.astype(np.float64, copy=False)
+    def monitor(self, x, keep_best):
+        """End the epoch: follow the curves, and keep these parameters or, of those with a likelihood, the best.
+
+        The reconstruction error is a share of the data's variance; the log likelihood is NaN beyond AFFORDABLE_SUM.
+        """
+        kept = self.model()
+        model, x = kept.astype(np.float64), x.astype(np.float64, copy=False)
         s = model.hidden_probability(x, self.draws.threads)
         rebuilt = model.visible_bias + model.sigma * (s @ model.weights.T)
         error = float((((x - rebuilt) / self.scale.std) ** 2).mean())
-        self.history["reconstruction_error"].append(error)
-        value = np.nan
-        if self.settings.n_components <= AFFORDABLE_SUM:
-            value = -model.free_energy(x, self.draws.threads).mean() - exact_log_partition(model, self.draws.threads)
-        self.history["log_likelihood"].append(float(value))
         if not error < 1e4:
             raise TrainingDiverged(f"the reconstruction error rose to {error:.3g} times the variance of the data")
-        if np.isfinite(value) and value > self.best.get("log_likelihood", -np.inf):
-            self.best = {k: getattr(model, k) for k in PARAMETERS}
-            self.best |= {"log_likelihood": np.array(value), "epoch": np.array(self.epoch)}
-        return error, float(value)
+        known, value = self.settings.n_components <= AFFORDABLE_SUM, np.nan
+        if known:
+            log_z = exact_log_partition(model, self.draws.threads)
+            value = float(-model.free_energy(x, self.draws.threads).mean() - log_z)
+        self.curves.append((error, value))
+        if not (known and keep_best) or value > self.kept.log_likelihood:
+            self.kept = Kept(kept, self.epoch, value)
 
     # -- stopping and going on ---------------------------------------------------------------------------------------
 
-    def snapshot(self):
+    def identity(self) -> dict:
+        """What a checkpoint and the fit that goes on from it must have in common."""
+        return self.settings.lasting() | {
+            "dtype of X": self.dtype.name,
+            "rows of X": self.shape[0],
+            "columns of X": self.shape[1],
+        }
+
+    def snapshot(self) -> dict[str, np.ndarray]:
         """Everything that the next epoch depends on, as arrays."""
-        state = {f"array_{k}": v.copy() for k, v in self.arrays.items()}
-        state |= {f"optimizer_{k}": v.copy() for k, v in self.optimizer.arrays.items()}
-        state |= {f"scalar_{k}": np.array(getattr(self, k)) for k in self.SCALARS}
-        state |= {f"history_{k}": np.array(v) for k, v in self.history.items()}
-        state |= {f"best_{k}": v for k, v in self.best.items()}
+        state = {f"array_{k}": v for k, v in self.arrays.items()}
+        state |= {f"optimizer_{k}": v for k, v in self.optimizer.arrays.items()}
+        state |= {f"kept_{k}": getattr(self.kept.model, k) for k in PARAMETERS}
         return state | {
-            "key": self.draws.key.copy(),
-            "block": np.array(self.draws.block),
-            "mean": self.scale.mean,
-            "std": self.scale.std,
-            "floor": self.scale.floor,
+            "identity": np.array(json.dumps(self.identity())),
+            "key": self.draws.key,
+            "counts": np.array([self.step, self.parity, self.interval, self.next_jump, self.draws.block]),
+            "curves": np.array(self.curves),
+            "kept": np.array([self.kept.epoch, self.kept.log_likelihood]),
         }
 
     def restore(self, state):
-        self.arrays = {k[6:]: np.array(v) for k, v in state.items() if k.startswith("array_")}
-        self.optimizer.arrays = {k[10:]: np.array(v) for k, v in state.items() if k.startswith("optimizer_")}
-        for k in self.SCALARS:
-            setattr(self, k, int(state[f"scalar_{k}"]))
-        self.history = {k[8:]: list(map(float, v)) for k, v in state.items() if k.startswith("history_")}
-        self.best = {k[5:]: np.array(v) for k, v in state.items() if k.startswith("best_")}
-        self.draws = Draws(np.array(state["key"]), self.settings.n_threads, int(state["block"]))
-        self.scale.mean, self.scale.std, self.scale.floor = (np.array(state[k]) for k in ("mean", "std", "floor"))
-
-
-# -- exact maximum likelihood ---------------------------------------------------------------------------------------
-
-
-def exact_fit(trainer: Trainer, x, max_iter, report):
-    """L-BFGS on the true log likelihood, with x = (v - m) / sigma and uncentred biases; report() every iteration."""
-    settings, scale, threads = trainer.settings, trainer.scale, trainer.draws.threads
-    x = x.astype(np.float64, copy=False) - scale.mean
-    n, (v, h) = len(x), trainer.arrays["weights"].shape
-    cuts = np.cumsum([v * h, v, h])
-
-    def unpack(theta):
-        w, alpha, gamma, log_sigma = np.split(theta, cuts)
-        return np.ascontiguousarray(w.reshape(v, h)), alpha, gamma, log_sigma
-
-    def loss(theta):
-        w, alpha, gamma, log_sigma = unpack(theta)
-        model = Model(w, alpha, gamma, np.ones(v))
-        moments = exact_moments(model, threads)
-        value = moments.log_partition + log_sigma.sum() + 0.5 * settings.weight_decay * (w**2).sum()
-        positive, mean, square, active = np.zeros((v, h)), np.zeros(v), np.zeros(v), np.zeros(h)
-        for rows in blocks(n):
-            z = x[rows] * np.exp(-log_sigma)
-            s = model.hidden_probability(z, threads)
-            value += model.free_energy(z, threads).sum() / n
-            positive += z.T @ s / n
-            active += s.sum(0) / n
-            mean += z.sum(0) / n
-            square += (z * z).sum(0) / n
-        shift = w @ moments.hidden_mean
-        grads = (
-            positive - moments.grad["weights"] - settings.weight_decay * w,
-            mean - alpha - shift,
-            active - moments.hidden_mean,
-            (square - alpha * mean - (w * positive).sum(1) - 1.0) * settings.learn_sigma,
-        )
-        return value, -np.concatenate([g.ravel() for g in grads])
-
-    a = trainer.arrays
-    start = a["weights"].astype(np.float64), a["alpha"] - a["weights"] @ a["centre"], a["gamma"], a["log_sigma"]
-    theta = np.concatenate([p.ravel() for p in start])
-    bounds = np.full((len(theta), 2), (-np.inf, np.inf))
-    bounds[cuts[-1] :, 0] = np.log(scale.floor)
-
-    def store(theta):
-        w, alpha, gamma, log_sigma = unpack(theta)
-        a["weights"], a["gamma"], a["log_sigma"] = w.astype(trainer.dtype), gamma.copy(), log_sigma.copy()
-        a["alpha"] = alpha + w @ a["centre"]
-        trainer.epoch += 1
-        report()
-
-    result = minimize(
-        loss,
-        theta,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=bounds,
-        callback=store,
-        options={"maxiter": max_iter, "maxcor": 30},
-    )
-    if not np.isfinite(result.fun):
-        raise TrainingDiverged("the log likelihood is no longer finite")
-    return result
+        """Take up a snapshot; ValueError where it is of other data or settings."""
+        theirs = json.loads(str(state["identity"]))
+        differences = [f"{k} {theirs.get(k)!r} (now {v!r})" for k, v in self.identity().items() if theirs.get(k) != v]
+        if differences:
+            raise ValueError(f"resume must be a checkpoint of the same settings and data, got {', '.join(differences)}")
+        self.arrays = {k[6:]: v for k, v in state.items() if k.startswith("array_")}
+        self.optimizer.arrays = {k[10:]: v for k, v in state.items() if k.startswith("optimizer_")}
+        self.step, self.parity, self.interval, self.next_jump, self.draws.block = state["counts"].tolist()
+        self.curves = [(error, value) for error, value in state["curves"].tolist()]
+        epoch, value = state["kept"].tolist()
+        self.kept = Kept(Model(*(state[f"kept_{k}"] for k in PARAMETERS)), int(epoch), value)

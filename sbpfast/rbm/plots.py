@@ -30,6 +30,14 @@ def _image_grid(images, columns, gap=1):
     return grid
 
 
+def _image_shape(rbm, image_shape):
+    """(rows, columns) of an image, for a machine with as many features as pixels."""
+    features = rbm._model().n_visible
+    if len(image_shape) != 2 or image_shape[0] * image_shape[1] != features:
+        raise ValueError(f"image_shape must have {features} pixels, got {tuple(image_shape)}")
+    return image_shape
+
+
 def receptive_fields(rbm, image_shape, *, n=100, columns=10, order="norm", axes=None):
     """The columns of the weights as images, each scaled by its own largest absolute value.
 
@@ -44,9 +52,8 @@ def receptive_fields(rbm, image_shape, *, n=100, columns=10, order="norm", axes=
         The longest weight vectors first, or as they come.
     """
     _checks.choice("order", order, ("norm", "index"))
-    w = np.asarray(rbm.weights_, dtype=np.float64)
-    if len(image_shape) != 2 or image_shape[0] * image_shape[1] != len(w):
-        raise ValueError(f"image_shape must have {len(w)} pixels, got {tuple(image_shape)}")
+    n, columns = _checks.count("n", n), _checks.count("columns", columns)
+    image_shape, w = _image_shape(rbm, image_shape), np.asarray(rbm.weights_, dtype=np.float64)
     units = np.argsort(-np.linalg.norm(w, axis=0), kind="stable") if order == "norm" else np.arange(w.shape[1])
     fields = w[:, units[:n]].T
     fields = fields / np.maximum(np.abs(fields).max(axis=1, keepdims=True), 1e-300)
@@ -61,10 +68,11 @@ def chains(
     rbm, image_shape, *, n_chains=8, times=(0, 1, 10, 100, 1000), method="gibbs", start=None, rng=None, axes=None
 ):
     """States of Markov chains as images: a row a chain, a column a number of steps."""
-    times = sorted(times)
+    image_shape, times = _image_shape(rbm, image_shape), sorted(times)
+    rng = np.random.default_rng(rng)  # one that all the pieces of the chains advance
     v, columns, done = start, [], 0
-    for k, time in enumerate(times):
-        v = rbm.sample(n_chains, method=method, n_steps=time - done, start=v, rng=None if rng is None else rng + k)
+    for time in times:
+        v = rbm.sample(n_chains, method=method, n_steps=time - done, start=v, rng=rng)
         columns.append(v)
         done = time
     images = np.stack(columns, axis=1).reshape(-1, *image_shape)
@@ -79,8 +87,9 @@ def chains(
 
 def free_energy_map(rbm, *, data=None, limits=None, points=200, axes=None):
     """Filled contours of F over the plane (two features), with the data on top."""
-    if rbm.n_features_in_ != 2:
-        raise ValueError(f"free_energy_map needs a machine with 2 features, got {rbm.n_features_in_}")
+    features = rbm._model().n_visible
+    if features != 2:
+        raise ValueError(f"free_energy_map needs a machine with 2 features, got {features}")
     if limits is None:
         cloud = np.asarray(data) if data is not None else rbm.sample(1000, rng=0)
         margin = 0.15 * np.ptp(cloud, axis=0)
@@ -100,7 +109,9 @@ def free_energy_map(rbm, *, data=None, limits=None, points=200, axes=None):
 
 def likelihood_curve(rbm, *, axes=None):
     """The curves of `history_`: mean log likelihood where it was worked out, and reconstruction error."""
-    history = rbm.history_
+    history = getattr(rbm, "history_", None)
+    if history is None:
+        raise ValueError("likelihood_curve needs a machine trained by fit or partial_fit: this one has no history_")
     epochs = np.arange(1, len(history["reconstruction_error"]) + 1)
     axes = _axes(axes, figsize=(6, 3.5))
     likelihood = np.asarray(history["log_likelihood"])

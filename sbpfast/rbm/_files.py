@@ -1,0 +1,35 @@
+"""Files of arrays: written whole or not at all, and read with an error that says what the file is not."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import zipfile
+
+import numpy as np
+
+
+def write_npz(path, arrays):
+    """Replace the file at once, so that an interruption leaves the old one whole and nothing beside it."""
+    path = os.fsdecode(path)
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        with open(temporary, "wb") as file:  # an open file, because to a name NumPy would append .npz
+            np.savez(file, **arrays)
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def read_npz(path, writer, needed) -> dict[str, np.ndarray]:
+    """The arrays of a file that `writer` wrote: those `needed` must be in it."""
+    try:
+        with np.load(path) as file:
+            arrays = dict(file)
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError):
+        arrays = {}
+    if not set(needed) <= set(arrays):
+        raise ValueError(f"{os.fspath(path)!r} is not a file written by {writer}")
+    return arrays

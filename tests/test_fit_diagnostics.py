@@ -1,0 +1,134 @@
+"""What a fit says about itself: k-hat, warnings, independent ELBO, resumption, and what it costs."""
+
+import warnings
+
+import numpy as np
+import pytest
+import scipy.special
+
+import sbpfast as sb
+
+
+def gaussian_mixture(distance):
+    """Two standard normals; the log density is normalised."""
+
+    def logs(x):
+        return -0.5 * (x - np.array([0.0, distance])) ** 2 - 0.5 * np.log(8.0 * np.pi)
+
+    def grad(x):
+        weights = scipy.special.softmax(logs(x), axis=1)
+        return (weights * (np.array([0.0, distance]) - x)).sum(axis=1, keepdims=True)
+
+    return sb.Target(lambda x: scipy.special.logsumexp(logs(x), axis=1), grad, dim=1)
+
+
+def banana():
+    return sb.Target(
+        lambda x: -((1.0 - x[:, 0]) ** 2) / 20.0 - 5.0 * (x[:, 1] - x[:, 0] ** 2) ** 2,
+        lambda x: np.column_stack(
+            [(1.0 - x[:, 0]) / 10.0 + 20.0 * x[:, 0] * (x[:, 1] - x[:, 0] ** 2), 10.0 * (x[:, 0] ** 2 - x[:, 1])]
+        ),
+        dim=2,
+    )
+
+
+def logistic_data(d):
+    r = np.random.default_rng(d)
+    return r.standard_normal((100, d)), (r.random(100) < 0.5).astype(float)
+
+
+def logistic_callable(d=2, gradient_scale=1.0, sizes=None):
+    X, y = logistic_data(d)
+
+    def value(x):
+        if sizes is not None:
+            sizes.append(len(x))
+        eta = x @ X.T
+        return (eta * y - np.logaddexp(0.0, eta)).sum(axis=1) - 0.5 * (x * x).sum(axis=1)
+
+    def grad(x):
+        return gradient_scale * ((y - scipy.special.expit(x @ X.T)) @ X - x)
+
+    return sb.Target(value, grad, dim=d)
+
+
+def test_a_missed_mode_warns_on_every_seed():
+    for seed in range(5):
+        with pytest.warns(sb.FitWarning, match="k-hat"):
+            fit = sb.fit(gaussian_mixture(8.0), q0=sb.Gaussian([0.0], [[1.0]]), rng=seed)
+        assert fit.khat > 1.0 and "not to be trusted" in repr(fit)
+
+
+def test_a_banana_is_found_out():
+    fits = []
+    for seed in range(4):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            fits.append(sb.fit(banana(), rng=seed))
+        assert len(fits[-1].importance_weights) > 2048 and any("k-hat" in str(w.message) for w in caught)
+
+
+def test_good_fits_do_not_warn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for seed in range(10):
+            fit = sb.fit(logistic_callable(), rng=seed)
+            assert fit.khat < 0.7 and fit.psis_sd == pytest.approx(np.sqrt(np.diag(fit.q.cov)), rel=0.1)
+
+
+def test_the_elbo_is_of_draws_the_fit_has_not_seen():
+    target = logistic_callable()
+    exact = sb.targets.logistic_regression(*logistic_data(2), prior_scale=1.0)
+    z = []
+    for seed in range(40):
+        fit = sb.fit(target, rng=seed, tol=0.2)
+        assert fit.n_samples < 2048
+        elbo = sb.expectation_grad(exact, fit.q).value + np.log(2.0 * np.pi) + fit.q.entropy()
+        z.append((fit.elbo - elbo) / fit.elbo_stderr)
+    assert abs(np.mean(z)) < 0.7 and 0.7 < np.std(z) < 1.3
+
+
+def test_the_diagnostics_work_in_blocks():
+    sizes = []
+    fit = sb.fit(logistic_callable(sizes=sizes), rng=0)
+    assert max(sizes) <= 1024
+    assert sum(sizes) == fit.counts["values"] + len(fit.importance_weights) + 24
+
+
+def test_a_wrong_gradient_is_named():
+    with pytest.warns(sb.FitWarning, match="disagrees with its value"):
+        sb.fit(logistic_callable(gradient_scale=2.0), rng=0)
+
+
+@pytest.mark.filterwarnings("ignore:Not converged:sbpfast.FitWarning", "ignore:The Gaussian is a poor")
+def test_resuming_twice_is_bitwise_with_its_diagnostics():
+    target = banana()
+    first = sb.fit(target, rng=5, max_samples=512, max_iter=2)
+    second = sb.fit(target, q0=first, max_samples=512, max_iter=5)
+    third, whole = sb.fit(target, q0=second, max_samples=512), sb.fit(target, rng=5, max_samples=512)
+    assert first.n_iter < second.n_iter < third.n_iter == whole.n_iter
+    np.testing.assert_array_equal(third.q.mean, whole.q.mean)
+    np.testing.assert_array_equal(third.q.cov, whole.q.cov)
+    assert (third.khat, third.elbo) == (whole.khat, whole.elbo)
+    assert third.counts["values"] >= whole.counts["values"]
+
+
+def test_traces_and_steps_are_copies():
+    def spoil(step):
+        step.mean[:] = np.nan
+
+    fit = sb.fit(logistic_callable(), rng=0, callback=spoil)
+    fit.elbo_trace[:] = np.nan
+    assert np.isfinite(fit.q.mean).all() and np.isfinite(fit.elbo_trace).all()
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing of the kind", None])
+def test_files_that_hold_no_fit(tmp_path, content):
+    path = tmp_path / "file.npz"
+    if content is None:
+        with path.open("wb") as file:
+            np.save(file, np.ones(3))
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match="does not hold a saved fit"):
+        sb.Fit.load(path)
