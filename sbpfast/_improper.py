@@ -25,13 +25,13 @@ def refuse_improper(target, mean, directions) -> None:
     direction = flat_direction(target) if isinstance(target, Ridge) else None
     if direction is not None:
         raise ImproperDensity(
-            f"the log density never falls along a line in the space of parameters {_largest(direction)}, so it cannot "
+            f"the log density never falls along a line of parameters {_largest(direction)}, so it cannot "
             f"be normalised{REASONS.get(target._link_name, '')}; give these parameters a finite prior_scale"
         )
     direction = unnormalisable_ray(target, mean, directions)
     if direction is not None:
         raise ImproperDensity(
-            "the log density does not fall fast enough along a line in the space of parameters "
+            "the log density does not fall fast enough along a line of parameters "
             f"{_largest(direction)} (as far out as {RADII[-1]:.0e} standard deviations), so it cannot be normalised "
             "and no Gaussian is best; give every parameter a proper prior"
         )

@@ -1,13 +1,14 @@
 """Diagonal and low-rank-plus-diagonal covariances of a fit: cov = diag(std^2) + U U^T, no columns in U for a diagonal.
 
-Nothing here is larger than the data or (d, k).  A fit sees the ELBO through its derivatives along mean + sd * delta,
-std * (1 + a) and U + sd * B, sd^2 = diag(cov), which no scaling of the coordinates alters; with P = E[-Hess f] and
-C = cov^-1 they are
+Nothing here is larger than the data, or (d, k), or a user's Hessian.  A fit sees the ELBO through its derivatives along
+mean + sd * delta, std * (1 + a) and U + sd * B, sd^2 = diag(cov), which no scaling of the coordinates alters; with
+P = E[-Hess f] and C = cov^-1 they are
 
     sd * E[grad f],      std^2 * diag(C - P),      sd * (C - P) U.
 
 Newton's method takes the steps, its equations solved by conjugate gradients from products with the second derivative:
-the whole of it for ridge targets, by one-dimensional integrals; for others P is taken not to change.
+the whole of it for ridge targets, by one-dimensional integrals; where data are many, and for other targets, P is held
+fixed in it, as natural gradients do.
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ from sbpfast.targets import NonFiniteTarget
 
 LEAST_SHRINK = 0.01  # of a standard deviation in one step: the best diagonal may have elements of 0 (Heywood cases)
 LEAST_STD = 1e-5  # of the standard deviation of its coordinate: below it the diagonal does not go
+MANY = 50  # rows a parameter from which P is formed, and held fixed during a step
 FEW = 256  # draws that stand for all in a second derivative
 DIFFERENCE = 1e-5  # step of the differences that stand for a second derivative
-FORCING = 0.1  # relative accuracy of a step
+FORCING, FINE_FORCING = 0.1, 1e-4  # relative accuracy of a step; where products cost little
+# times the residual, added to the second derivative, which rotations of U leave singular; the others where that fails
+DAMPING = np.array([0.1, 1.0, 10.0, 100.0])
 MOST_AXES = 256  # coordinates along which a density is looked at where a fit fails
 KRYLOV = 8  # products for the first columns of U
 WEAKEST, STRONGEST = 0.99, 0.01  # precisions, where the diagonal has 1, that the first columns of U stand for
@@ -126,8 +130,8 @@ class LowRankCovariance:
         mean, step = mean + rate * self.spread * delta, rate * step
         return (mean, self.moved(step)) if np.isfinite(mean).all() and np.isfinite(step).all() else None
 
-    def newton_direction(self, source, mean, here):
-        """The step (delta, (a, B)): by conjugate gradients, which the covariance itself preconditions."""
+    def newton_directions(self, source, mean, here):
+        """Steps (delta, (a, B)), ever shorter: by conjugate gradients, which the covariance itself preconditions."""
         d, k = self.factor.shape
         left = np.eye(k) - self.top @ self.top.T  # U^T C U
         mix = np.linalg.inv(left + 0.1 * np.eye(k))
@@ -143,11 +147,19 @@ class LowRankCovariance:
                 np.column_stack([scale * step[:, 0], times_cov(step[:, 1:]) @ mix]),
             )
 
+        slopes = self.slopes(here)
+        forcing = FORCING if here.hessian is None else FINE_FORCING
         try:
             product = self._product(source, mean, here)
-            return conjugate_gradients(product, *self.slopes(here), precondition, FORCING)[0]
+            for damping in DAMPING * min(1.0, self.residual(here.gradient, here.precision)):
+
+                def damped(delta, step, damping=damping):
+                    of_delta, of_step = product(delta, step)
+                    return of_delta, of_step + damping * step  # the mean's part is never singular
+
+                yield conjugate_gradients(damped, slopes[0], slopes[1], precondition, forcing)[0]
         except NonFiniteTarget:
-            return precondition(*self.slopes(here))
+            yield precondition(*slopes)
 
     def slopes(self, here):
         """The derivatives of the ELBO along delta and (a, B)."""
@@ -230,17 +242,27 @@ def _exact_moments(source: ExactMoments, mean, shape) -> Moments:
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, len(m), BLOCK):
             rows = slice(start, start + BLOCK)
-            link[:, rows] = link_means(m[rows], t[rows], target._y[rows], *source.link_rules(), source.n_threads)
+            of_rows = m[rows], t[rows], target._y[rows]
+            link[:, rows] = link_means(*of_rows, n_threads=source.n_threads, **source.link_rules())
         value, slope, bend = target._weights * link
         constant, quad_gradient = target._quad.expectation(LowRankGaussian(mean, shape.std**2, shape.factor))
         gradient = target._transposed_dot(slope, source.n_threads) + quad_gradient
-        p = -target._from_curvature(LowRankForm(shape.factor), bend, source.n_threads)
+        many = target._rows > MANY * target.dim
+        h = target._from_curvature(FullForm if many else LowRankForm(shape.factor), bend, source.n_threads)
     elbo = constant + float(value.sum()) + shape.entropy()
-    return Moments(elbo, shape.own_gradient(gradient), shape.uphill(p))
+    uphill = shape.uphill(-_low_rank_form(h, shape.factor) if many else -h)
+    return Moments(elbo, shape.own_gradient(gradient), uphill, hessian=h if many else None)
+
+
+def _low_rank_form(h, factor):
+    """The diagonals of (..., d, d) beside the products with U."""
+    return np.concatenate([np.diagonal(h, axis1=-2, axis2=-1)[..., None], h @ factor], axis=-1)
 
 
 def _exact_change(source, mean, shape, here):
     """How E[grad f], diag(P) and P U change with the mean, half of D and U."""
+    if here.hessian is not None:
+        return _fixed_change(-here.hessian)
     target, a, quad = source.target, source.target._a, source.target._quad
     m, t, au = _forms(target, mean, shape)
     c0, c1, c2 = (target._weights * c for c in curvature_moments(target, m, t, source.n_threads))
@@ -259,6 +281,11 @@ def _exact_change(source, mean, shape, here):
         return back[:, 0] - quad.apply(d_mean), -d_diagonal, quad.apply(d_factor.T).T - back[:, 1:]
 
     return change
+
+
+def _fixed_change(p):
+    """The same with P (d, d) held fixed, as natural gradients do: the more data, the less it changes."""
+    return lambda d_mean, d_diag, d_factor: (-p @ d_mean, 0.0, p @ d_factor)
 
 
 # -- any target -------------------------------------------------------------------------------------------------------
@@ -283,8 +310,7 @@ def _sampled_moments(source: SampledMoments, mean, shape) -> Moments:
         if source.hessian:
             source.counts["hessians"] += len(x)
             h = source.target._hess_means(x, m, FullForm)
-            p = -np.concatenate([np.einsum("gii->gi", h)[..., None], h @ factor], axis=-1)
-            uphill.add(shape.uphill(p), sizes)
+            uphill.add(shape.uphill(-_low_rank_form(h, factor)), sizes)
             hessian.add(h, sizes)
         else:
             e = std * g + v
@@ -294,7 +320,7 @@ def _sampled_moments(source: SampledMoments, mean, shape) -> Moments:
     groups = np.concatenate(ratios)
     return Moments(
         float(groups.mean()), gradient.mean, uphill.mean, gradient.standard_error(), uphill.standard_error(), groups,
-        hessian.mean,
+        hessian.mean if source.hessian else None,
     )  # fmt: skip
 
 
@@ -308,14 +334,13 @@ def _deviations(source, shape, start, stop):
 
 
 def _sampled_change(source: SampledMoments, mean, shape, here):
-    """How E[grad f] and P U change with the mean and U, P held fixed: what natural gradients do as well.
+    """How E[grad f] and P U change with the mean and U, P held fixed.
 
     Without Hessians the product with P is a difference of gradients, under a few of the draws: an error here slows the
     steps down but does not move where they lead.
     """
-    if source.hessian:
-        p = -here.hessian
-        return lambda d_mean, d_diag, d_factor: (-p @ d_mean, 0.0, p @ d_factor)
+    if here.hessian is not None:
+        return _fixed_change(-here.hessian)
     few = source.fewer(FEW)
     x = mean + _deviations(few, shape, 0, few.n)
     here_gradient = few.value_and_grad(x)[1].mean(axis=0)

@@ -6,7 +6,8 @@ g = L^T E[grad f] and G = L^T E[-Hess f] L.  At the optimum g = 0 and G = I, so 
 no affine change of the parameters alters.  A step must not lower the ELBO; where the full step leaves the positive
 definite cone, the update of Lin, Schmidt & Khan (2020), which cannot, takes its place.
 
-A covariance *structure* knows its factor L, its residual, and where a wanted precision takes it.
+A covariance *structure* knows its moments, its residual, and where a step takes it; diagonal and low-rank ones are in
+`_low_rank.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import scipy
 
 from sbpfast._improper import ImproperDensity, refuse_improper
 from sbpfast._low_rank import LowRankCovariance
@@ -61,8 +61,9 @@ class FullCovariance:
     def towards(self, precision):
         return FullCovariance(refactored(self.chol, upper_factor(precision)))
 
-    def newton_direction(self, source, mean, here):
-        return newton_direction(source.target, mean, self.chol, here.gradient, here.precision, source.n_threads)
+    def newton_directions(self, source, mean, here):
+        """The Newton step; None, which stands for a natural gradient, where there is none."""
+        yield newton_direction(source.target, mean, self.chol, here.gradient, here.precision, source.n_threads)
 
     def along(self, mean, direction, rate):
         """Mean and covariance a part of the way along a Newton step; None where that would not be a factor."""
@@ -142,7 +143,7 @@ def first_scales(moments, mean):
 
 
 def check_rank(source, mean, std):
-    """Refuse flat priors on more parameters than the rows determine, where finding out is not more work than the fit."""
+    """Refuse flat priors on more parameters than the rows determine, unless finding out would be much work."""
     target = source.target
     flat = int((target._quad.precision == 0.0).sum()) if target._quad.precision.ndim == 1 else 0
     if flat > target._rows:
@@ -266,19 +267,22 @@ class NaturalFit:
 
     def step(self, here) -> Moments | None:
         """Take the longest acceptable step; its moments, or None where there is none."""
-        direction = self.shape.newton_direction(self._draws, self.mean, here) if self.newton else None
-        cautious = direction is not None or _positive_definite(here.precision)
-        rate = 2.0**-self.caution if cautious else 1.0
-        while rate > SHORTEST:
-            candidate = (
-                self._natural(here, rate) if direction is None else self.shape.along(self.mean, direction, rate)
-            )
-            ahead = None if candidate is None else self._moments(*candidate)
-            if ahead is not None and self._no_worse(ahead, here):
-                self._take(*candidate)
-                return ahead
-            rate *= 0.5
+        directions = self.shape.newton_directions(self._draws, self.mean, here) if self.newton else (None,)
+        for direction in directions:
+            cautious = direction is not None or _positive_definite(here.precision)
+            rate = 2.0**-self.caution if cautious else 1.0
+            while rate > SHORTEST:
+                candidate = self._candidate(here, direction, rate)
+                ahead = None if candidate is None else self._moments(*candidate)
+                if ahead is not None and self._no_worse(ahead, here):
+                    self._take(*candidate)
+                    return ahead
+                rate *= 0.5
         return None
+
+    def _candidate(self, here, direction, rate):
+        """Mean and covariance a part of the way along a Newton step, or of a natural gradient where that is None."""
+        return self._natural(here, rate) if direction is None else self.shape.along(self.mean, direction, rate)
 
     def _take(self, mean, shape):
         self.mean, self.shape = mean, shape

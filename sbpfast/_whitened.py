@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
@@ -62,7 +62,7 @@ class Moments(NamedTuple):
     gradient_error: np.ndarray | float = 0.0
     precision_error: np.ndarray | float = 0.0
     ratios: np.ndarray | None = None  # group means of f - log q, for paired comparisons and the error of the ELBO
-    hessian: np.ndarray | float = 0.0  # E[Hess f] itself, where a low-rank structure asks for it
+    hessian: np.ndarray | None = None  # E[Hess f] itself, where a low-rank structure can have it
 
     @property
     def elbo_error(self) -> float:
@@ -112,8 +112,8 @@ class ExactMoments:
         with np.errstate(over="ignore", invalid="ignore"):
             ridge_sum = whitened_moments if target._sparse else _core.fit.whitened_moments
             value = ridge_sum(
-                target._a, target._offset, target._y, target._weights, *self.link_rules(),
-                mean, chol, spread, gradient, curvature, self.n_threads,
+                target._a, target._offset, target._y, target._weights, mean=mean, factor=chol, spread=spread,
+                gradient=gradient, curvature=curvature, n_threads=self.n_threads, **self.link_rules(),
             )  # fmt: skip
             r = mean - quad.mean
             p_r = quad.apply(r)
@@ -125,15 +125,17 @@ class ExactMoments:
             value += quad.constant - 0.5 * float(r @ p_r + spread * (chol * p_chol).sum())
             return value, gradient - chol.T @ p_r, chol.T @ p_chol - curvature
 
-    def link_rules(self):
+    def link_rules(self) -> dict[str, Any]:
         """The link, and how it is integrated: arguments of `whitened_moments` and `link_means`."""
         t = self.target
         name = t._link_name
-        return (
-            t._link.code, t._parameters, t._pole, name in ("exp", "poisson"), float(name == "poisson"),
-            RULE_SIZES, RULE_REACH, RULE_NODES, RULE_WEIGHTS,
-            SOFTPLUS_SIGN.get(name, 0.0), WIDE_NODES, WIDE_WEIGHTS, WIDE, WIDEST,
-        )  # fmt: skip
+        return {
+            "link": t._link.code, "params": t._parameters, "pole": t._pole,
+            "exponential": name in ("exp", "poisson"), "lift": float(name == "poisson"),
+            "sizes": RULE_SIZES, "reach": RULE_REACH, "nodes": RULE_NODES, "node_weights": RULE_WEIGHTS,
+            "sign": SOFTPLUS_SIGN.get(name, 0.0), "wide_nodes": WIDE_NODES, "wide_weights": WIDE_WEIGHTS,
+            "wide": WIDE, "widest": WIDEST,
+        }  # fmt: skip
 
     def diagonal_curvature(self, mean) -> np.ndarray:
         """The diagonal of -Hess f at a point, which sets the scale of the first coordinates."""

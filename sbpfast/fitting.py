@@ -89,7 +89,7 @@ def fit(
         Where to start.  None: the Laplace approximation at a mode, searched for from the zero vector.  A `Fit` (of the
         same target and settings) is continued, bit for bit as if it had never stopped.
     structure : {"full", "diagonal", "low_rank"}
-        Of the covariance.  The last two form nothing larger than the data and (d, rank), unless the target has Hessians.
+        Of the covariance.  The last two form nothing larger than the data and (d, rank), but for a target's Hessians.
     rank : int, optional
         Columns k of U in diag + U U^T, for "low_rank"; 5 by default, or d if that is less.
     estimator : {"auto", "exact", "price", "stein"}
@@ -98,9 +98,9 @@ def fit(
         - E of an expression that vanishes at the optimum.  "auto": the first that applies.
     tol : float, optional
         Of the residual r = |L^T E[grad f]| + |I - L^T E[-Hess f] L|_F, cov = L L^T, in which the KL divergence from the
-        optimum is about r^2/6 to r^2/2.  A structure D + U U^T has |(D diag(M), L^T M U)|_F with M = cov^-1 - E[-Hess f]
-        for the second term, which is 0 at its own optimum; the mean can be further from that than r says where the
-        posterior is much more correlated than the structure.  Default 1e-8 for exact moments, else 0.02: draws are
+        optimum is about r^2/6 to r^2/2.  With M = cov^-1 - E[-Hess f] the second term of a structure D + U U^T is
+        |(D diag(M), L^T M U)|_F, which is 0 at its own optimum; the mean can be further from that than r says where
+        the posterior is much more correlated than the structure.  Default 1e-8 for exact moments, else 0.02: draws are
         added until the standard error of r falls below it.
     max_iter : int
         Most steps.
@@ -164,8 +164,8 @@ def fit(
     if isinstance(q0, Fit):
         key, loop = q0._key, q0._continued(source, structure, tol, max_samples)
     else:
-        start = _start(source, q0) if structure == "full" else _low_rank_start(source, q0, rank or 0)
-        loop = NaturalFit(source, *start, tol, max_samples)
+        mean, shape = _start(source, q0) if structure == "full" else _low_rank_start(source, q0, rank or 0)
+        loop = NaturalFit(source, mean, shape, tol, max_samples)
     with _Watch(progress, callback) as watch:
         loop.run(max_iter, watch)
     result = Fit._of(loop, structure, target, key)
@@ -224,26 +224,28 @@ def _start(source, q0):
         mean, chol = source.start()
         return mean, FullCovariance(chol)
     zero = np.zeros(source.target.dim)
-    if isinstance(source, Sampler):
-        return find_start(source.draws(1), zero)
+    return find_start(source.draws(1) if isinstance(source, Sampler) else _coarse(source), zero)
+
+
+def _coarse(source):
+    """A cheap stand-in where the rows are many."""
     rows = source.target._rows
-    if rows >= SUBSAMPLE_ROWS and rows >= 400 * len(zero):
-        return find_start(source.every(16), zero)
-    return find_start(source, zero)
+    return source.every(16) if rows >= SUBSAMPLE_ROWS and rows >= 400 * source.dim else source
 
 
 def _low_rank_start(source, q0, rank):
     """Mean and covariance to start from, of a diagonal and `rank` columns."""
-    if q0 is None:
-        mean = np.zeros(source.target.dim)
-        std = first_scales(source.draws(1) if isinstance(source, Sampler) else source, mean)
-        if isinstance(source, ExactMoments):
-            check_rank(source, mean, std)
-        return find_low_rank_start(source, mean, std, rank)
-    _check_start(q0, source.target)
-    if isinstance(q0, LowRankGaussian) and q0.rank == rank:
+    if isinstance(q0, LowRankGaussian) and q0.rank == rank and q0.dim == source.target.dim:
         return np.array(q0.mean), LowRankCovariance(np.sqrt(q0.diag), np.array(q0.factor))
-    return find_low_rank_start(source, np.array(q0.mean), np.sqrt(q0._variances()), rank)
+    if q0 is not None:
+        _check_start(q0, source.target)
+        return find_low_rank_start(source, np.array(q0.mean), np.sqrt(q0._variances()), rank)
+    mean = np.zeros(source.target.dim)
+    if isinstance(source, Sampler):
+        return find_low_rank_start(source, mean, first_scales(source.draws(1), mean), rank)
+    std = first_scales(source, mean)
+    check_rank(source, mean, std)
+    return find_low_rank_start(_coarse(source), mean, std, rank)
 
 
 class _Watch:
