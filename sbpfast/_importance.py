@@ -14,6 +14,7 @@ from sbpfast.targets import Ridge
 DRAWS = 2048
 SECOND_LOOK = 32768  # draws before a k-hat above GOOD is believed
 MOST_WORK = 2 * 10**9  # evaluations of a link function for them
+COLUMNS = 500  # of a design matrix, whose product takes as long as a link function
 GOOD, USABLE = 0.5, 0.7  # k-hat; above the second, weights cannot repair the moments (Vehtari et al. 2024)
 
 
@@ -68,10 +69,15 @@ def importance_sample(q, target, n, key) -> ImportanceSample:
     )  # fmt: skip
 
 
+def work(target: Ridge) -> int:
+    """What a value costs, in evaluations of a link function."""
+    return max(target._rows, 1) * max(1, target.dim // COLUMNS)
+
+
 def second_look(target, evaluations) -> int:
     """Draws for a closer look, in proportion to what the fit cost."""
     if isinstance(target, Ridge):
-        return min(SECOND_LOOK, MOST_WORK // max(target._rows, 1))
+        return min(SECOND_LOOK, MOST_WORK // work(target))
     return min(SECOND_LOOK, max(4 * DRAWS, 2 * evaluations))
 
 

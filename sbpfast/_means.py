@@ -35,8 +35,8 @@ def group_cross(a, b, m) -> np.ndarray:
     whole = n - n % m
     parts = []
     if whole:
-        left = a[:whole].reshape(-1, m, a.shape[1]).transpose(0, 2, 1)
-        parts.append(left @ b[:whole].reshape(-1, m, b.shape[1]) / m)
+        left = a[:whole].reshape(whole // m, m, a.shape[1]).transpose(0, 2, 1)
+        parts.append(left @ b[:whole].reshape(whole // m, m, b.shape[1]) / m)
     if n > whole:
         parts.append((a[whole:].T @ b[whole:] / (n - whole))[None])
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

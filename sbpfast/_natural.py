@@ -6,38 +6,34 @@ g = L^T E[grad f] and G = L^T E[-Hess f] L.  At the optimum g = 0 and G = I, so 
 no affine change of the parameters alters.  A step must not lower the ELBO; where the full step leaves the positive
 definite cone, the update of Lin, Schmidt & Khan (2020), which cannot, takes its place.
 
-A covariance *structure* knows its factor L, its residual, and where a wanted precision takes it.
+A covariance *structure* knows its moments, its residual, and where a step takes it; diagonal and low-rank ones are in
+`_low_rank.py`.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-import scipy
 
+from sbpfast._improper import ImproperDensity, refuse_improper
+from sbpfast._low_rank import LowRankCovariance
 from sbpfast._newton import affordable, newton_direction
-from sbpfast._whitened import Moments, Sampler, entropy, refactored, solved, try_at, upper_factor
-from sbpfast.gaussian import CholeskyGaussian, DiagonalGaussian, Gaussian, LowRankGaussian
+from sbpfast._whitened import Moments, Sampler, refactored, solved, try_at, upper_factor
+from sbpfast.gaussian import CholeskyGaussian, Gaussian
 from sbpfast.targets import NonFiniteTarget
 
+ROUGH = 0.1  # residual of the diagonal fit that a low-rank one starts from
 START_STEPS = 40  # Newton steps towards a mode
 NEAR_MODE = 0.1  # squared standard deviations left, where the fit takes over from the search for a mode
 SHORTEST = 2.0**-12  # the smallest rate tried
 TOO_WIDE = 100.0  # times the variance a direction should have, where the whole of q is narrowed before the first step
+ROUNDING = 1e-5  # a residual that rounding may not let fall further
 SLOW = 0.2  # ratio of successive residuals above which exact fits turn to Newton's method
-GROWTH_STEPS, GROWTH = 15, 4.0  # nats gained in two such runs of steps, one after the other, mark an improper density
-LATE_GROWTH = 0.3  # the same for a fit that is still widening when its steps run out
+LOOK = 20  # steps after which a fit asks whether the density is improper, and again after as many more
+MOST_WORK = 10**9  # multiplications to find out whether flat priors leave the density proper
 LEAST_DRAWS = 128
-IMPROPER = (
-    "the fit {}: the density seems improper, so no Gaussian is best; a proper prior on every parameter helps "
-    "(for regressions, a finite prior_scale)"
-)
-
-
-class ImproperDensity(ValueError):
-    """The density cannot be normalised, or has no best Gaussian: the ELBO grows without bound."""
+WORST_ERROR = 0.25  # Monte Carlo error of a residual above which nothing has converged
 
 
 # -- covariance structures --------------------------------------------------------------------------------------------
@@ -49,9 +45,8 @@ class FullCovariance:
     def __init__(self, chol):
         self.chol = chol
 
-    @classmethod
-    def start(cls, chol, rank):
-        return cls(chol)
+    def moments(self, source, mean) -> Moments:
+        return source.at(mean, self.chol)
 
     def residual(self, gradient, precision) -> float:
         return float(np.linalg.norm(gradient) + np.linalg.norm(np.eye(len(gradient)) - precision))
@@ -59,15 +54,31 @@ class FullCovariance:
     def residual_error(self, gradient_error, precision_error) -> float:
         return float(np.linalg.norm(gradient_error) + np.linalg.norm(precision_error))
 
+    def widest(self, precision) -> float:
+        """The largest precision, 1 at the optimum."""
+        return float(np.diagonal(precision).max())
+
     def towards(self, precision):
         return FullCovariance(refactored(self.chol, upper_factor(precision)))
 
-    def times(self, root):
-        """The covariance with factor L root, root lower triangular."""
-        return FullCovariance(self.chol @ root)
+    def newton_directions(self, source, mean, here):
+        """The Newton step; None, which stands for a natural gradient, where there is none."""
+        yield newton_direction(source.target, mean, self.chol, here.gradient, here.precision, source.n_threads)
 
-    def scaled(self, factor):
+    def along(self, mean, direction, rate):
+        """Mean and covariance a part of the way along a Newton step; None where that would not be a factor."""
+        delta, a = direction
+        root = np.eye(len(delta)) + rate * a
+        if not (np.diagonal(root) > 0.0).all():
+            return None
+        return mean + rate * (self.chol @ delta), FullCovariance(self.chol @ root)
+
+    def scaled_by(self, factor):
         return FullCovariance(factor * self.chol)
+
+    def directions(self):
+        """The principal axes, (d, d)."""
+        return np.linalg.svd(self.chol)[0].T * np.linalg.svd(self.chol)[1][:, None]
 
     def arrays(self):
         return {"chol": self.chol}
@@ -79,129 +90,6 @@ class FullCovariance:
             return CholeskyGaussian(mean, self.chol)
 
 
-class DiagonalCovariance:
-    """cov = diag(std^2)."""
-
-    def __init__(self, std):
-        self.std = std
-        self.chol = np.diag(std)
-
-    @classmethod
-    def start(cls, chol, rank):
-        inverse = scipy.linalg.solve_triangular(chol, np.eye(len(chol)), lower=True, check_finite=False)
-        return cls(1.0 / np.linalg.norm(inverse, axis=0))
-
-    def residual(self, gradient, precision) -> float:
-        return float(np.linalg.norm(gradient) + np.linalg.norm(1.0 - np.diagonal(precision)))
-
-    def residual_error(self, gradient_error, precision_error) -> float:
-        return float(np.linalg.norm(gradient_error) + np.linalg.norm(np.diagonal(precision_error)))
-
-    def towards(self, precision):
-        return DiagonalCovariance(self.std / np.sqrt(np.diagonal(precision)))
-
-    def times(self, root):
-        """The covariance with factor L root, root diagonal."""
-        return DiagonalCovariance(self.std * np.diagonal(root))
-
-    def scaled(self, factor):
-        return DiagonalCovariance(factor * self.std)
-
-    def arrays(self):
-        return {"std": self.std}
-
-    def gaussian(self, mean):
-        return DiagonalGaussian(mean, self.std)
-
-
-class LowRankCovariance:
-    """cov = diag(diag) + U U^T."""
-
-    def __init__(self, diag, factor):
-        self.diag, self.factor = diag, factor
-        scale = np.sqrt(diag)
-        u = factor / scale[:, None]
-        self.chol = scale[:, None] * np.linalg.cholesky(np.eye(len(diag)) + u @ u.T)
-
-    @classmethod
-    def start(cls, chol, rank):
-        inverse = scipy.linalg.solve_triangular(chol, np.eye(len(chol)), lower=True, check_finite=False)
-        diag = 1.0 / (inverse**2).sum(axis=0)
-        return cls(*nearest_low_rank(inverse.T @ inverse, diag, rank))
-
-    def residual(self, gradient, precision) -> float:
-        """The distance to where a full step would lead, since only part of I - G is a direction of this structure."""
-        try:
-            ahead = self.towards(precision)
-        except np.linalg.LinAlgError:
-            return math.inf
-        inverse = scipy.linalg.solve_triangular(ahead.chol, self.chol, lower=True, check_finite=False)
-        return float(np.linalg.norm(gradient) + np.linalg.norm(np.eye(len(gradient)) - inverse.T @ inverse))
-
-    def residual_error(self, gradient_error, precision_error) -> float:
-        d, k = self.factor.shape
-        share = math.sqrt(min(1.0, (2 * k + 1) / d))  # of the noise in d (d + 1)/2 directions that falls in d (k + 1)
-        return float(np.linalg.norm(gradient_error) + share * np.linalg.norm(precision_error))
-
-    def towards(self, precision):
-        np.linalg.cholesky(precision)
-        inverse = scipy.linalg.solve_triangular(self.chol, np.eye(len(precision)), lower=True, check_finite=False)
-        return LowRankCovariance(*nearest_low_rank(inverse.T @ precision @ inverse, self.diag, self.factor.shape[1]))
-
-    def scaled(self, factor):
-        return LowRankCovariance(factor**2 * self.diag, factor * self.factor)
-
-    def arrays(self):
-        return {"diag": self.diag, "factor": self.factor}
-
-    def gaussian(self, mean):
-        return LowRankGaussian(mean, self.diag, self.factor)
-
-
-STRUCTURES: dict[str, Any] = {"full": FullCovariance, "diagonal": DiagonalCovariance, "low_rank": LowRankCovariance}
-
-
-LEAST_LOG_DIAG = (
-    -20.0
-)  # of diag P_ii: the best diagonal may have elements of 0 (Heywood cases), which no density allows
-
-
-def nearest_low_rank(precision, diag, rank):
-    """diag and factor (d, rank) of the S = diag(D) + U U^T with the least tr(P S) - log det S.
-
-    Given D, the best U is known: with D^1/2 P D^1/2 = V diag(lam) V^T it is D^1/2 V_k (1/lam_k - 1)_+^1/2 for the
-    smallest lam.  The remaining function of log D is minimised by L-BFGS from the given diagonal.
-    """
-    base = 1.0 / np.diagonal(precision)
-    scaled = precision * np.sqrt(np.multiply.outer(base, base))
-
-    def smallest(log_d):
-        root = np.exp(0.5 * log_d)
-        lam, v = scipy.linalg.eigh(
-            scaled * np.multiply.outer(root, root), subset_by_index=(0, rank - 1), check_finite=False
-        )
-        return root, np.minimum(np.maximum(lam, 1e-300), 1.0), v
-
-    def objective(log_d):
-        root, lam, v = smallest(log_d)
-        traces = root * root * np.diagonal(scaled)
-        value = traces.sum() - log_d.sum() + (1.0 - lam + np.log(lam)).sum()
-        return value, traces - 1.0 + v**2 @ (1.0 - lam)
-
-    start = np.log(diag / base)
-    found = scipy.optimize.minimize(
-        objective,
-        np.maximum(start, LEAST_LOG_DIAG),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(LEAST_LOG_DIAG, None)] * len(start),
-        options={"maxiter": 500, "ftol": 1e-16, "gtol": 1e-11, "maxcor": 30},
-    ).x
-    root, lam, v = smallest(found)
-    root = root * np.sqrt(base)
-    return root**2, root[:, None] * v * np.sqrt(1.0 / lam - 1.0)
-
-
 # -- where to begin ---------------------------------------------------------------------------------------------------
 
 
@@ -211,21 +99,11 @@ def find_start(moments, mean):
     Directions of negative or no curvature get the absolute value of the curvature, at least a quarter in the
     coordinates at hand.
     """
-    try:
-        curvature = moments.diagonal_curvature(mean)
-    except NonFiniteTarget as error:
-        raise NonFiniteTarget(f"{error}; the fit starts at the zero vector, pass q0 to start elsewhere") from None
-    usable = np.isfinite(curvature) & (curvature != 0.0)
-    chol = np.diag(1.0 / np.sqrt(np.where(usable, np.abs(curvature), 1.0)))
+    chol = np.diag(first_scales(moments, mean))
     here = try_at(moments.at_point, mean, chol)
     if here is None:
         raise NonFiniteTarget(
             "f or a derivative is not finite at the zero vector, where the fit starts; pass q0 to start elsewhere"
-        )
-    if (curvature == 0.0).any() and moments.exact:
-        raise ImproperDensity(
-            f"the log density does not depend on parameter {int(np.argmax(curvature == 0.0))}, so it cannot be "
-            "normalised"
         )
     if moments.exact:
         _check_collinear(here.precision)
@@ -246,7 +124,47 @@ def find_start(moments, mean):
         else:
             break
         mean, chol, here = new_mean, there, ahead
-    return mean, there
+    return mean, FullCovariance(there)
+
+
+def first_scales(moments, mean):
+    """Standard deviations from the second derivatives along the coordinates."""
+    try:
+        curvature = moments.diagonal_curvature(mean)
+    except NonFiniteTarget as error:
+        raise NonFiniteTarget(f"{error}; the fit starts at the zero vector, pass q0 to start elsewhere") from None
+    if (curvature == 0.0).any() and moments.exact:
+        raise ImproperDensity(
+            f"the log density does not depend on parameter {int(np.argmax(curvature == 0.0))}, so it cannot be "
+            "normalised"
+        )
+    usable = np.isfinite(curvature) & (curvature != 0.0)
+    return 1.0 / np.sqrt(np.where(usable, np.abs(curvature), 1.0))
+
+
+def check_rank(source, mean, std):
+    """Refuse flat priors on more parameters than the rows determine, unless finding out would be much work."""
+    target = source.target
+    flat = int((target._quad.precision == 0.0).sum()) if target._quad.precision.ndim == 1 else 0
+    if flat > target._rows:
+        raise ImproperDensity(
+            f"{flat} parameters have a flat prior but there are only {target._rows} rows of data, so the log density "
+            "cannot be normalised; give a finite prior_scale"
+        )
+    if flat and target._rows * target.dim**2 <= MOST_WORK:
+        here = try_at(source.at_point, mean, np.diag(std))
+        if here is not None:
+            _check_collinear(here.precision)
+
+
+def find_low_rank_start(source, mean, std, rank):
+    """Mean and covariance near the best diagonal one, with the `rank` columns that help it most."""
+    shape = LowRankCovariance(std, np.zeros((len(mean), 0)))
+    if rank == 0:
+        return mean, shape
+    rough = NaturalFit(source, mean, shape, ROUGH, 1)
+    rough.run(START_STEPS, lambda *_: False)
+    return rough.mean, rough.shape.with_columns(rough._draws, rough.mean, rank)
 
 
 def _check_collinear(precision):
@@ -298,8 +216,8 @@ class NaturalFit:
         self.tol, self.max_draws = tol, max_draws
         self.exact = not isinstance(source, Sampler)
         self.n = 0 if self.exact else max(LEAST_DRAWS, 1 << (4 * len(mean) - 1).bit_length())
-        self.n_iter = self.stalled = self.newton = self.caution = 0
-        self.entropy_trace: list[float] = []
+        self.n_iter = self.stalled = self.caution = 0
+        self.newton = int(isinstance(shape, LowRankCovariance))
         self.elbo_trace: list[float] = []
         self.residual_trace: list[float] = []
         self.converged = False
@@ -314,7 +232,6 @@ class NaturalFit:
         return {
             "mean": self.mean,
             "counters": np.array([getattr(self, name) for name in self.COUNTERS]),
-            "entropy_trace": np.array(self.entropy_trace),
             "elbo_trace": np.array(self.elbo_trace),
             "residual_trace": np.array(self.residual_trace),
         } | {f"shape_{name}": array for name, array in self.shape.arrays().items()}
@@ -322,42 +239,50 @@ class NaturalFit:
     def restore(self, state) -> None:
         for name, value in zip(self.COUNTERS, state["counters"]):
             setattr(self, name, int(value))
-        self.entropy_trace = list(state["entropy_trace"])
         self.elbo_trace = list(state["elbo_trace"])
         self.residual_trace = list(state["residual_trace"])
 
     # one step
 
     @property
-    def moments(self):
+    def _draws(self):
         return self.source if self.exact else self.source.draws(self.n)
+
+    def _moments(self, mean, shape) -> Moments | None:
+        return try_at(shape.moments, self._draws, mean)
 
     def first(self) -> Moments:
         """The moments at the start, shrinking q until they are finite, and as long as it is far too wide."""
-        here = try_at(self.moments.at, self.mean, self.shape.chol)
+        here = self._moments(self.mean, self.shape)
         for _ in range(60):
-            if here is not None and np.diagonal(here.precision).max() < TOO_WIDE:
+            if here is not None and self.shape.widest(here.precision) < TOO_WIDE:
                 return here
-            narrow = self.shape.scaled(0.5)
-            ahead = try_at(self.moments.at, self.mean, narrow.chol)
+            narrow = self.shape.scaled_by(0.5)
+            ahead = self._moments(self.mean, narrow)
             if here is not None and (ahead is None or ahead.elbo < here.elbo):
                 return here
             self.shape, here = narrow, ahead
+        self._refuse_improper()
         raise NonFiniteTarget("the log density is not finite around the point where the fit starts; pass another q0")
 
     def step(self, here) -> Moments | None:
         """Take the longest acceptable step; its moments, or None where there is none."""
-        direction = self._newton_direction(here) if self.newton else None
-        cautious = direction is None and _positive_definite(here.precision)
-        rate = 2.0**-self.caution if cautious else 1.0
-        while rate > SHORTEST:
-            candidate = self._natural(here, rate) if direction is None else self._along(direction, rate)
-            ahead = None if candidate is None else try_at(self.moments.at, candidate[0], candidate[1].chol)
-            if ahead is not None and self._no_worse(ahead, here):
-                self._take(*candidate)
-                return ahead
-            rate *= 0.5
+        directions = self.shape.newton_directions(self._draws, self.mean, here) if self.newton else (None,)
+        for direction in directions:
+            cautious = direction is not None or _positive_definite(here.precision)
+            rate = 2.0**-self.caution if cautious else 1.0
+            while rate > SHORTEST:
+                candidate = self._candidate(here, direction, rate)
+                ahead = None if candidate is None else self._moments(*candidate)
+                if ahead is not None and self._no_worse(ahead, here):
+                    self._take(*candidate)
+                    return ahead
+                rate *= 0.5
         return None
+
+    def _candidate(self, here, direction, rate):
+        """Mean and covariance a part of the way along a Newton step, or of a natural gradient where that is None."""
+        return self._natural(here, rate) if direction is None else self.shape.along(self.mean, direction, rate)
 
     def _take(self, mean, shape):
         self.mean, self.shape = mean, shape
@@ -373,24 +298,11 @@ class NaturalFit:
         except np.linalg.LinAlgError:  # definite but for rounding
             return None
 
-    def _newton_direction(self, here):
-        diagonal = isinstance(self.shape, DiagonalCovariance)
-        source = self.source
-        return newton_direction(
-            source.target, self.mean, self.shape.chol, here.gradient, here.precision, diagonal, source.n_threads
-        )
-
-    def _along(self, direction, rate):
-        """Mean and covariance a part of the way along a Newton step."""
-        delta, a = direction
-        root = np.eye(len(delta)) + rate * a
-        if not (np.diagonal(root) > 0.0).all():
-            return None
-        return self.mean + rate * (self.shape.chol @ delta), self.shape.times(root)
-
     def _adapt(self, before, after):
         """Turn to Newton's method where progress is slow, or to shorter steps where that is not to be had."""
-        if self.exact and not isinstance(self.shape, LowRankCovariance) and affordable(self.source.target):
+        if self.exact and isinstance(self.shape, LowRankCovariance):
+            return
+        if self.exact and affordable(self.source.target):
             self.newton = int(self.newton or after > SLOW * before)
         elif after > before:  # overshooting
             self.caution = min(self.caution + 1, 3)
@@ -420,22 +332,22 @@ class NaturalFit:
                 here = self._with_more_draws(error)
                 continue
             if self.n_iter >= max_iter:
-                if self._widens(LATE_GROWTH):
-                    raise ImproperDensity(IMPROPER.format(f"has not stopped widening in {max_iter} steps"))
+                self._refuse_improper()
                 self.message = f"not converged: {max_iter} steps left a residual of {residual:.2g}"
                 return
             ahead = self.step(here)
             if ahead is None and not self.exact and self.n < self.max_draws:
                 here = self._with_more_draws(error)  # the noise of these draws hides the way up
                 continue
-            if ahead is None and self.exact and residual < self._rounding():
+            if ahead is None and self.exact and residual < ROUNDING:
                 self._finished(residual, error)
                 return
             if ahead is None:
+                self._refuse_improper()
                 self.message = f"not converged: no step raises the ELBO any more, at a residual of {residual:.2g}"
                 return
-            if self._widens(GROWTH):
-                raise ImproperDensity(IMPROPER.format(f"widens step after step, {self.n_iter} so far"))
+            if self.n_iter % LOOK == 0:
+                self._refuse_improper()
             here = ahead
             before = residual
             self._record(here)
@@ -452,17 +364,11 @@ class NaturalFit:
         self.n, self.stalled = min(self.n * max(2, more), self.max_draws), 0
         return self.first()
 
-    def _widens(self, least) -> bool:
-        """q gained so many nats of entropy in each of the last two runs of steps."""
-        trace = self.entropy_trace
-        if len(trace) <= 2 * GROWTH_STEPS:
-            return False
-        middle = trace[-1 - GROWTH_STEPS]
-        return min(trace[-1] - middle, middle - trace[-1 - 2 * GROWTH_STEPS]) >= least
+    def _refuse_improper(self):
+        refuse_improper(self.source.target, self.mean, self.shape.directions())
 
     def _record(self, here):
         self.elbo_trace.append(here.elbo)
-        self.entropy_trace.append(entropy(self.shape.chol))
         self.residual_trace.append(self._residual(here)[0])
 
     def _residual(self, here):
@@ -473,12 +379,9 @@ class NaturalFit:
     def _settled(self, residual, error) -> bool:
         """Nothing is left to gain: with the draws at hand, or by further exact steps."""
         if self.exact:
-            return residual <= self.tol or (residual < self._rounding() and self.stalled >= 3)
-        return residual <= max(0.5 * error, 1e-10) or (residual < 3.0 * error and self.stalled >= 1)
-
-    def _rounding(self) -> float:
-        """A residual that rounding, or the search for a low-rank covariance, may not let fall further."""
-        return 1e-4 if isinstance(self.shape, LowRankCovariance) else 1e-5
+            return residual <= self.tol or (residual < ROUNDING and self.stalled >= 3)
+        patience = 1 if self.n < self.max_draws else 3
+        return residual <= max(0.5 * error, 1e-10) or (residual < 3.0 * error and self.stalled >= patience)
 
     def _finished(self, residual, error) -> bool:
         """True, with a message, where no more draws are to be taken."""
@@ -488,18 +391,18 @@ class NaturalFit:
             return True
         if error > self.tol and self.n < self.max_draws:
             return False
-        self.converged = residual <= 3.0 * error + 1e-10 and error <= max(self.tol, 0.25)
+        if error <= self.tol:
+            self.converged, self.message = True, f"converged to within Monte Carlo error {error:.2g}"
+            return True
+        self._refuse_improper()
+        limit = f"stopped at the limit of {self.n} draws a step"
+        self.converged = residual <= self.tol + 2.0 * error and error <= WORST_ERROR
         if self.converged:
-            worth = (
-                ""
-                if error <= self.tol
-                else f" (more than tol={self.tol:g}, at the limit of {self.max_draws} draws a step)"
-            )
-            self.message = f"converged to within Monte Carlo error {error:.2g}{worth}"
+            self.message = f"{limit}: converged to within Monte Carlo error {error:.3g}, not to tol={self.tol:g}"
         else:
             self.message = (
-                f"not converged: the residual is {residual:.2g}, its Monte Carlo error {error:.2g} "
-                f"with {self.n} draws a step"
+                f"not converged: {limit}, with a residual of {residual:.2g}, its Monte Carlo error {error:.2g} and "
+                f"tol={self.tol:g}"
             )
         return True
 

@@ -23,6 +23,7 @@ from sbpfast.targets import Ridge
 
 LARGEST = 2**24  # elements of F that are kept
 FORCING = 1e-2  # relative accuracy of a step; the last ones are solved to the square root of what is left
+MOST_PRODUCTS = 300
 ROWS = 128  # that share a quadrature rule
 
 
@@ -30,57 +31,54 @@ def affordable(target) -> bool:
     return isinstance(target, Ridge) and target._rows * target.dim <= LARGEST
 
 
-def newton_direction(target, mean, chol, gradient, precision, diagonal, n_threads):
-    """The Newton step (delta, A), or None where the ELBO is not concave; A is diagonal where the covariance is."""
+def newton_direction(target, mean, chol, gradient, precision, n_threads):
+    """The Newton step (delta, A), or None where the ELBO is not concave."""
     d = len(mean)
     forms = np.asarray(target._a @ chol)
     m, t = target._a @ mean + target._offset, np.sqrt((forms * forms).sum(axis=1))
     c0, c1, c2 = (target._weights * c for c in curvature_moments(target, m, t, n_threads))
     inverse_t = 1.0 / np.maximum(t, 1e-300)
-    squares = forms * forms if diagonal else forms[:0]
     slope = c1 * inverse_t
     bend = (c2 - c0) * inverse_t**2
 
     def product(delta, a):
         """Minus the second derivative times (delta, A)."""
-        s = squares @ np.diagonal(a) if diagonal else np.einsum("ij,ij->i", forms @ a, forms)
+        s = np.einsum("ij,ij->i", forms @ a, forms)
         f_delta = forms @ delta
         weights = slope * f_delta + bend * s
         out = precision @ a + np.diag(np.diagonal(a))
-        if diagonal:
-            out = np.diag(np.diagonal(out) - squares.T @ weights)
-        else:
-            out = np.tril(out - forms.T @ (weights[:, None] * forms))
+        out = np.tril(out - forms.T @ (weights[:, None] * forms))
         return precision @ delta - forms.T @ (slope * s), out
 
-    ascent = np.eye(d) - precision
-    ascent = np.diag(np.diagonal(ascent)) if diagonal else np.tril(ascent)
+    ascent = np.tril(np.eye(d) - precision)
     scale = np.ones((d, d))
     scale[np.diag_indices(d)] = 0.5  # of the second derivative at a Gaussian target, |delta|^2 + |A|^2 + sum A_ii^2
-    return _conjugate_gradients(product, gradient, ascent, scale)
+    step, concave = conjugate_gradients(product, gradient, ascent, lambda delta, a: (delta, scale * a), FORCING)
+    return step if concave else None
 
 
-def _conjugate_gradients(product, delta_rhs, a_rhs, scale):
+def conjugate_gradients(product, delta_rhs, a_rhs, precondition, forcing):
+    """The solution of product(x) = rhs, and True; where the product is not positive, the way so far and False."""
     x = [np.zeros_like(delta_rhs), np.zeros_like(a_rhs)]
     r = [delta_rhs.copy(), a_rhs.copy()]
-    z = [r[0], scale * r[1]]
+    z = precondition(*r)
     p = [z[0].copy(), z[1].copy()]
     rz = first = _inner(r, z)
-    goal = first * min(FORCING, math.sqrt(first)) ** 2
-    for _ in range(300):
+    goal = first * min(forcing, math.sqrt(first)) ** 2
+    for i in range(MOST_PRODUCTS):
         if rz <= goal:
             break
         hp = product(*p)
         curvature = _inner(p, hp)
         if curvature <= 0.0:
-            return None
+            return (x if i else p), False
         step = rz / curvature
         x = [x[i] + step * p[i] for i in (0, 1)]
         r = [r[i] - step * hp[i] for i in (0, 1)]
-        z = [r[0], scale * r[1]]
+        z = precondition(*r)
         rz, before = _inner(r, z), rz
         p = [z[i] + rz / before * p[i] for i in (0, 1)]
-    return x
+    return x, True
 
 
 def _inner(u, v):

@@ -15,7 +15,7 @@ import numpy as np
 import scipy
 
 from sbpfast import _checks, targets
-from sbpfast._natural import ImproperDensity
+from sbpfast._improper import ImproperDensity
 from sbpfast._whitened import Moments, entropy
 from sbpfast.targets import Target
 

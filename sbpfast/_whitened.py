@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
@@ -62,6 +62,7 @@ class Moments(NamedTuple):
     gradient_error: np.ndarray | float = 0.0
     precision_error: np.ndarray | float = 0.0
     ratios: np.ndarray | None = None  # group means of f - log q, for paired comparisons and the error of the ELBO
+    hessian: np.ndarray | None = None  # E[Hess f] itself, where a low-rank structure can have it
 
     @property
     def elbo_error(self) -> float:
@@ -108,14 +109,11 @@ class ExactMoments:
         target, quad = self.target, self.target._quad
         d = target.dim
         gradient, curvature = np.empty(d), np.empty((d, d))
-        exponential = target._link_name in ("exp", "poisson")
         with np.errstate(over="ignore", invalid="ignore"):
             ridge_sum = whitened_moments if target._sparse else _core.fit.whitened_moments
             value = ridge_sum(
-                target._a, target._offset, target._y, target._weights, target._link.code, target._parameters,
-                target._pole, exponential, float(target._link_name == "poisson"), RULE_SIZES, RULE_REACH,
-                RULE_NODES, RULE_WEIGHTS, SOFTPLUS_SIGN.get(target._link_name, 0.0), WIDE_NODES, WIDE_WEIGHTS,
-                WIDE, WIDEST, mean, chol, spread, gradient, curvature, self.n_threads,
+                target._a, target._offset, target._y, target._weights, mean=mean, factor=chol, spread=spread,
+                gradient=gradient, curvature=curvature, n_threads=self.n_threads, **self.link_rules(),
             )  # fmt: skip
             r = mean - quad.mean
             p_r = quad.apply(r)
@@ -126,6 +124,18 @@ class ExactMoments:
             )
             value += quad.constant - 0.5 * float(r @ p_r + spread * (chol * p_chol).sum())
             return value, gradient - chol.T @ p_r, chol.T @ p_chol - curvature
+
+    def link_rules(self) -> dict[str, Any]:
+        """The link, and how it is integrated: arguments of `whitened_moments` and `link_means`."""
+        t = self.target
+        name = t._link_name
+        return {
+            "link": t._link.code, "params": t._parameters, "pole": t._pole,
+            "exponential": name in ("exp", "poisson"), "lift": float(name == "poisson"),
+            "sizes": RULE_SIZES, "reach": RULE_REACH, "nodes": RULE_NODES, "node_weights": RULE_WEIGHTS,
+            "sign": SOFTPLUS_SIGN.get(name, 0.0), "wide_nodes": WIDE_NODES, "wide_weights": WIDE_WEIGHTS,
+            "wide": WIDE, "widest": WIDEST,
+        }  # fmt: skip
 
     def diagonal_curvature(self, mean) -> np.ndarray:
         """The diagonal of -Hess f at a point, which sets the scale of the first coordinates."""
@@ -174,31 +184,43 @@ def whitened_moments(
         rows = slice(start, start + BLOCK)
         forms = np.ascontiguousarray(a[rows] @ factor)
         m, t = a[rows] @ mean + offset[rows], spread * np.sqrt((forms * forms).sum(axis=1))
-        if exponential:
-            z, w = np.zeros(1), np.ones(1)
-            m = m + 0.5 * t * t
-        else:
-            limit = wide if sign else widest * pole
-            z, w = quadrature(min(t.max(), limit), pole, sizes, reach, nodes, node_weights)
-        at = np.ascontiguousarray(m + np.multiply.outer(z, 0.0 * t if exponential else t))
-        v, s, c = np.empty_like(at), np.empty_like(at), np.empty_like(at)
-        _core.ridge.link_derivatives(at, y[rows], link, params, v, s, c, n_threads)
-        value, slope, bend = w @ v, w @ s, w @ c
-        if exponential:
-            value = value - lift * y[rows] * 0.5 * t * t
-        elif (far := t > limit).any():
-            value[far], slope[far], bend[far] = math.nan, math.nan, math.nan
-            if sign:
-                u = (m[far] - wide_nodes[:, None]) / t[far]
-                pdf, cdf = np.exp(-0.5 * u * u) / math.sqrt(2.0 * math.pi), scipy.special.ndtr(u)
-                linear = y[rows][far] if sign < 0 else 0.0
-                value[far] = sign * (wide_weights @ (t[far] * (u * cdf + pdf))) + linear * m[far]
-                slope[far] = sign * (wide_weights @ cdf) + linear
-                bend[far] = sign * (wide_weights @ pdf) / t[far]
+        value, slope, bend = link_means(
+            m, t, y[rows], link, params, pole, exponential, lift, sizes, reach, nodes, node_weights,
+            sign, wide_nodes, wide_weights, wide, widest, n_threads,
+        )  # fmt: skip
         total += float(weights[rows] @ value)
         gradient += forms.T @ (weights[rows] * slope)
         curvature += forms.T @ scale_rows(forms, weights[rows] * bend)
     return total
+
+
+def link_means(
+    m, t, y, link, params, pole, exponential, lift, sizes, reach, nodes, node_weights,
+    sign, wide_nodes, wide_weights, wide, widest, n_threads,
+):  # fmt: skip
+    """E phi, E phi' and E phi'' under N(m_j, t_j^2), by the rule that the largest t asks for."""
+    if exponential:
+        z, w = np.zeros(1), np.ones(1)
+        m = m + 0.5 * t * t
+    else:
+        limit = wide if sign else widest * pole
+        z, w = quadrature(min(t.max(), limit), pole, sizes, reach, nodes, node_weights)
+    at = np.ascontiguousarray(m + np.multiply.outer(z, 0.0 * t if exponential else t))
+    v, s, c = np.empty_like(at), np.empty_like(at), np.empty_like(at)
+    _core.ridge.link_derivatives(at, y, link, params, v, s, c, n_threads)
+    value, slope, bend = w @ v, w @ s, w @ c
+    if exponential:
+        value = value - lift * y * 0.5 * t * t
+    elif (far := t > limit).any():
+        value[far], slope[far], bend[far] = math.nan, math.nan, math.nan
+        if sign:
+            u = (m[far] - wide_nodes[:, None]) / t[far]
+            pdf, cdf = np.exp(-0.5 * u * u) / math.sqrt(2.0 * math.pi), scipy.special.ndtr(u)
+            linear = y[far] if sign < 0 else 0.0
+            value[far] = sign * (wide_weights @ (t[far] * (u * cdf + pdf))) + linear * m[far]
+            slope[far] = sign * (wide_weights @ cdf) + linear
+            bend[far] = sign * (wide_weights @ pdf) / t[far]
+    return value, slope, bend
 
 
 # -- any target: antithetic draws -------------------------------------------------------------------------------------
@@ -222,6 +244,10 @@ class SampledMoments:
     def dim(self) -> int:
         return self.target.dim
 
+    def fewer(self, n) -> SampledMoments:
+        """From the first n of the draws, by gradients alone."""
+        return SampledMoments(self.target, False, self.key, min(n, self.n), self.n_threads, self.counts)
+
     def at(self, mean, chol) -> Moments:
         """Under N(mean, L L^T)."""
         d, n = self.dim, self.n
@@ -234,7 +260,7 @@ class SampledMoments:
             stop = min(start + block, n)
             z = normal_rows(self.key, NOISE, start, stop, d, True, self.n_threads)
             x = z @ chol.T + mean
-            f, g = self._value_and_grad(x)
+            f, g = self.value_and_grad(x)
             sizes, g = group_sizes(len(z), m), g @ chol
             gradient.add(group_mean(g, m), sizes)
             precision.add(self._precisions(x, z, g, chol, m), sizes)
@@ -252,21 +278,21 @@ class SampledMoments:
         cross = group_cross(z, g + z, m)
         return np.eye(self.dim) - 0.5 * (cross + cross.swapaxes(-1, -2))
 
-    def _value_and_grad(self, x):
+    def value_and_grad(self, x):
         self.counts["values"] += len(x)
         self.counts["gradients"] += len(x)
         return self.target._value_and_grad(np.ascontiguousarray(x))
 
     def at_point(self, mean, chol) -> Moments:
         """f and its derivatives at the mean; Hessians missing from the target become differences of gradients."""
-        f, g = self._value_and_grad(mean[None])
+        f, g = self.value_and_grad(mean[None])
         if self.hessian:
             self.counts["hessians"] += 1
             h = -(chol.T @ self.target._hess(np.ascontiguousarray(mean[None]))[0] @ chol)
         else:
             step = 0.01  # of a standard deviation
             points = np.concatenate([mean + step * chol.T, mean - step * chol.T])
-            _, gradients = self._value_and_grad(points)
+            _, gradients = self.value_and_grad(points)
             h = (gradients[self.dim :] - gradients[: self.dim]) @ chol / (2.0 * step)
         return Moments(float(f[0]), chol.T @ g[0], 0.5 * (h + h.T))
 
@@ -276,9 +302,15 @@ class SampledMoments:
             self.counts["hessians"] += 1
             return -np.diagonal(self.target._hess(np.ascontiguousarray(mean[None]))[0])
         steps = 1e-4 * np.maximum(1.0, np.abs(mean))
-        shift = np.diag(steps)
-        _, gradients = self._value_and_grad(np.concatenate([mean + shift, mean - shift]))
-        return (np.diagonal(gradients[self.dim :]) - np.diagonal(gradients[: self.dim])) / (2.0 * steps)
+        out = np.empty(self.dim)
+        for start in range(0, self.dim, BLOCK):
+            i = np.arange(start, min(start + BLOCK, self.dim))
+            shift = np.zeros((len(i), self.dim))
+            shift[i - start, i] = steps[i]
+            _, gradients = self.value_and_grad(np.concatenate([mean + shift, mean - shift]))
+            below, above = gradients[len(i) :], gradients[: len(i)]
+            out[i] = (below[i - start, i] - above[i - start, i]) / (2.0 * steps[i])
+        return out
 
 
 class Sampler:
@@ -297,10 +329,10 @@ class Sampler:
         return SampledMoments(self.target, self.hessian, key, n, self.n_threads, self.counts)
 
 
-def try_at(moments, mean, chol) -> Moments | None:
+def try_at(moments, *where) -> Moments | None:
     """The moments, or None where they are not finite: a step that went too far."""
     try:
-        result = moments(mean, chol)
+        result = moments(*where)
     except NonFiniteTarget:
         return None
     return result if result.finite() else None

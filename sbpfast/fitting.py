@@ -24,8 +24,11 @@ from sbpfast._importance import (
     second_look,
     slopes_along_rays,
     unusable,
+    work,
 )
-from sbpfast._natural import STRUCTURES, ImproperDensity, NaturalFit, find_start
+from sbpfast._improper import ImproperDensity
+from sbpfast._low_rank import LowRankCovariance
+from sbpfast._natural import FullCovariance, NaturalFit, check_rank, find_low_rank_start, find_start, first_scales
 from sbpfast._streams import stream_key
 from sbpfast._unknown_noise import UnknownNoise, UnknownNoiseMoments
 from sbpfast._whitened import ExactMoments, Sampler
@@ -34,6 +37,7 @@ from sbpfast.targets import NonFiniteTarget, Ridge, Target
 
 __all__ = ["Fit", "FitStep", "FitWarning", "ImproperDensity", "fit"]
 
+STRUCTURES = {"full": FullCovariance, "diagonal": LowRankCovariance, "low_rank": LowRankCovariance}
 ESTIMATORS = ("auto", "exact", "price", "stein")
 CHEAP = 4 * 10**6  # evaluations of a link function that are spent on the diagnostics without being asked
 SUBSAMPLE_ROWS = 40000  # a ridge target with more rows starts from a sixteenth of them
@@ -74,6 +78,7 @@ def fit(
     There is no learning rate.  Each step takes the precision to E[-Hess f] and the mean by cov E[grad f] (a natural
     gradient step of rate 1), shorter or in the form of Lin, Schmidt & Khan (2020) where that would lower the ELBO or
     leave the positive definite matrices.  The result does not depend on how the parameters are scaled or correlated.
+    Diagonal and low-rank covariances take Newton's steps in their own parameters, to their own optimum.
 
     Parameters
     ----------
@@ -84,7 +89,7 @@ def fit(
         Where to start.  None: the Laplace approximation at a mode, searched for from the zero vector.  A `Fit` (of the
         same target and settings) is continued, bit for bit as if it had never stopped.
     structure : {"full", "diagonal", "low_rank"}
-        Of the covariance.
+        Of the covariance.  The last two form nothing larger than the data and (d, rank), but for a target's Hessians.
     rank : int, optional
         Columns k of U in diag + U U^T, for "low_rank"; 5 by default, or d if that is less.
     estimator : {"auto", "exact", "price", "stein"}
@@ -93,10 +98,12 @@ def fit(
         - E of an expression that vanishes at the optimum.  "auto": the first that applies.
     tol : float, optional
         Of the residual r = |L^T E[grad f]| + |I - L^T E[-Hess f] L|_F, cov = L L^T, in which the KL divergence from the
-        optimum is about r^2/6 to r^2/2.  Default 1e-8 for exact moments (1e-6 for low rank), else 0.02: draws are added
-        until the standard error of r falls below it.
+        optimum is about r^2/6 to r^2/2.  With M = cov^-1 - E[-Hess f] the second term of a structure D + U U^T is
+        |(D diag(M), L^T M U)|_F, which is 0 at its own optimum; the mean can be further from that than r says where
+        the posterior is much more correlated than the structure.  Default 1e-8 for exact moments, else 0.02: draws are
+        added until the standard error of r falls below it.
     max_iter : int
-        Most natural-gradient steps.
+        Most steps.
     max_samples : int
         Most draws a step.
     rng : None, int, SeedSequence, BitGenerator or Generator
@@ -142,11 +149,7 @@ def fit(
     exact = _check_target(target, estimator, structure)
     _checks.choice("structure", structure, STRUCTURES)
     rank = _checked_rank(rank, structure, target.dim)
-    tol = (
-        (0.02 if not exact else 1e-6 if structure == "low_rank" else 1e-8)
-        if tol is None
-        else _checks.scalar("tol", tol, above=0.0)
-    )
+    tol = (1e-8 if exact else 0.02) if tol is None else _checks.scalar("tol", tol, above=0.0)
     max_iter, max_samples = _checks.count("max_iter", max_iter, 0), _checks.count("max_samples", max_samples)
     n_threads = _core.effective_threads(n_threads)
     key = stream_key(rng)
@@ -161,14 +164,14 @@ def fit(
     if isinstance(q0, Fit):
         key, loop = q0._key, q0._continued(source, structure, tol, max_samples)
     else:
-        mean, chol = _start(source, q0)
-        loop = NaturalFit(source, mean, STRUCTURES[structure].start(chol, rank), tol, max_samples)
+        mean, shape = _start(source, q0) if structure == "full" else _low_rank_start(source, q0, rank or 0)
+        loop = NaturalFit(source, mean, shape, tol, max_samples)
     with _Watch(progress, callback) as watch:
         loop.run(max_iter, watch)
     result = Fit._of(loop, structure, target, key)
     if not loop.converged and not watch.stopped:
         warnings.warn(f"{loop.message[0].upper()}{loop.message[1:]}.", FitWarning, stacklevel=2)
-    if not isinstance(target, Ridge) or target._rows * DRAWS <= CHEAP:
+    if not isinstance(target, Ridge) or work(target) * DRAWS <= CHEAP:
         result._diagnose(stacklevel=3)
     if not isinstance(target, Ridge):
         result._check_gradient(stacklevel=3)
@@ -205,23 +208,44 @@ def _checked_rank(rank, structure, d):
     return rank
 
 
+def _check_start(q0, target):
+    if not isinstance(q0, GaussianBase):
+        raise TypeError(f"q0 must be a Gaussian of sbpfast, a Fit or None, got {type(q0).__name__}")
+    if q0.dim != target.dim:
+        raise ValueError(f"q0 must have the dimension of the target, {target.dim}, got {q0.dim}")
+
+
 def _start(source, q0):
-    """Mean and lower factor to start from."""
+    """Mean and full covariance to start from."""
     if q0 is not None:
-        if not isinstance(q0, GaussianBase):
-            raise TypeError(f"q0 must be a Gaussian of sbpfast, a Fit or None, got {type(q0).__name__}")
-        if q0.dim != source.target.dim:
-            raise ValueError(f"q0 must have the dimension of the target, {source.target.dim}, got {q0.dim}")
-        return np.array(q0.mean), np.array(q0.to_cholesky().chol)
+        _check_start(q0, source.target)
+        return np.array(q0.mean), FullCovariance(np.array(q0.to_cholesky().chol))
     if isinstance(source, UnknownNoiseMoments):
-        return source.start()
+        mean, chol = source.start()
+        return mean, FullCovariance(chol)
     zero = np.zeros(source.target.dim)
-    if isinstance(source, Sampler):
-        return find_start(source.draws(1), zero)
+    return find_start(source.draws(1) if isinstance(source, Sampler) else _coarse(source), zero)
+
+
+def _coarse(source):
+    """A cheap stand-in where the rows are many."""
     rows = source.target._rows
-    if rows >= SUBSAMPLE_ROWS and rows >= 400 * len(zero):
-        return find_start(source.every(16), zero)
-    return find_start(source, zero)
+    return source.every(16) if rows >= SUBSAMPLE_ROWS and rows >= 400 * source.dim else source
+
+
+def _low_rank_start(source, q0, rank):
+    """Mean and covariance to start from, of a diagonal and `rank` columns."""
+    if isinstance(q0, LowRankGaussian) and q0.rank == rank and q0.dim == source.target.dim:
+        return np.array(q0.mean), LowRankCovariance(np.sqrt(q0.diag), np.array(q0.factor))
+    if q0 is not None:
+        _check_start(q0, source.target)
+        return find_low_rank_start(source, np.array(q0.mean), np.sqrt(q0._variances()), rank)
+    mean = np.zeros(source.target.dim)
+    if isinstance(source, Sampler):
+        return find_low_rank_start(source, mean, first_scales(source.draws(1), mean), rank)
+    std = first_scales(source, mean)
+    check_rank(source, mean, std)
+    return find_low_rank_start(_coarse(source), mean, std, rank)
 
 
 class _Watch:
@@ -269,7 +293,7 @@ class Fit:
         At the start and after every step.
     converged : bool
     n_iter : int
-        Natural-gradient steps taken.
+        Steps taken.
     message : str
         Why the fit stopped, in words.
     n_samples : int
