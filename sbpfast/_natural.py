@@ -33,6 +33,7 @@ SLOW = 0.2  # ratio of successive residuals above which exact fits turn to Newto
 LOOK = 20  # steps after which a fit asks whether the density is improper, and again after as many more
 MOST_WORK = 10**9  # multiplications to find out whether flat priors leave the density proper
 LEAST_DRAWS = 128
+NEAR = 0.05  # a residual below which halving it is as good as a higher ELBO
 WORST_ERROR = 0.25  # Monte Carlo error of a residual above which nothing has converged
 
 
@@ -265,16 +266,20 @@ class NaturalFit:
         self._refuse_improper()
         raise NonFiniteTarget("the log density is not finite around the point where the fit starts; pass another q0")
 
-    def step(self, here) -> Moments | None:
-        """Take the longest acceptable step; its moments, or None where there is none."""
+    def step(self, here, noisy) -> Moments | None:
+        """Take the longest acceptable step; its moments, or None where there is none.
+
+        Inside the noise two lengths are tried: where draws mistake a full step for a loss, so they do all shorter ones.
+        """
         directions = self.shape.newton_directions(self._draws, self.mean, here) if self.newton else (None,)
         for direction in directions:
             cautious = direction is not None or _positive_definite(here.precision)
             rate = 2.0**-self.caution if cautious else 1.0
-            while rate > SHORTEST:
+            shortest = 0.25 * rate if noisy else SHORTEST
+            while rate > shortest:
                 candidate = self._candidate(here, direction, rate)
                 ahead = None if candidate is None else self._moments(*candidate)
-                if ahead is not None and self._no_worse(ahead, here):
+                if ahead is not None and self._no_worse(ahead, here, candidate[1]):
                     self._take(*candidate)
                     return ahead
                 rate *= 0.5
@@ -309,10 +314,14 @@ class NaturalFit:
         elif not 0.4 * before < after < 0.9 * before:  # better than expected, or crawling
             self.caution = max(self.caution - 1, 0)
 
-    def _no_worse(self, ahead, here) -> bool:
+    def _no_worse(self, ahead, here, shape) -> bool:
         slack = 1e-12 * (1.0 + abs(here.elbo))
         if self.exact:
-            return ahead.elbo >= here.elbo - slack
+            if ahead.elbo >= here.elbo - slack:
+                return True
+            # a sum of huge terms loses the last gains in the ELBO to rounding, when the residual still shows them
+            before = self._residual(here)[0]
+            return before < NEAR and shape.residual(ahead.gradient, ahead.precision) < 0.5 * before
         difference = ahead.ratios - here.ratios
         return difference.mean() >= -slack - 2.0 * difference.std(ddof=1) / math.sqrt(len(difference))
 
@@ -335,7 +344,10 @@ class NaturalFit:
                 self._refuse_improper()
                 self.message = f"not converged: {max_iter} steps left a residual of {residual:.2g}"
                 return
-            ahead = self.step(here)
+            noisy = not self.exact and residual < 3.0 * error
+            ahead = self.step(here, noisy)
+            if ahead is None and noisy and self._finished(residual, error):
+                return  # these draws see no way up, and the residual is within its error
             if ahead is None and not self.exact and self.n < self.max_draws:
                 here = self._with_more_draws(error)  # the noise of these draws hides the way up
                 continue

@@ -132,3 +132,38 @@ def test_files_that_hold_no_fit(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(ValueError, match="does not hold a saved fit"):
         sb.Fit.load(path)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_steps_hidden_by_noise_end_the_fit_once_the_error_is_small(seed):
+    # draws that see no way up inside their own noise asked for more draws, up to the limit, and no convergence
+    r = np.random.default_rng(0)
+    d = 40
+    X = r.standard_normal((20 * d, d))
+    y = (r.random(len(X)) < scipy.special.expit(X @ r.standard_normal(d) / np.sqrt(d))).astype(float)
+    squares = np.einsum("ni,nj->nij", X, X).reshape(len(X), d * d)
+
+    def hess(x):
+        p = scipy.special.expit(x @ X.T)
+        return -((p * (1 - p)) @ squares).reshape(-1, d, d) - np.eye(d)
+
+    target = sb.Target(
+        value=lambda x: x @ (X.T @ y) - np.logaddexp(0, x @ X.T).sum(1) - 0.5 * (x**2).sum(1),
+        grad=lambda x: (y - scipy.special.expit(x @ X.T)) @ X - x,
+        hess=hess,
+        dim=d,
+    )
+    fit = sb.fit(target, rng=seed, max_samples=4096)
+    assert fit.converged and fit.counts["values"] < 10_000
+    assert fit.q.kl(sb.fit(sb.targets.logistic_regression(X, y, prior_scale=1.0)).q) < 1e-3
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("rows, scale", [(200, 0.2), (2000, 0.05)])
+def test_poisson_with_counts_that_hide_the_elbo_in_rounding(rows, scale, seed):
+    # heavy-tailed columns and counts up to exp(20): the ELBO is a difference of sums of 1e10
+    r = np.random.default_rng(seed)
+    X = np.column_stack([r.standard_t(df, size=rows) for df in (1, 1, 2, 2, 2, 2.5, 2.5, 2.5, 3, 3)])
+    y = r.poisson(np.exp(np.clip(X @ r.standard_normal(10) * scale, -20, 20))).astype(float)
+    fit = sb.fit(sb.targets.poisson_regression(X, y, prior_scale=1.0))
+    assert fit.converged and fit.residual_trace[-1] < 1e-5
