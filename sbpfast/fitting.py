@@ -41,6 +41,7 @@ STRUCTURES = {"full": FullCovariance, "diagonal": LowRankCovariance, "low_rank":
 ESTIMATORS = ("auto", "exact", "price", "stein")
 CHEAP = 4 * 10**6  # evaluations of a link function that are spent on the diagnostics without being asked
 SUBSAMPLE_ROWS = 40000  # a ridge target with more rows starts from a sixteenth of them
+LONG = 50  # steps from a mode without convergence, after which another start is tried
 VERSION = 1  # of the saved format
 
 
@@ -86,8 +87,9 @@ def fit(
         f, up to a constant, with a value and a gradient.  With a Hessian fewer draws are needed; ridge targets
         (the regressions) need none.
     q0 : Gaussian, Fit or None
-        Where to start.  None: the Laplace approximation at a mode, searched for from the zero vector.  A `Fit` (of the
-        same target and settings) is continued, bit for bit as if it had never stopped.
+        Where to start.  None: the Laplace approximation at a mode, searched for from the zero vector; where 50 steps
+        with draws have not converged from there, also the standard normal, and the higher ELBO is kept.  A `Fit` (of
+        the same target and settings) is continued, bit for bit as if it had never stopped.
     structure : {"full", "diagonal", "low_rank"}
         Of the covariance.  The last two form nothing larger than the data and (d, rank), but for a target's Hessians.
     rank : int, optional
@@ -164,10 +166,12 @@ def fit(
     if isinstance(q0, Fit):
         key, loop = q0._key, q0._continued(source, structure, tol, max_samples)
     else:
-        mean, shape = _start(source, q0) if structure == "full" else _low_rank_start(source, q0, rank or 0)
-        loop = NaturalFit(source, mean, shape, tol, max_samples)
+        loop = _new_loop(source, q0, structure, rank, tol, max_samples)
     with _Watch(progress, callback) as watch:
         loop.run(max_iter, watch)
+        if q0 is None and not (exact or loop.converged or watch.stopped) and loop.n_iter >= LONG:
+            unit = DiagonalGaussian(np.zeros(target.dim), np.ones(target.dim))
+            loop = _better(loop, _new_loop(source, unit, structure, rank, tol, max_samples), max_iter, watch)
     result = Fit._of(loop, structure, target, key)
     if not loop.converged and not watch.stopped:
         warnings.warn(f"{loop.message[0].upper()}{loop.message[1:]}.", FitWarning, stacklevel=2)
@@ -176,6 +180,20 @@ def fit(
     if not isinstance(target, Ridge):
         result._check_gradient(stacklevel=3)
     return result
+
+
+def _new_loop(source, q0, structure, rank, tol, max_samples) -> NaturalFit:
+    mean, shape = _start(source, q0) if structure == "full" else _low_rank_start(source, q0, rank or 0)
+    return NaturalFit(source, mean, shape, tol, max_samples)
+
+
+def _better(loop, other, max_iter, watch) -> NaturalFit:
+    """A fit that did not converge from the mode, which may lie in a spike, or another one, run from elsewhere."""
+    try:
+        other.run(max_iter, watch)
+    except (NonFiniteTarget, ImproperDensity):
+        return loop
+    return other if other.last.elbo > loop.last.elbo else loop
 
 
 def _check_target(target, estimator, structure):

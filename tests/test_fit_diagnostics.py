@@ -158,6 +158,25 @@ def test_steps_hidden_by_noise_end_the_fit_once_the_error_is_small(seed):
     assert fit.q.kl(sb.fit(sb.targets.logistic_regression(X, y, prior_scale=1.0)).q) < 1e-3
 
 
+@pytest.mark.filterwarnings("ignore::sbpfast.FitWarning")
+def test_a_mode_in_a_spike_is_left_for_another_start():
+    # eight schools, centred: the mode is where log tau falls for ever, forty nats of entropy below the bulk
+    y, sigma = np.array([28.0, 8, -3, 7, -1, 1, 18, 12]), np.array([15.0, 10, 16, 11, 9, 11, 10, 18])
+
+    def value(x):
+        mu, log_tau, z = x[:, 0], x[:, 1], (x[:, 2:] - x[:, :1]) * np.exp(-x[:, 1:2])
+        data = -0.5 * (((y - x[:, 2:]) / sigma) ** 2 + z**2).sum(axis=1)
+        return data - 7 * log_tau - mu**2 / 50 - np.log1p(np.exp(2 * log_tau) / 25)
+
+    def grad(x):
+        e, d, t = np.exp(-2 * x[:, 1:2]), x[:, 2:] - x[:, :1], np.exp(2 * x[:, 1]) / 25
+        of_tau = (d * d * e).sum(axis=1) - 7 - 2 * t / (1 + t)
+        return np.column_stack([(d * e).sum(axis=1) - x[:, 0] / 25, of_tau, (y - x[:, 2:]) / sigma**2 - d * e])
+
+    fit = sb.fit(sb.Target(value, grad, dim=10), rng=0)
+    assert fit.elbo > 6.5 and 0.0 < fit.q.mean[1] < 3.0
+
+
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("rows, scale", [(200, 0.2), (2000, 0.05)])
 def test_poisson_with_counts_that_hide_the_elbo_in_rounding(rows, scale, seed):
