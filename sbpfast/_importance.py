@@ -52,16 +52,17 @@ def importance_sample(q, target, n, key) -> ImportanceSample:
     blocks = [(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
 
     def draws(start, stop):
-        return q._draw(key, start, stop, False, threads).x
+        return q._draw(key, start, stop, False, threads)
 
-    ratios = np.concatenate([target._value(x) - q.log_prob(x) for x in (draws(*block) for block in blocks)])
+    ratios = np.concatenate([target._value(d.x) - q._log_prob_of(d) for d in (draws(*block) for block in blocks)])
     smoothed = _psis.smooth(ratios)
     weights = np.exp(smoothed.log_weights)
     first, second = np.zeros(q.dim), np.zeros(q.dim)
     for start, stop in blocks:  # drawn again rather than kept: (n, d) may be large
-        deviation = draws(start, stop) - q.mean
-        first += weights[start:stop] @ deviation
-        second += weights[start:stop] @ deviation**2
+        deviation = draws(start, stop).x - q.mean
+        weighted = weights[start:stop, None] * deviation
+        first += weighted.sum(axis=0)
+        second += (weighted * deviation).sum(axis=0)
     return ImportanceSample(
         n, smoothed.khat, smoothed.ess, smoothed.log_mean, smoothed.log_mean_error,
         float(ratios.mean()), float(ratios.std(ddof=1) / math.sqrt(n)),

@@ -17,7 +17,7 @@ import scipy
 
 from sbpfast import _core
 from sbpfast._forms import FullForm, scale_rows
-from sbpfast._means import RunningMean, group_cross, group_mean, group_sizes
+from sbpfast._means import BLOCK, RunningMean, group_cross, group_mean, group_sizes
 from sbpfast._streams import NOISE, normal_rows
 from sbpfast.gaussian import LOG_2PI
 from sbpfast.targets import NonFiniteTarget, Ridge, Target
@@ -31,7 +31,7 @@ RULE_NODES = np.concatenate([nodes for nodes, _ in _RULES])
 RULE_WEIGHTS = np.concatenate([weights / weights.sum() for _, weights in _RULES])
 WIDE = 12.0  # t beyond which softplus is integrated against the logistic density instead
 WIDEST = 100.0  # t / (distance of the nearest singularity) beyond which other links are not integrated: NaN
-BLOCK = 1024  # draws, or rows of a design matrix, worked on at a time
+SMALL = 128  # dimensions up to which a triangular system is not worth threads
 
 
 def _logistic_rule(n):
@@ -343,12 +343,18 @@ def upper_factor(precision) -> np.ndarray:
     return np.linalg.cholesky(precision[::-1, ::-1])[::-1, ::-1]
 
 
+def _triangular_solve(upper, b, transposed=False) -> np.ndarray:
+    """U^-1 b, or U^-T b; small ones by NumPy: SciPy's BLAS would wake its own threads, which then stand in our way."""
+    if len(upper) <= SMALL:
+        return np.linalg.solve(upper.T if transposed else upper, b)
+    return scipy.linalg.solve_triangular(upper, b, trans="T" if transposed else "N", check_finite=False)
+
+
 def solved(upper, v) -> np.ndarray:
     """P^-1 v for P = U U^T."""
-    half = scipy.linalg.solve_triangular(upper, v, check_finite=False)
-    return scipy.linalg.solve_triangular(upper, half, trans="T", check_finite=False)
+    return _triangular_solve(upper, _triangular_solve(upper, v), transposed=True)
 
 
 def refactored(chol, upper) -> np.ndarray:
     """The lower factor L' = L U^-T, with (L' L'^T)^-1 = L^-T P L^-1 for a precision P = U U^T in L's coordinates."""
-    return np.tril(scipy.linalg.solve_triangular(upper, chol.T, check_finite=False).T)
+    return np.tril(_triangular_solve(upper, chol.T).T)

@@ -250,6 +250,10 @@ class GaussianBase(ABC):
         r = _checks.points("x", x, self.dim) - self.mean
         return -0.5 * (self._mahalanobis(r) + self._log_det() + self.dim * LOG_2PI)
 
+    def _log_prob_of(self, draws) -> np.ndarray:
+        """Log density of its own draws, (n,)."""
+        return self.log_prob(draws.x)
+
     def entropy(self) -> float:
         """Differential entropy 1/2 log det(2 pi e cov), in nats."""
         return 0.5 * (self._log_det() + self.dim * (1.0 + LOG_2PI))
@@ -306,6 +310,9 @@ class _DenseGaussian(GaussianBase):
 
     def _mahalanobis(self, r):
         return (scipy.linalg.solve_triangular(self._chol, r.T, lower=True, check_finite=False) ** 2).sum(axis=0)
+
+    def _log_prob_of(self, draws):
+        return -0.5 * ((draws.noise**2).sum(axis=1) + self._log_det() + self.dim * LOG_2PI)
 
     def _log_det(self):
         return 2.0 * float(np.log(np.diagonal(self._chol)).sum())
