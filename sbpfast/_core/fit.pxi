@@ -18,6 +18,9 @@ cdef extern from "links.h" nogil:
                                    double *value, double *slope, double *curvature)
     link_sweep_fn link_sweep(int link)
 
+cdef extern from "transpose.h" nogil:
+    void transpose(Py_ssize_t n, Py_ssize_t d, const double *a, Py_ssize_t a_stride, double *out, Py_ssize_t out_stride)
+
 
 cdef struct Links:
     link_sweep_fn sweep
@@ -101,8 +104,10 @@ cdef void _whitened_group(const double[:, ::1] a, const double[::1] offset, cons
             yy[l] = y[first]
             m[l] = offset[first]
             w[l] = weights[first] if l < lanes else 0.0
+        transpose(lanes, d, &a[j, 0], d, panel, LANES)
+        for l in range(lanes, LANES):
             for i in range(d):
-                panel[i * LANES + l] = a[first, i]
+                panel[i * LANES + l] = a[stop - 1, i]
         panel_product(1, LANES, d, &mean[0], 0, 1, panel, LANES, m, LANES, 1)
         memset(t, 0, sizeof(t))
         for i in range(0, d, 4):  # a column of the factor starts at its diagonal
@@ -123,7 +128,7 @@ cdef void _whitened_group(const double[:, ::1] a, const double[::1] offset, cons
             for l in range(LANES):
                 scaled[i * LANES + l] = c[l] * forms[i * LANES + l]
             out[d * padded + i] += _dot(s, forms + i * LANES)
-        _transpose(d, padded, forms, rows)
+        transpose(d, LANES, forms, LANES, rows, padded)
         for i in range(0, d, 4):
             first = (i // 8) * 8
             panel_product(min(4, d - i), padded - first, LANES, scaled + i * LANES, LANES, 1, rows + first, padded,
@@ -136,13 +141,6 @@ cdef inline double _dot(const double *s, const double *forms) noexcept nogil:
     for l in range(LANES):
         product[l] = s[l] * forms[l]
     return total(LANES, product)
-
-
-cdef inline void _transpose(Py_ssize_t d, Py_ssize_t padded, const double *forms, double *rows) noexcept nogil:
-    cdef Py_ssize_t i, l
-    for i in range(d):
-        for l in range(LANES):
-            rows[l * padded + i] = forms[i * LANES + l]
 
 
 cdef void _expectations(const Links *links, const double *m, const double *t, const double *y, double *value,
