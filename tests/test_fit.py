@@ -606,7 +606,7 @@ def test_arviz():
     pytest.importorskip("arviz")
     X, y = data(seed=21)
     fit = sb.fit(sb.targets.logistic_regression(X, y, prior_scale=1.0), rng=0)
-    assert fit.to_arviz(["a", "b", "c"], n_samples=100, rng=0).posterior["b"].shape == (1, 100)
+    assert fit.to_arviz(["a", "b", "c"], n_samples=100, rng=0).posterior["b"].shape == (4, 25)
 
 
 # -- errors -----------------------------------------------------------------------------------------------------------
