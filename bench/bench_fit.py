@@ -287,14 +287,9 @@ LOOKS = {
 
 def draw(results):
     """The page of the breast cancer fit, and the way of each method towards the best Gaussian."""
-    try:
-        import matplotlib
-    except ImportError:
-        print("(matplotlib is not installed: no pictures)")
+    plt = timing.pyplot()
+    if plt is None:
         return
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     X, y, names = load_breast_cancer()
     sb.fit(sb.targets.logistic_regression(X, y, prior_scale=1.0), rng=0).plot(timing.RESULTS / "fit.png", names)
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained", sharex=True, sharey=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import problems
-from timing import RESULTS, compare, save
+from timing import RESULTS, compare, pyplot, save
 
 import sbpfast as sb
 from sbpfast import _core
@@ -55,14 +55,9 @@ def main():
 
 
 def draw(results):
-    try:
-        import matplotlib
-    except ImportError:
-        print("(matplotlib is not installed: no picture)")
+    plt = pyplot()
+    if plt is None:
         return
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     figure, axes = plt.subplots(1, 4, figsize=(15, 4), layout="constrained", sharey=True)
     for ax, (name, what) in zip(axes, (("n", "draws n"), ("rows", "rows N"), ("d", "coordinates d"))):
         for threads in (1, 2):

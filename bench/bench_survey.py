@@ -9,7 +9,7 @@ draw's gradient with respect to the means and to the standard deviations.  The t
 from __future__ import annotations
 
 import numpy as np
-from timing import RESULTS, save
+from timing import RESULTS, pyplot, save
 
 import sbpfast as sb
 from sbpfast.data import load_breast_cancer
@@ -62,14 +62,9 @@ def main():
 
 
 def draw(rows):
-    try:
-        import matplotlib
-    except ImportError:
-        print("(matplotlib is not installed: no picture)")
+    plt = pyplot()
+    if plt is None:
         return
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     steps = [row["step"] for row in rows]
     figure, axes = plt.subplots(1, 3, figsize=(14, 4.5), layout="constrained")
     for ax, key, title in zip(axes, ("mean", "std"), ("d/dmean (price is pathwise here)", "d/dstd")):

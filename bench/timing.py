@@ -75,3 +75,16 @@ def optional(name):
     except ImportError:
         print(f"({name} is not installed: left out)")
         return None
+
+
+def pyplot():
+    """matplotlib.pyplot without a screen, or None and a line that says why there is no picture."""
+    try:
+        import matplotlib
+    except ImportError:
+        print("(matplotlib is not installed: no picture)")
+        return None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    return plt

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy.stats as st
-from timing import RESULTS, optional, save
+from timing import RESULTS, optional, pyplot, save
 
 import sbpfast as sb
 
@@ -71,14 +71,9 @@ def main():
 
 
 def draw(results):
-    try:
-        import matplotlib
-    except ImportError:
-        print("(matplotlib is not installed: no picture)")
+    plt = pyplot()
+    if plt is None:
         return
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     figure, axes = plt.subplots(2, 2, figsize=(11, 6.5), layout="constrained", sharey=True)
     panels = (("gamma", GAMMA_SHAPES, "shape"), ("beta", BETA_FIRST, f"a (b = {BETA_SECOND})"))
     for row, (name, sizes, label) in zip(axes, panels):

@@ -20,6 +20,15 @@ class ImproperDensity(ValueError):
     """The density cannot be normalised, or has no best Gaussian: the ELBO grows without bound."""
 
 
+def dependent_columns(direction) -> ImproperDensity:
+    """The error for a line along which a regression with a flat prior is constant."""
+    largest = sorted(np.argsort(-np.abs(direction))[:3].tolist())
+    return ImproperDensity(
+        f"the log density does not change along a line in which parameters {', '.join(map(str, largest))} take part, "
+        "so it cannot be normalised; drop a column that is a combination of others, or give a finite prior_scale"
+    )
+
+
 def refuse_improper(target, mean, directions) -> None:
     """Raise ImproperDensity where that can be shown; directions (m, d) are about a standard deviation long."""
     direction = flat_direction(target) if isinstance(target, Ridge) else None

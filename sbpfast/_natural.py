@@ -16,7 +16,7 @@ import math
 
 import numpy as np
 
-from sbpfast._improper import ImproperDensity, refuse_improper
+from sbpfast._improper import ImproperDensity, dependent_columns, refuse_improper
 from sbpfast._low_rank import LowRankCovariance
 from sbpfast._newton import affordable, newton_direction
 from sbpfast._whitened import Moments, Sampler, refactored, solved, try_at, upper_factor
@@ -174,13 +174,7 @@ def _check_collinear(precision):
         return
     values, vectors = np.linalg.eigh(precision)
     if abs(values[0]) <= 4e-16 * len(values):
-        largest = np.argsort(-np.abs(vectors[:, 0]))[:3]
-        raise ImproperDensity(
-            "the log density does not change along a line in which parameters "
-            f"{', '.join(str(i) for i in sorted(largest.tolist()))} take part, so it cannot be normalised; "
-            "drop a column that is "
-            "a combination of others, or give a finite prior_scale"
-        )
+        raise dependent_columns(vectors[:, 0])
 
 
 def _positive_definite(matrix) -> bool:

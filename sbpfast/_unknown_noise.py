@@ -15,8 +15,8 @@ import numpy as np
 import scipy
 
 from sbpfast import _checks, targets
-from sbpfast._improper import ImproperDensity
-from sbpfast._whitened import Moments, entropy
+from sbpfast._improper import dependent_columns
+from sbpfast._whitened import ExactSource, Moments, entropy
 from sbpfast.targets import Target
 
 ROWS = 8192  # of the data that are reduced at a time
@@ -64,18 +64,8 @@ class UnknownNoise(Target):
         return targets._require_finite("the Hessian of f", h, x)
 
 
-class UnknownNoiseMoments:
-    """Of an `UnknownNoise`, exact, for a fit: what `ExactMoments` is for a ridge target."""
-
-    exact = True
-
-    def __init__(self, target: UnknownNoise, n_threads: int):
-        self.target, self.n_threads = target, n_threads
-        self.counts = {"passes": 0}
-
-    @property
-    def dim(self) -> int:
-        return self.target.dim
+class UnknownNoiseMoments(ExactSource):
+    """Of an `UnknownNoise`, for a fit: what `ExactMoments` is for a ridge target."""
 
     def at(self, mean, chol) -> Moments:
         """Under N(mean, L L^T)."""
@@ -168,12 +158,7 @@ def _diagonalised(factor, root):
     upper = np.linalg.qr(both / norms, mode="r")
     _, values, vectors = np.linalg.svd(upper)
     if values[-1] <= 4e-16 * len(values) * values[0]:
-        largest = sorted(np.argsort(-np.abs(vectors[-1]))[:3].tolist())
-        raise ImproperDensity(
-            "the log density does not change along a line in which parameters "
-            f"{', '.join(map(str, largest))} take part, so it cannot be normalised; drop a column that is a "
-            "combination of others, or give a finite prior_scale"
-        )
+        raise dependent_columns(vectors[-1])
     inverse = scipy.linalg.solve_triangular(upper, np.eye(len(upper))) / norms[:, None]
     u, g, v = np.linalg.svd(factor @ inverse, full_matrices=False)
     basis = inverse @ v.T

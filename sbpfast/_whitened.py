@@ -82,18 +82,22 @@ def entropy(chol) -> float:
 # -- ridge targets: one-dimensional integrals -------------------------------------------------------------------------
 
 
-class ExactMoments:
-    """Of a ridge target; deterministic."""
+class ExactSource:
+    """Moments in closed form or by integrals; deterministic."""
 
     exact = True
 
-    def __init__(self, target: Ridge, n_threads: int):
+    def __init__(self, target, n_threads: int):
         self.target, self.n_threads = target, n_threads
         self.counts = {"passes": 0}
 
     @property
     def dim(self) -> int:
         return self.target.dim
+
+
+class ExactMoments(ExactSource):
+    """Of a ridge target."""
 
     def at(self, mean, chol) -> Moments:
         """Under N(mean, L L^T)."""

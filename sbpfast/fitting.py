@@ -15,6 +15,7 @@ import numpy as np
 import scipy
 
 from sbpfast import _checks, _core
+from sbpfast._files import read_npz, write_npz
 from sbpfast._importance import (
     DRAWS,
     GOOD,
@@ -170,8 +171,7 @@ def fit(
     with _Watch(progress, callback) as watch:
         loop.run(max_iter, watch)
         if q0 is None and not (exact or loop.converged or watch.stopped) and loop.n_iter >= LONG:
-            unit = DiagonalGaussian(np.zeros(target.dim), np.ones(target.dim))
-            loop = _better(loop, _new_loop(source, unit, structure, rank, tol, max_samples), max_iter, watch)
+            loop = _from_elsewhere(loop, structure, rank, max_iter, watch)
     result = Fit._of(loop, structure, target, key)
     if not loop.converged and not watch.stopped:
         warnings.warn(f"{loop.message[0].upper()}{loop.message[1:]}.", FitWarning, stacklevel=2)
@@ -187,9 +187,12 @@ def _new_loop(source, q0, structure, rank, tol, max_samples) -> NaturalFit:
     return NaturalFit(source, mean, shape, tol, max_samples)
 
 
-def _better(loop, other, max_iter, watch) -> NaturalFit:
-    """A fit that did not converge from the mode, which may lie in a spike, or another one, run from elsewhere."""
+def _from_elsewhere(loop, structure, rank, max_iter, watch) -> NaturalFit:
+    """The better of a fit that did not converge from the mode, which may lie in a spike, and one from N(0, I)."""
+    d = len(loop.mean)
+    unit = DiagonalGaussian(np.zeros(d), np.ones(d))
     try:
+        other = _new_loop(loop.source, unit, structure, rank, loop.tol, loop.max_draws)
         other.run(max_iter, watch)
     except (NonFiniteTarget, ImproperDensity):
         return loop
@@ -575,20 +578,16 @@ class Fit:
         if self.names is not None:
             arrays["names"] = np.array(self._names(None))
         arrays |= {f"count_{name}": np.asarray(value) for name, value in self.counts.items()}
-        with open(path, "wb") as file:
-            np.savez(
-                file, version=VERSION, family=type(self.q).__name__, structure=self.structure, elbo=self.elbo,
-                elbo_stderr=self.elbo_stderr, converged=self.converged, message=self.message, key=self._key, **arrays,
-            )  # fmt: skip
+        arrays |= {
+            "version": VERSION, "family": type(self.q).__name__, "structure": self.structure, "elbo": self.elbo,
+            "elbo_stderr": self.elbo_stderr, "converged": self.converged, "message": self.message, "key": self._key,
+        }  # fmt: skip
+        write_npz(path, arrays)
 
     @classmethod
     def load(cls, path) -> Fit:
         """Read a fit that was saved; it can be continued by passing it to `fit` as q0."""
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                saved = dict(file)
-        except (ValueError, TypeError, EOFError):
-            saved = {}
+        saved = read_npz(path)
         if "version" not in saved or "family" not in saved:
             raise ValueError(f"{path} does not hold a saved fit")
         if int(saved["version"]) > VERSION:

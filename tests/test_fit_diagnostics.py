@@ -122,7 +122,7 @@ def test_traces_and_steps_are_copies():
     assert np.isfinite(fit.q.mean).all() and np.isfinite(fit.elbo_trace).all()
 
 
-@pytest.mark.parametrize("content", [b"", b"nothing of the kind", None])
+@pytest.mark.parametrize("content", [b"", b"nothing of the kind", b"PK\x03\x04 and no more of a zip file", None])
 def test_files_that_hold_no_fit(tmp_path, content):
     path = tmp_path / "file.npz"
     if content is None:

@@ -117,14 +117,6 @@ class Distribution:
         except TypeError as error:
             raise TypeError(f"{cls.__name__}{cls.__signature__}: {error}") from None
 
-    @classmethod
-    def _known(cls, constants) -> dict:
-        """The constants of a family, as keywords of a class method."""
-        names = tuple(c.name for c in cls.constants)
-        if set(constants) != set(names):
-            raise TypeError(f"{cls.__name__} needs the constants {names or 'none'} by keyword, got {tuple(constants)}")
-        return constants
-
     def _parameters(self) -> dict:
         return {name: getattr(self, name) for name in self._names}
 

@@ -73,6 +73,15 @@ def solve_gamma_shape(gap, family) -> tuple[np.ndarray, int, float]:
     return a, iterations, float(np.sum(residual**2 / trigamma_minus_inverse(a)))
 
 
+def gamma_divergence(a, rate, other_a, other_rate) -> np.ndarray:
+    """KL(Gamma(a, rate) || Gamma(other_a, other_rate)): by the means, then between gammas of one mean.
+
+    Neither part is a difference of large terms.
+    """
+    by_mean = exp_gap(log_ratio(a, other_a) + log_ratio(other_rate, rate))
+    return other_a * by_mean + log_gamma_divergence(a, other_a - a)
+
+
 def gamma_solve(a, b, by_shape, by_rate) -> tuple[np.ndarray, np.ndarray]:
     """The inverse of the Fisher information ((psi'(a), -1/b), (-1/b, a/b^2)), times a vector."""
     shape = (by_shape + b / a * by_rate) / trigamma_minus_inverse(a)
@@ -211,9 +220,7 @@ class Gamma(ExponentialFamily, Continuous):
 
     @classmethod
     def _kl(cls, p, q):
-        """By the means, then between gammas of one mean: neither part is a difference of large terms."""
-        by_mean = exp_gap(log_ratio(p.shape, q.shape) + log_ratio(q.rate, p.rate))
-        return q.shape * by_mean + log_gamma_divergence(p.shape, q.shape - p.shape)
+        return gamma_divergence(p.shape, p.rate, q.shape, q.rate)
 
     @staticmethod
     def _inverse_fisher(p, grads):
@@ -332,8 +339,7 @@ class InverseGamma(ExponentialFamily, Continuous):
 
     @classmethod
     def _kl(cls, p, q):
-        by_mean = exp_gap(log_ratio(p.shape, q.shape) + log_ratio(q.scale, p.scale))
-        return q.shape * by_mean + log_gamma_divergence(p.shape, q.shape - p.shape)
+        return gamma_divergence(p.shape, p.scale, q.shape, q.scale)  # that of the inverses
 
     @staticmethod
     def _inverse_fisher(p, grads):

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from sbpfast import _checks
+from sbpfast._files import read_written_by, write_npz
 from sbpfast._protocol import Transformer, column_names
 from sbpfast._streams import stream_key
 from sbpfast.rbm import _partition, _sampling
 from sbpfast.rbm._draws import Draws
 from sbpfast.rbm._exact import exact_fit
-from sbpfast.rbm._files import read_npz, write_npz
 from sbpfast.rbm._model import BOTH, PARAMETERS, Model
 from sbpfast.rbm._run import Run
 from sbpfast.rbm._settings import Settings
@@ -274,7 +274,7 @@ class GaussianBernoulliRBM(Transformer):
     def _checkpoint(self, path) -> dict[str, np.ndarray]:
         if self.method == "exact":
             raise ValueError("resume is not for method 'exact': L-BFGS cannot be stopped and resumed")
-        return read_npz(path, "a fit with checkpoint", ("identity", "key"))
+        return read_written_by("a fit with checkpoint", path, ("identity", "key"))
 
     def _warn_of_scale(self, trainer, stacklevel=3):
         if complaint := trainer.scale.complaint():
@@ -462,7 +462,7 @@ class GaussianBernoulliRBM(Transformer):
     @classmethod
     def load(cls, path) -> GaussianBernoulliRBM:
         """A machine written by `save`."""
-        arrays = read_npz(path, "GaussianBernoulliRBM.save", PARAMETERS)
+        arrays = read_written_by("GaussianBernoulliRBM.save", path, PARAMETERS)
         settings = {k[8:]: v.item() for k, v in arrays.items() if k.startswith("setting_")}
         settings.pop("n_components", None)
         return cls.from_params(*(arrays[k] for k in PARAMETERS), **settings)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sbpfast.rbm._files import write_npz
+from sbpfast._files import write_npz
 from sbpfast.rbm._training import Trainer, TrainingDiverged
 
 

@@ -23,13 +23,18 @@ def write_npz(path, arrays):
             os.unlink(temporary)
 
 
-def read_npz(path, writer, needed) -> dict[str, np.ndarray]:
-    """The arrays of a file that `writer` wrote: those `needed` must be in it."""
+def read_npz(path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file; none where it is a file of another kind."""
     try:
-        with np.load(path) as file:
-            arrays = dict(file)
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+            return dict(file)
     except (ValueError, TypeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError):
-        arrays = {}
+        return {}
+
+
+def read_written_by(writer, path, needed) -> dict[str, np.ndarray]:
+    """The arrays of a file that `writer` wrote: those `needed` must be in it."""
+    arrays = read_npz(path)
     if not set(needed) <= set(arrays):
         raise ValueError(f"{os.fspath(path)!r} is not a file written by {writer}")
     return arrays
