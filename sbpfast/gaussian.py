@@ -265,7 +265,8 @@ class GaussianBase(ABC):
         if other.dim != self.dim:
             raise ValueError(f"other must have dimension {self.dim}, got {other.dim}")
         distance = other._mahalanobis((self.mean - other.mean)[None])[0]
-        return 0.5 * float(other._precision_trace(self) + distance - self.dim + other._log_det() - self._log_det())
+        twice = other._precision_trace(self) + distance - self.dim + other._log_det() - self._log_det()
+        return 0.5 * float(np.maximum(twice, 0.0))  # rounding may leave less
 
     # other representations
 

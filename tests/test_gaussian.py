@@ -574,3 +574,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 2**20, f"{int(done.stdout) / 1024:.0f} MB"  # in kilobytes
+
+
+def test_rounding_does_not_make_a_divergence_negative():
+    r = np.random.default_rng(0)
+    for d in range(1, 40):
+        a = r.standard_normal((d, d))
+        q = sb.Gaussian(r.standard_normal(d), a @ a.T + np.eye(d))
+        assert 0.0 <= q.kl(q.to_cholesky()) < 1e-11

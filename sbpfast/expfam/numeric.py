@@ -344,7 +344,8 @@ class Univariate(Distribution):
             raise TypeError("other must be a member of the same family, made by from_natural")
         if other.support != self.support:
             raise ValueError(f"other must have the support {self.support}, got {other.support}")
-        return float(other._log_partition - self._log_partition - (other._eta - self._eta) @ self._mean)
+        divergence = other._log_partition - self._log_partition - (other._eta - self._eta) @ self._mean
+        return float(np.maximum(divergence, 0.0))  # rounding may leave less
 
     # points
 
