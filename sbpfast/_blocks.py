@@ -10,7 +10,7 @@ import numpy as np
 import scipy
 
 from sbpfast._means import BLOCK, RunningMean, group_mean, group_sizes
-from sbpfast.gaussian import Draws
+from sbpfast.gaussian._draws import Draws
 
 GROUPS = 64  # least number of groups behind a standard error, where there are as many draws
 REPLICATES = 16  # independent scrambles of a Sobol sequence

@@ -16,7 +16,7 @@ import numpy as np
 
 from sbpfast._forms import FullForm
 from sbpfast._means import BLOCK, RunningMean, RunningMix, group_mean, group_sizes
-from sbpfast.gaussian import GaussianBase
+from sbpfast.gaussian._full import GaussianBase
 from sbpfast.targets import Ridge
 
 # -- the parts: gradients of one block by one formula, as group means by parameter name --------------------------------

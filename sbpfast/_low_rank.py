@@ -21,7 +21,8 @@ from sbpfast._means import RunningMean, group_cross, group_mean, group_sizes
 from sbpfast._newton import conjugate_gradients, curvature_moments
 from sbpfast._streams import FACTOR_NOISE, NOISE, normal_rows
 from sbpfast._whitened import BLOCK, ExactMoments, Moments, SampledMoments, link_means
-from sbpfast.gaussian import LOG_2PI, DiagonalGaussian, LowRankGaussian
+from sbpfast.gaussian import DiagonalGaussian, LowRankGaussian
+from sbpfast.gaussian._draws import LOG_2PI
 from sbpfast.targets import NonFiniteTarget
 
 LEAST_SHRINK = 0.01  # of a standard deviation in one step: the best diagonal may have elements of 0 (Heywood cases)

@@ -16,7 +16,7 @@ import numpy as np
 from sbpfast import _checks, _core, _estimators
 from sbpfast._blocks import Run
 from sbpfast._streams import stream_key
-from sbpfast.gaussian import GaussianBase
+from sbpfast.gaussian._full import GaussianBase
 from sbpfast.targets import Ridge, Target
 
 __all__ = ["Estimate", "expectation_grad"]

@@ -33,7 +33,8 @@ from sbpfast._natural import FullCovariance, NaturalFit, check_rank, find_low_ra
 from sbpfast._streams import stream_key
 from sbpfast._unknown_noise import UnknownNoise, UnknownNoiseMoments
 from sbpfast._whitened import ExactMoments, Sampler
-from sbpfast.gaussian import CholeskyGaussian, DiagonalGaussian, Gaussian, GaussianBase, LowRankGaussian
+from sbpfast.gaussian import CholeskyGaussian, DiagonalGaussian, Gaussian, LowRankGaussian
+from sbpfast.gaussian._full import GaussianBase
 from sbpfast.targets import NonFiniteTarget, Ridge, Target
 
 __all__ = ["Fit", "FitStep", "FitWarning", "ImproperDensity", "fit"]
