@@ -17,7 +17,7 @@ import numpy as np
 from sbpfast._forms import FullForm
 from sbpfast._means import BLOCK, RunningMean, RunningMix, group_mean, group_sizes
 from sbpfast.gaussian._full import GaussianBase
-from sbpfast.targets import Ridge
+from sbpfast.targets._ridge import Ridge
 
 # -- the parts: gradients of one block by one formula, as group means by parameter name --------------------------------
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from sbpfast import _core
 from sbpfast._whitened import SOFTPLUS_SIGN, WIDE, WIDE_NODES, WIDE_WEIGHTS, WIDEST
-from sbpfast.targets import Ridge
+from sbpfast.targets._ridge import Ridge
 
 LARGEST = 2**24  # elements of F that are kept
 FORCING = 1e-2  # relative accuracy of a step; the last ones are solved to the square root of what is left

@@ -20,7 +20,8 @@ from sbpfast._forms import FullForm, scale_rows
 from sbpfast._means import BLOCK, RunningMean, group_cross, group_mean, group_sizes
 from sbpfast._streams import NOISE, normal_rows
 from sbpfast.gaussian._draws import LOG_2PI
-from sbpfast.targets import NonFiniteTarget, Ridge, Target
+from sbpfast.targets import NonFiniteTarget, Target
+from sbpfast.targets._ridge import Ridge
 
 # Gauss-Hermite rules, and the largest t / (distance of the nearest singularity) for which each is exact to rounding;
 # beyond the last the trapezoid rule takes over

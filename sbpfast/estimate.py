@@ -17,7 +17,8 @@ from sbpfast import _checks, _core, _estimators
 from sbpfast._blocks import Run
 from sbpfast._streams import stream_key
 from sbpfast.gaussian._full import GaussianBase
-from sbpfast.targets import Ridge, Target
+from sbpfast.targets import Target
+from sbpfast.targets._ridge import Ridge
 
 __all__ = ["Estimate", "expectation_grad"]
 

@@ -31,11 +31,13 @@ from sbpfast._improper import ImproperDensity
 from sbpfast._low_rank import LowRankCovariance
 from sbpfast._natural import FullCovariance, NaturalFit, check_rank, find_low_rank_start, find_start, first_scales
 from sbpfast._streams import stream_key
-from sbpfast._unknown_noise import UnknownNoise, UnknownNoiseMoments
+from sbpfast._unknown_noise_moments import UnknownNoiseMoments
 from sbpfast._whitened import ExactMoments, Sampler
 from sbpfast.gaussian import CholeskyGaussian, DiagonalGaussian, Gaussian, LowRankGaussian
 from sbpfast.gaussian._full import GaussianBase
-from sbpfast.targets import NonFiniteTarget, Ridge, Target
+from sbpfast.targets import NonFiniteTarget, Target
+from sbpfast.targets._ridge import Ridge
+from sbpfast.targets._unknown_noise import UnknownNoise
 
 __all__ = ["Fit", "FitStep", "FitWarning", "ImproperDensity", "fit"]
 

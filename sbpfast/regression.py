@@ -14,9 +14,9 @@ import scipy
 
 from sbpfast import _checks, _core, targets
 from sbpfast._protocol import Estimator, column_names
-from sbpfast._unknown_noise import linear_regression_unknown_noise
 from sbpfast.fitting import Fit, fit
 from sbpfast.targets import Target
+from sbpfast.targets._unknown_noise import linear_regression_unknown_noise
 
 __all__ = [
     "BayesianLinearRegression",
