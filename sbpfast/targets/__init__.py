@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sbpfast.targets._links import LINKS
+from sbpfast.targets._quadratic import Quadratic as _Quadratic  # noqa: F401  the name in pickles of version 0.1
 from sbpfast.targets._regressions import (
     linear_regression,
     logistic_regression,
@@ -21,7 +22,7 @@ from sbpfast.targets._regressions import (
     probit_regression,
     student_t_regression,
 )
-from sbpfast.targets._ridge import Ridge, quadratic, ridge  # noqa: F401  Ridge: pickles name it here
+from sbpfast.targets._ridge import Ridge, quadratic, ridge  # noqa: F401  Ridge: likewise
 from sbpfast.targets._target import NonFiniteTarget, Target
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sbpfast import _core, _psis
+from sbpfast import _core
 from sbpfast._means import BLOCK
+from sbpfast.fitting import _psis
 from sbpfast.targets._ridge import Ridge
 
 DRAWS = 2048

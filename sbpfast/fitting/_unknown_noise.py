@@ -7,8 +7,9 @@ import math
 import numpy as np
 import scipy
 
-from sbpfast._improper import dependent_columns
-from sbpfast._whitened import ExactSource, Moments, entropy
+from sbpfast.fitting._factors import entropy
+from sbpfast.fitting._improper import dependent_columns
+from sbpfast.fitting._moments import ExactSource, Moments
 from sbpfast.targets._unknown_noise import LEAST
 
 MOST_STEPS = 200  # of Newton's method, for two numbers
