@@ -738,10 +738,10 @@ def test_bad_arguments():
 
 COMMAND = """
 import argparse, sys
-from sbpfast import _command_fit
+from sbpfast._command import fit
 parser = argparse.ArgumentParser()
-_command_fit.add_arguments(parser)
-sys.exit(_command_fit.run(parser.parse_args()))
+fit.add_arguments(parser)
+sys.exit(fit.run(parser.parse_args()))
 """
 
 
