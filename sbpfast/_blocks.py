@@ -25,7 +25,7 @@ class Block:
     @cached_property
     def f(self) -> np.ndarray:
         """Values (n,); NaN where the target has none."""
-        if "_both" in self.__dict__ or not self._target._has("value"):
+        if "_both" in self.__dict__ or not self._target._has("value") or self._target._value_brings_grad:
             return self._both[0]
         return self._target._value(self.draws.x, self._n_threads)
 

@@ -68,7 +68,7 @@ def generalised_reparameterisation(
     statistics: dict[str, RunningMean] = defaultdict(RunningMean)
     for start in range(0, n_samples, BLOCK):
         draws = distribution._draw(key, start, min(start + BLOCK, n_samples), n_threads=threads)
-        f, grad = target._value(draws.x), target._grad(draws.x)
+        f, grad = target._value_and_grad(draws.x)
         v, dv = _checked_weight(weight(draws.x), distribution._names, draws.x.shape)
         terms = distribution._weighted_terms(draws, f, grad, v, dv) | {"value": f}
         for name, term in terms.items():
