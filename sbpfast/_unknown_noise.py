@@ -10,6 +10,7 @@ Under a Gaussian e^(-2 s) is a shift: E[e^(-2 s) g(b)] = e^(-2 E s + 2 var s) E[
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import numpy as np
 import scipy
@@ -23,6 +24,7 @@ ROWS = 8192  # of the data that are reduced at a time
 ROUNDING = 1e-13  # of |y|: residuals below it are taken for rounding errors, as large as this
 LEAST = 1e-100  # the same where y is zero
 MOST_STEPS = 200  # of Newton's method, for two numbers
+EPSILON = float(np.finfo(float).eps)
 
 
 class UnknownNoise(Target):
@@ -34,9 +36,16 @@ class UnknownNoise(Target):
         self._precision, self._constant = precision, constant
         self._noise_mean, self._noise_precision = log_noise_mean, 1.0 / log_noise_scale**2
 
+    @cached_property
+    def _misfit(self):
+        """The b of least squares, and z less F times it: R(b) for b near it is no difference of large numbers."""
+        _, best = _least_squares(self._factor, self._z)
+        return best, self._z - self._factor @ best
+
     def _parts(self, x):
         b, s = x[:, :-1], x[:, -1]
-        u = b @ self._factor.T - self._z
+        best, rest = self._misfit
+        u = (b - best) @ self._factor.T - rest
         with np.errstate(over="ignore"):
             e = np.exp(-2.0 * s)
             return b, s, u @ self._factor, e * (u * u).sum(axis=1), e
@@ -72,10 +81,10 @@ class UnknownNoiseMoments(ExactSource):
         self.counts["passes"] += 1
         t = self.target
         b, s, of_b, of_s = mean[:-1], mean[-1], chol[:-1], chol[-1]
-        noise, variance = s - t._noise_mean, of_s @ of_s
+        (best, rest), noise, variance = t._misfit, s - t._noise_mean, of_s @ of_s
         with np.errstate(over="ignore", invalid="ignore"):
             forms, e = t._factor @ of_b, np.exp(-2.0 * (s - variance))
-            u = t._factor @ b - t._z - 2.0 * (forms @ of_s)
+            u = t._factor @ (b - best) - rest - 2.0 * (forms @ of_s)
             squares = e * (u @ u + (forms * forms).sum())
             slope = e * (forms.T @ u)
             prior = t._precision @ (b * b + (of_b * of_b).sum(axis=1)) + t._noise_precision * (noise**2 + variance)
@@ -84,7 +93,15 @@ class UnknownNoiseMoments(ExactSource):
             cross = np.multiply.outer(slope, of_s)
             precision = e * (forms.T @ forms) + of_b.T @ (t._precision[:, None] * of_b) - 2.0 * (cross + cross.T)
             precision += (2.0 * squares + t._noise_precision) * np.multiply.outer(of_s, of_s)
-        return Moments(float(value) + entropy(chol), gradient, precision)
+            rounding = e * self._rounding(b, of_b, forms, u)
+        return Moments(float(value) + entropy(chol), gradient, precision, rounding=rounding)
+
+    def _rounding(self, b, of_b, forms, u):
+        """How large the residual may be at the optimum (over e), because the mean and factor are rounded to doubles."""
+        size = EPSILON * np.abs(self.target._factor)
+        of_forms, of_u, forms = size @ np.abs(of_b), size @ np.abs(b), np.abs(forms)
+        of_slope = forms.T @ of_u + of_forms.T @ np.abs(u)
+        return float(np.linalg.norm(of_slope) + 2.0 * np.linalg.norm(forms.T @ of_forms))
 
     def start(self):
         """Mean and lower factor of the optimum, but for rounding.
@@ -153,14 +170,14 @@ def _minimised(loss, x, tol):
 def _diagonalised(factor, root):
     """B, U, g and p with F B = U diag(g) and B^T diag(root^2) B = diag(p), g^2 + p = 1."""
     both = np.vstack([factor, np.diag(root)])
-    norms = np.linalg.norm(both, axis=0)
-    norms[norms == 0.0] = 1.0
-    upper = np.linalg.qr(both / norms, mode="r")
+    scaled, norms = _unit_columns(both)
+    upper = np.linalg.qr(scaled, mode="r")
     _, values, vectors = np.linalg.svd(upper)
-    if values[-1] <= 4e-16 * len(values) * values[0]:
+    if values[-1] <= 2.0 * EPSILON * len(values) * values[0]:
         raise dependent_columns(vectors[-1])
     inverse = scipy.linalg.solve_triangular(upper, np.eye(len(upper))) / norms[:, None]
     u, g, v = np.linalg.svd(factor @ inverse, full_matrices=False)
+    g[np.linalg.matrix_rank(_unit_columns(factor)[0]) :] = 0.0  # rounding alone: the data say nothing there
     basis = inverse @ v.T
     return basis, u, g, ((root[:, None] * basis) ** 2).sum(axis=0)
 
@@ -198,8 +215,8 @@ def linear_regression_unknown_noise(
     n = float(w.sum())
     reduced = _triangle(known._a, known._y - known._offset, np.sqrt(w))
     factor, z = reduced[:, :-1], reduced[:, -1]
-    (rank, least), floor = _least_squares(factor, z), max(ROUNDING * float(np.linalg.norm(z)), LEAST)
-    if least < floor and n > rank:
+    (rank, best), floor = _least_squares(factor, z), max(ROUNDING * float(np.linalg.norm(z)), LEAST)
+    if float(np.linalg.norm(z - factor @ best)) < floor and n > rank:
         factor, z = np.vstack([factor, np.zeros(known.dim)]), np.append(z, floor)
     scale = _checks.scalar("log_noise_scale", log_noise_scale, above=0.0)
     mean = _checks.scalar("log_noise_mean", log_noise_mean)
@@ -221,8 +238,14 @@ def _triangle(a, y, weights):
 
 
 def _least_squares(factor, z):
-    """The rank of the factor, and the distance of z from its column space."""
-    norms = np.linalg.norm(factor, axis=0)
-    scaled = factor / np.where(norms > 0, norms, 1.0)
+    """The rank of the factor, whatever the scales of its columns, and the b of least |F b - z|."""
+    scaled, norms = _unit_columns(factor)
     best, _, rank, _ = np.linalg.lstsq(scaled, z, rcond=None)
-    return rank, float(np.linalg.norm(z - scaled @ best))
+    return rank, best / norms
+
+
+def _unit_columns(matrix):
+    """The matrix with columns of length 1 (or 0), and their lengths (1 for 0)."""
+    norms = np.linalg.norm(matrix, axis=0)
+    norms[norms == 0.0] = 1.0
+    return matrix / norms, norms
