@@ -11,7 +11,8 @@ import pytest
 import scipy.stats
 
 import sbpfast as sb
-from sbpfast import _core, _newton, _psis
+from sbpfast import _core
+from sbpfast.fitting import _newton, _psis
 from sbpfast.fitting._low_rank import LowRankCovariance
 from sbpfast.fitting._moments import ExactMoments, whitened_moments
 from sbpfast.fitting._newton import newton_direction
