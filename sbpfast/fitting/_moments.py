@@ -45,6 +45,7 @@ class Moments(NamedTuple):
     precision_error: np.ndarray | float = 0.0
     ratios: np.ndarray | None = None  # group means of f - log q, for paired comparisons and the error of the ELBO
     hessian: np.ndarray | None = None  # E[Hess f] itself, where a low-rank structure can have it
+    rounding: float = 0.0  # what rounding may leave of the residual at the optimum, where that is known
 
     @property
     def elbo_error(self) -> float:

@@ -10,6 +10,7 @@ Under a Gaussian e^(-2 s) is a shift: E[e^(-2 s) g(b)] = e^(-2 E s + 2 var s) E[
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import numpy as np
 
@@ -31,9 +32,16 @@ class UnknownNoise(Target):
         self._precision, self._constant = precision, constant
         self._noise_mean, self._noise_precision = log_noise_mean, 1.0 / log_noise_scale**2
 
+    @cached_property
+    def _misfit(self):
+        """The b of least squares, and z less F times it: R(b) for b near it is no difference of large numbers."""
+        _, best = _least_squares(self._factor, self._z)
+        return best, self._z - self._factor @ best
+
     def _parts(self, x):
         b, s = x[:, :-1], x[:, -1]
-        u = b @ self._factor.T - self._z
+        best, rest = self._misfit
+        u = (b - best) @ self._factor.T - rest
         with np.errstate(over="ignore"):
             e = np.exp(-2.0 * s)
             return b, s, u @ self._factor, e * (u * u).sum(axis=1), e
@@ -94,8 +102,8 @@ def linear_regression_unknown_noise(
     n = float(w.sum())
     reduced = _triangle(known.design, known.y - known.offset, np.sqrt(w))
     factor, z = reduced[:, :-1], reduced[:, -1]
-    (rank, least), floor = _least_squares(factor, z), max(ROUNDING * float(np.linalg.norm(z)), LEAST)
-    if least < floor and n > rank:
+    (rank, best), floor = _least_squares(factor, z), max(ROUNDING * float(np.linalg.norm(z)), LEAST)
+    if float(np.linalg.norm(z - factor @ best)) < floor and n > rank:
         factor, z = np.vstack([factor, np.zeros(known.dim)]), np.append(z, floor)
     scale = _checks.scalar("log_noise_scale", log_noise_scale, above=0.0)
     mean = _checks.scalar("log_noise_mean", log_noise_mean)
@@ -115,8 +123,14 @@ def _triangle(design, y, weights):
 
 
 def _least_squares(factor, z):
-    """The rank of the factor, and the distance of z from its column space."""
-    norms = np.linalg.norm(factor, axis=0)
-    scaled = factor / np.where(norms > 0, norms, 1.0)
+    """The rank of the factor, whatever the scales of its columns, and the b of least |F b - z|."""
+    scaled, norms = unit_columns(factor)
     best, _, rank, _ = np.linalg.lstsq(scaled, z, rcond=None)
-    return rank, float(np.linalg.norm(z - scaled @ best))
+    return rank, best / norms
+
+
+def unit_columns(matrix):
+    """The matrix with columns of length 1 (or 0), and their lengths (1 for 0)."""
+    norms = np.linalg.norm(matrix, axis=0)
+    norms[norms == 0.0] = 1.0
+    return matrix / norms, norms
