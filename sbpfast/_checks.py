@@ -101,7 +101,7 @@ def count(name, value, least=1) -> int:
         raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
-    if value > sys.maxsize:
+    if int(value) > sys.maxsize:
         raise ValueError(f"{name} must be at most {sys.maxsize}, got a number of {int(value).bit_length()} bits")
     return int(value)
 
@@ -113,7 +113,7 @@ def scalar(name, value, *, above=-np.inf, least=-np.inf, below=np.inf) -> float:
     try:
         number = float(value)
     except OverflowError:
-        number = math.inf if value > 0 else -math.inf
+        number = math.inf  # of either sign: it is refused
     if not (math.isfinite(number) and above < number < below and least <= number):
         limits = (("above", above), ("at least", least), ("below", below))
         wanted = ["finite", *(f"{word} {limit:g}" for word, limit in limits if math.isfinite(limit))]

@@ -87,11 +87,12 @@ class Validity(NamedTuple):
     ends: tuple = ()
 
 
-_GUARDED = frozenset(
-    """log_prob score entropy kl transport transport_derivatives sufficient log_base natural mean_params fisher
-    log_partition from_natural from_mean_params statistics fit sample cdf ppf moments mean variance mode
-    _pathwise_terms _score_terms _difference_terms _product_terms _weighted_terms _natural_grad _exact""".split()
-)
+_GUARDED = frozenset({
+    "log_prob", "score", "entropy", "kl", "transport", "transport_derivatives", "sufficient", "log_base", "natural",
+    "mean_params", "fisher", "log_partition", "from_natural", "from_mean_params", "statistics", "fit", "sample", "cdf",
+    "ppf", "moments", "mean", "variance", "mode", "_pathwise_terms", "_score_terms", "_difference_terms",
+    "_product_terms", "_weighted_terms", "_natural_grad", "_exact",
+})  # fmt: skip
 
 
 # -- distributions ----------------------------------------------------------------------------------------------------
@@ -867,7 +868,7 @@ class Discrete(Independent):
         low, high = (float(v[0]) for v in cls._support(q))
         mean = float(cls._mean_value(q)[0])
         if not np.isfinite([mean, *cls._cdf(np.array([np.floor(mean)]), q)]).all():
-            raise ValueError(f"{cls.__name__} is out of the range of its distribution function: its mean is {mean:.6g}")
+            raise ValueError(f"{cls.__name__} with mean {mean:.6g} is out of the range of its distribution function")
         step, a = max(1.0, np.spacing(mean)), np.floor(mean)
         while a > low and cls._cdf(np.array([a - 1.0]), q)[0] >= 2.0**-54:
             a, step = max(low, a - step), 2.0 * step

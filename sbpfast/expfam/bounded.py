@@ -38,6 +38,7 @@ def wrap(angle) -> np.ndarray:
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(80)
 _FALL = 45.0
+_FEWEST = 20.0  # draws next to a bound
 
 
 def von_mises_distribution(angle, kappa) -> np.ndarray:
@@ -349,6 +350,29 @@ class TruncatedNormal(ExponentialFamily, Continuous):
         low, high = cls._end_densities(p)
         moving = {"low": (p.low, low)} if np.isfinite(p.low).any() else {}
         return moving | ({"high": (p.high, -high)} if np.isfinite(p.high).any() else {})
+
+    def _rare_ends(self, n, names) -> str:
+        """What to say of bounds whose gradients n draws cannot measure, "" where there are none.
+
+        The gradient of E f in a bound is an integral of f' over all points between it and the bulk, of equal weight:
+        where next to no draw comes near the bound, neither the estimate nor its standard error knows of those points.
+        """
+        p, rare = self._p, {}
+        centre = p.moments.centre + p.scale * p.moments.first
+        for name, density in zip(("low", "high"), self._end_densities(p)):
+            end = getattr(p, name)
+            with np.errstate(all="ignore"):
+                below = self._cdf((end + 0.25 * (centre - end))[None], p)[0]  # the quarter of the way that is nearest
+            share = np.where(density * p.scale > 1e-14, below if name == "low" else 1.0 - below, 1.0)
+            if name in names and n * share.min() < _FEWEST:
+                rare[name] = share.min()
+        if not rare:
+            return ""
+        enough = f"{_FEWEST / min(rare.values()):.1g}" if min(rare.values()) > 0 else "infinitely many"
+        return (
+            f"next to none of {n} draws come near {' and '.join(rare)} of {type(self).__name__}, on which the gradient "
+            f"rests: its standard error is too small; use estimator='exact', {enough} draws, or leave it out of wrt"
+        )
 
     @classmethod
     def _score_slopes(cls, t, p):

@@ -175,7 +175,9 @@ _CURVATURE = np.append([0.0, 0.0], (-1.0) ** _POWERS * (2.0**_POWERS - 2.0) * sp
 def log_gamma_curvature(e) -> np.ndarray:
     """log Gamma(1 + 2 e) - 2 log Gamma(1 + e), e > 0, to full relative precision."""
     near = np.minimum(e, 0.05)
-    return np.where(e < 0.05, _series(_CURVATURE, near), special.gammaln(1.0 + 2.0 * e) - 2.0 * special.gammaln(1.0 + e))
+    return np.where(
+        e < 0.05, _series(_CURVATURE, near), special.gammaln(1.0 + 2.0 * e) - 2.0 * special.gammaln(1.0 + e)
+    )
 
 
 def log_poisson_density(k, rate, log_rate) -> np.ndarray:

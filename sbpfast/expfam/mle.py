@@ -294,7 +294,9 @@ def maximum_likelihood(family, stats, prior) -> MLE:
     q = family._make(solution.source, stats.constants, stats.scalar)
     log_likelihood = stats.weight * np.sum(family._mean_log_likelihood(q._p, stats.summary, stats.log_base))
     if np.isnan([log_likelihood, solution.gap]).any():
-        raise ValueError(f"the likelihood of {family.__name__} cannot be computed in double precision at its maximum, {q!r}")
+        raise ValueError(
+            f"the likelihood of {family.__name__} cannot be computed in double precision at its maximum, {q!r}"
+        )
     return MLE(q, log_likelihood, solution.iterations, solution.gap, solution.gap < 1e-12 * len(stats.low))
 
 

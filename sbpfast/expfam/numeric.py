@@ -110,7 +110,7 @@ class Univariate(Distribution):
         width = high - low if np.isfinite(high - low) else 1.0
 
         def last(end):
-            return np.log(max(np.spacing(abs(end)), 1e-323)) - np.log(width)
+            return np.log(max(np.spacing(min(abs(end), 2.0**1023)), 1e-323)) - np.log(width)
 
         if np.isfinite(low) and np.isfinite(high):
             return last(low), -last(high)
@@ -180,7 +180,7 @@ class Univariate(Distribution):
     def _expect(self, panels, function):
         """Integral of the normalised density times a function, panel by panel; keeps the panels' shares."""
         edges = np.concatenate(panels) if panels else np.empty((0, 2))
-        if not len(edges):
+        if not (edges[:, 1] > edges[:, 0]).any():
             self._refuse()
         edges = self._steps(edges[np.argsort(edges[:, 0])])
         self._left, self._right = edges[:-1], edges[1:]

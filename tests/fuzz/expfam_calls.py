@@ -1,4 +1,4 @@
-"""Calls of the families: every method of every family at parameters and points from tame to extreme, and bad arguments."""
+"""Calls of the families: every method at parameters and points from tame to extreme, and with bad arguments."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from sbpfast import expfam, special
 from sbpfast.expfam import FAMILIES
 
 _SIZES = [
-    0.0, 5e-324, 1e-320, 2.3e-308, 1e-300, 1e-154, 1e-100, 1e-30, 1e-16, 1e-8, 0.01, 0.5, 1.0, 1.5, 2.0, 3.0, 10.0, 30.0,
-    100.0, 1e4, 1e8, 2.0**53, 6e15, 1e17, 1e25, 1e100, 1e154, 1e200, 1e306, 1.7e308,
+    0.0, 5e-324, 1e-320, 2.3e-308, 1e-300, 1e-154, 1e-100, 1e-30, 1e-16, 1e-8, 0.01, 0.5, 1.0, 1.5, 2.0, 3.0, 10.0,
+    30.0, 100.0, 1e4, 1e8, 2.0**53, 6e15, 1e17, 1e25, 1e100, 1e154, 1e200, 1e306, 1.7e308,
 ]  # fmt: skip
 
 
@@ -133,7 +133,9 @@ def _construct(r):
 @generator("expfam.construct badly")
 def _construct_badly(r):
     family = FAMILIES[str(r.choice(list(FAMILIES)))]
-    given = {q.name: argument(r) if r.random() < 0.5 else parameter(r, q, True) for q in family.parameters + family.constants}
+    given = {
+        q.name: argument(r) if r.random() < 0.5 else parameter(r, q, True) for q in family.parameters + family.constants
+    }
     return Call(lambda: family(**given), text=f"{family.__name__}({given})".replace("\n", ""))
 
 
@@ -179,12 +181,16 @@ def _from_natural(r):
     p = distribution(r)
     if not hasattr(p, "from_natural"):
         raise Discard
-    eta = np.array([number(r, r.random() < 0.7) for _ in range(getattr(p, "_k", np.size(getattr(p, "logits", [0, 0])) - 1))])
+    eta = np.array(
+        [number(r, r.random() < 0.7) for _ in range(getattr(p, "_k", np.size(getattr(p, "logits", [0, 0])) - 1))]
+    )
     constants = {c.name: getattr(p, c.name) for c in (p._fixed() if hasattr(p, "_fixed") else ())}
     if any(np.ndim(v) for v in constants.values()):
         raise Discard
     which = str(r.choice(["from_natural", "from_mean_params"]))
-    return Call(lambda: getattr(type(p), which)(eta, **constants), text=f"{type(p).__name__}.{which}({eta}, **{constants})")
+    return Call(
+        lambda: getattr(type(p), which)(eta, **constants), text=f"{type(p).__name__}.{which}({eta}, **{constants})"
+    )
 
 
 @generator("expfam.fit")
@@ -195,7 +201,11 @@ def _fit(r):
     x = p.sample(int(r.integers(1, 30)), rng=1) if r.random() < 0.5 else points(r, p)
     constants = {c.name: getattr(p, c.name) for c in (p._fixed() if hasattr(p, "_fixed") else ())}
     weights = None if r.random() < 0.6 else np.array([size(r, r.random() < 0.3) for _ in range(len(x))])
-    prior = None if r.random() < 0.8 else (size(r, r.random() < 0.5), np.array([number(r, r.random() < 0.3)] * r.integers(1, 4)))
+    prior = (
+        None
+        if r.random() < 0.8
+        else (size(r, r.random() < 0.5), np.array([number(r, r.random() < 0.3)] * r.integers(1, 4)))
+    )
     text = f"{type(p).__name__}.fit({np.asarray(x).tolist()}, {weights}, {prior}, **{constants})"
     return Call(lambda x, w: type(p).fit(x, w, prior, **constants), (x, weights), text=text.replace("\n", ""))
 
@@ -210,7 +220,9 @@ def _derivatives(r):
 @generator("special")
 def _special(r):
     name = str(r.choice(special.__all__))
-    args = [min(max(size(r, True), 5e-324), 8e307) for _ in range(2 if "beta" in name else 1)] + [size(r, True)]  # shapes, then x
+    args = [min(max(size(r, True), 5e-324), 8e307) for _ in range(2 if "beta" in name else 1)] + [
+        size(r, True)
+    ]  # shapes, then x
     if "beta" in name:
         args[-1] = min(args[-1], 1.0)
     return Call(getattr(special, name), tuple(args), text=f"{name}{tuple(args)}")
@@ -221,10 +233,11 @@ def argument(r):
     choices = [
         None, "text", "1.0", b"x", [], {}, {"a": 1}, [[]], [1, [2]], [None], [1j], object(), np.nan, np.inf, -np.inf,
         10**400, -(10**400), [10**30], True, [True, False], np.float32(2.5), np.float16(1.0), np.longdouble(1) / 3,
-        np.array("a"), np.array([1, "a"], dtype=object), np.datetime64("2020-01-01"), np.ones((2, 2, 2)), np.ones((0, 1)),
-        np.ma.array([1.0, 2.0, 3.0], mask=[0, 0, 1]), np.ma.masked, np.ones(3)[::-1], np.frombuffer(bytes(25), "f8", 3, 1),
-        np.asfortranarray(np.ones((3, 2))), np.ones(3, dtype=">f8"), np.array([2, 3], dtype=np.uint8), range(3), iter([1.0]),
-        {1.0, 2.0}, lambda x: x, int, 2.5, -3.0, [0.2, 0.8], [[0.2, 0.8]], np.ones((1, 1)), (0.5,), np.array(1.5),
+        np.array("a"), np.array([1, "a"], dtype=object), np.datetime64("2020-01-01"), np.ones((2, 2, 2)),
+        np.ones((0, 1)), np.ma.array([1.0, 2.0, 3.0], mask=[0, 0, 1]), np.ma.masked, np.ones(3)[::-1],
+        np.frombuffer(bytes(25), "f8", 3, 1), np.asfortranarray(np.ones((3, 2))), np.ones(3, dtype=">f8"),
+        np.array([2, 3], dtype=np.uint8), range(3), iter([1.0]), {1.0, 2.0}, lambda x: x, int, 2.5, -3.0, [0.2, 0.8],
+        [[0.2, 0.8]], np.ones((1, 1)), (0.5,), np.array(1.5),
     ]  # fmt: skip
     return choices[int(r.integers(len(choices)))]
 

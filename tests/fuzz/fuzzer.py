@@ -35,7 +35,8 @@ _FOREIGN_TEXTS = (
     "unhashable", "truth value", "cannot reshape", "could not be broadcast", "could not broadcast", "inhomogeneous",
     "object is not", "unsupported operand", "unexpected keyword", "cannot convert", "could not convert", "shapes (",
     "not subscriptable", "has no attribute", "expected a", "Singular matrix", "must be str, not", "zero-size array",
-    "Buffer", "ufunc", "setting an array element", "positional argument", "out of bounds", "matmul", "not supported between",
+    "Buffer", "ufunc", "setting an array element", "positional argument", "out of bounds", "matmul",
+    "not supported between",
 )  # fmt: skip
 
 
@@ -92,13 +93,10 @@ def arrays_of(value) -> Iterator[np.ndarray]:
     elif isinstance(value, tuple | list):
         for item in value:
             yield from arrays_of(item)
-    else:
-        for name in ("natural", "mean_params"):  # a distribution: its parameters
-            if hasattr(value, "_parameters"):
-                yield from arrays_of(value._parameters())
-                return
-        if hasattr(value, "distribution") and hasattr(value, "log_likelihood"):
-            yield from arrays_of([value.distribution, value.log_likelihood, value.duality_gap])
+    elif hasattr(value, "_parameters"):  # a distribution
+        yield from arrays_of(value._parameters())
+    elif hasattr(value, "log_likelihood"):  # a fit
+        yield from arrays_of([value.distribution, value.log_likelihood, value.duality_gap])
 
 
 def has_nan(value) -> bool:
