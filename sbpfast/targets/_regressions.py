@@ -94,11 +94,18 @@ def poisson_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weights
 
     sum_j w_j [y_j t_j - e^t_j - log y_j!] + log prior,  t = X x + offset
 
-    Arguments as for `logistic_regression`, with y counts.
+    Arguments as for `logistic_regression`, with y counts, not negative.  Where they are not all whole numbers, y are
+    rates and w exposures: w_j y_j is then a count of mean w_j e^t_j, and f the log joint density of these counts.
     """
     X = design_matrix("X", X)
-    y = _response(y, X, lambda v: (v >= 0) & (v == np.floor(v)), "whole numbers, not negative")
-    return _regression(X, y, "poisson", weights, offset, prior_scale, prior_mean, -scipy.special.gammaln(y + 1))
+    y = _response(y, X, lambda v: v >= 0, "not negative")
+    if (y == np.floor(y)).all():
+        return _regression(X, y, "poisson", weights, offset, prior_scale, prior_mean, -scipy.special.gammaln(y + 1))
+    target = _regression(X, y, "poisson", weights, offset, prior_scale, prior_mean, 0.0)
+    w = target._weights
+    constant = float((scipy.special.xlogy(w * y, w) - scipy.special.gammaln(w * y + 1)).sum())
+    target._quad = target._quad._replace(constant=target._quad.constant + constant)
+    return target
 
 
 def linear_regression(X, y, *, noise_scale, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
