@@ -147,7 +147,7 @@ def fit(
         warnings.warn(f"{loop.message[0].upper()}{loop.message[1:]}.", FitWarning, stacklevel=2)
     if not isinstance(target, Ridge) or work(target) * DRAWS <= CHEAP:
         result._diagnose(stacklevel=3)
-    if not isinstance(target, Ridge):
+    if not isinstance(target, Ridge | UnknownNoise):  # whose gradients are ours
         result._check_gradient(stacklevel=3)
     return result
 
