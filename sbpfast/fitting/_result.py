@@ -229,7 +229,10 @@ class Fit:
     @property
     def importance_weights(self) -> np.ndarray:
         """Pareto smoothed importance weights of the draws from q behind the diagnostics; they sum to 1."""
-        return self._sample().weights
+        sample = self._sample()
+        if len(sample.weights) < sample.n:
+            raise ValueError("a pickle does not hold the weights of so many draws: call diagnose(target=...)")
+        return sample.weights
 
     # reading and showing
 
@@ -311,10 +314,13 @@ class Fit:
     # files
 
     def __getstate__(self):
-        """What `save` writes: the answer and its diagnostics, without the target and so without its data."""
+        """What `save` writes, without the target and so without its data, and without the weights of many draws."""
         if self._importance is None and self._target is not None:
             self._diagnose()
-        return vars(self) | {"_target": None}
+        sample = self._importance
+        if sample is not None and sample.n > DRAWS:
+            sample = sample._replace(weights=np.zeros(0))
+        return vars(self) | {"_target": None, "_importance": sample}
 
     def save(self, path) -> None:
         """Save to an .npz file; diagnostics not computed yet are computed first."""

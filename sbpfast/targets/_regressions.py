@@ -101,7 +101,8 @@ def poisson_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weights
     y = _response(y, X, lambda v: v >= 0, "not negative")
     if (y == np.floor(y)).all():
         return _regression(X, y, "poisson", weights, offset, prior_scale, prior_mean, -scipy.special.gammaln(y + 1))
-    w = _checks.positive("weights", _checks.vector("weights", 1.0 if weights is None else weights, len(y)))
+    w = _checks.vector("weights", 1.0 if weights is None else weights, len(y))
+    w = np.where(w > 0.0, w, 1.0)  # rows of no weight have no constant either
     constant = scipy.special.xlogy(y, w) - scipy.special.gammaln(w * y + 1) / w
     return _regression(X, y, "poisson", weights, offset, prior_scale, prior_mean, constant)
 
