@@ -360,18 +360,24 @@ def _truncated(loc, scale, low, high):
 
 
 @_doubles()
-def truncated_normal_log_prob(x, loc, scale, low, high):
-    """Log density; -inf outside of [low, high]."""
-    density = TruncatedNormal._log_prob(Points(x.ravel()), _truncated(loc, scale, low, high)).reshape(x.shape)
-    return np.where((x < low) | (x > high), -np.inf, density)
+def truncated_normal_log_integral(loc, scale, low, high):
+    """log int exp(-offset y - y^2/2) dy over the y = (x - centre)/scale with x in [low, high].
+
+    The centre is the point of [low, high] nearest to loc, and offset = (centre - loc)/scale.
+    """
+    return _truncated(loc, scale, low, high).moments.log_integral.reshape(loc.shape)
 
 
 @_doubles()
-def truncated_normal_score(x, loc, scale, low, high):
-    """Derivatives of the log density by x, loc, scale, low and high."""
-    t, p = Points(x.ravel()), _truncated(loc, scale, low, high)
-    by = {"x": TruncatedNormal._slopes(t, p)[0]} | TruncatedNormal._score(t, p)
-    return tuple(by[name].reshape(x.shape) for name in ("x", "loc", "scale", "low", "high"))
+def truncated_normal_log_integral_slopes(loc, scale, low, high):
+    """Its derivatives by loc, scale, low and high."""
+    p = _truncated(loc, scale, low, high)
+    m, s = p.moments, p.scale
+    by_scale = (m.second + 2.0 * m.offset * m.first - 1.0) / s
+    at_low, at_high = TruncatedNormal._end_densities(p)
+    by_low = np.where(m.centre == p.low, m.offset / s, 0.0) - at_low
+    by_high = np.where(m.centre == p.high, m.offset / s, 0.0) + at_high
+    return tuple(v.reshape(loc.shape) for v in (m.first / s, by_scale, by_low, by_high))
 
 
 @_doubles()

@@ -13,7 +13,7 @@ from torch.nn.functional import softplus
 
 from sbpfast.expfam.functions import TILTED_LOG_PARTITION
 from sbpfast.torch._base import Exact, expanded
-from sbpfast.torch._ops import draw, truncated_normal_log_prob, truncated_normal_moments
+from sbpfast.torch._ops import draw, truncated_normal_log_integral, truncated_normal_moments
 
 LOG_2PI = math.log(2.0 * math.pi)
 
@@ -146,18 +146,22 @@ class TruncatedNormal(Exact):
         """Log density, -inf outside of [low, high]."""
         if self._validate_args:
             self._validate_sample(value)
-        return truncated_normal_log_prob(*torch.broadcast_tensors(value, *self._parameters))
+        inside = (value >= self.low) & (value <= self.high)
+        return torch.where(inside, self._log_density(torch.where(inside, value, self.mode)), -torch.inf)
+
+    def _log_density(self, x):
+        centre = self.mode
+        offset, y = (centre - self.loc) / self.scale, (x - centre) / self.scale
+        return -y * (offset + 0.5 * y) - self.scale.log() - truncated_normal_log_integral(*self._parameters)
 
 
 @td.register_kl(TruncatedNormal, TruncatedNormal)
 def _kl_truncated_normal(p, q):
     """Infinite where the support of p is not inside that of q."""
     inside = (p.low >= q.low) & (p.high <= q.high)
-    p_mean, p_variance, p_entropy = truncated_normal_moments(*p._parameters)
-    at = torch.where(inside, p_mean, q.mode)
-    spread = (p_variance + (p_mean - q.loc) ** 2 - (at - q.loc) ** 2) / (2.0 * q.scale**2)
-    at_mean = truncated_normal_log_prob(*torch.broadcast_tensors(at, *q._parameters))
-    return torch.where(inside, spread - at_mean - p_entropy, torch.inf)
+    mean, variance, entropy = truncated_normal_moments(*p._parameters)
+    at = torch.where(inside, mean, q.mode)
+    return torch.where(inside, 0.5 * variance / q.scale**2 - q._log_density(at) - entropy, torch.inf)
 
 
 class ContinuousBernoulli(Exact, td.ContinuousBernoulli):

@@ -60,7 +60,7 @@ class InverseGamma(Exact, td.InverseGamma):
 
     def __init__(self, concentration, rate, validate_args=None):
         super().__init__(concentration, rate, validate_args=validate_args)
-        self.base_dist = Gamma(self.concentration, self.rate, validate_args=False)
+        self.base_dist: Gamma = Gamma(self.concentration, self.rate, validate_args=False)
 
     def rsample(self, sample_shape=()):
         """Draws with the exact gradient."""
@@ -157,3 +157,20 @@ class Wishart(Exact, td.Wishart):
         """Draws with the exact gradient; `max_try_correction` is accepted for torch's sake, nothing is corrected."""
         factor = self.rsample_factor(sample_shape)
         return factor @ factor.transpose(-1, -2)
+
+
+@td.register_kl(Wishart, Wishart)
+def _kl_wishart(p, q):
+    """In closed form: torch's Bregman divergence sums over batches here."""
+    d = p.event_shape[-1]
+    lower, other = p._unbroadcasted_scale_tril, q._unbroadcasted_scale_tril
+    trace = torch.linalg.solve_triangular(other, lower, upper=False).square().sum((-1, -2))
+    log_ratio = 2.0 * (_log_diagonal(other) - _log_diagonal(lower))
+    halves = 0.5 * (p.df.unsqueeze(-1) - torch.arange(d, dtype=p.df.dtype))
+    mean_log = torch.digamma(halves).sum(-1)
+    constants = torch.mvlgamma(0.5 * q.df, d) - torch.mvlgamma(0.5 * p.df, d)
+    return 0.5 * (p.df * (trace - d) + q.df * log_ratio + (p.df - q.df) * mean_log) + constants
+
+
+def _log_diagonal(lower):
+    return lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)

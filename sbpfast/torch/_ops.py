@@ -11,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from sbpfast import _batches
 from sbpfast.expfam import elementwise
 from sbpfast.expfam.elementwise import LAWS, SIMPLEX_LAWS
+from sbpfast.gaussian import _batches
 
 _TYPES = (torch.float32, torch.float64)
 
@@ -36,7 +36,7 @@ def _arrays(tensors):
 
 
 def _tensor(array):
-    return torch.from_numpy(np.ascontiguousarray(array))
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
 
 def _fresh(like, shape=None):
@@ -161,7 +161,7 @@ def _gamma_density(x, shape):
 
 def _beta_density(x, a, b):
     constant = torch.lgamma(a + b) - torch.lgamma(a) - torch.lgamma(b)
-    return (torch.xlogy(a - 1.0, x) + torch.xlog1py(b - 1.0, -x) + constant).exp()
+    return (torch.xlogy(a - 1.0, x) + torch.special.xlog1py(b - 1.0, -x) + constant).exp()
 
 
 def _cdf_operator(name, function, density):
@@ -199,14 +199,19 @@ beta_quantile = _quantile_operator("beta", elementwise.beta_quantile, _beta_dens
 
 # -- the truncated normal ---------------------------------------------------------------------------------------------
 
-_truncated_normal_score = _operator(
-    "truncated_normal_score", elementwise.truncated_normal_score, 5, 5, lambda *p: tuple(_fresh(p[0]) for _ in p)
+_truncated_normal_log_integral_slopes = _operator(
+    "truncated_normal_log_integral_slopes",
+    elementwise.truncated_normal_log_integral_slopes,
+    4,
+    4,
+    lambda *p: tuple(_fresh(p[0]) for _ in p),
 )
-truncated_normal_log_prob = _operator(
-    "truncated_normal_log_prob", elementwise.truncated_normal_log_prob, 5, 1, lambda *p: _fresh(p[0])
+truncated_normal_log_integral = _operator(
+    "truncated_normal_log_integral", elementwise.truncated_normal_log_integral, 4, 1, lambda *p: _fresh(p[0])
 )
-truncated_normal_log_prob.register_autograd(
-    lambda ctx, g: tuple(g * s for s in _truncated_normal_score(*ctx.saved_tensors)), setup_context=_save_inputs
+truncated_normal_log_integral.register_autograd(
+    lambda ctx, g: tuple(g * s for s in _truncated_normal_log_integral_slopes(*ctx.saved_tensors)),
+    setup_context=_save_inputs,
 )
 _truncated_normal_moment_slopes = _operator(
     "truncated_normal_moment_slopes", elementwise.truncated_normal_moment_slopes, 4, 12,

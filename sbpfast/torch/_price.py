@@ -86,7 +86,7 @@ def _derivatives(f, x, diagonal):
     slope = torch.func.grad(lambda points: f(points).sum())
 
     def column(unit):
-        _, product = torch.func.jvp(slope, (x,), (unit.expand_as(x),))
+        product = torch.func.jvp(slope, (x,), (unit.expand_as(x),))[1]
         return (product @ unit if diagonal else product).mean(0)
 
     chunk = max(1, _ELEMENTS // (n * d))

@@ -1,7 +1,7 @@
 """Batches of Gaussians with precision diag(D) + U U^T, as arrays: draws, variances, log determinants, gradients.
 
-Means and D are (..., d), U is (..., d, k), noise and draws (n, ..., d).  Inputs are arrays whose shapes fit, results are
-float64; the mathematics is in _core/lowrank.h.
+Means and D are (..., d), U is (..., d, k), noise and draws (n, ..., d).  Inputs are arrays whose shapes fit, results
+are float64; the mathematics is in _core/lowrank.h.
 """
 
 from __future__ import annotations
