@@ -38,7 +38,7 @@ def wrap(angle) -> np.ndarray:
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(80)
 _FALL = 45.0
-_FEWEST = 20.0  # draws next to a bound
+_RARE, _FEWEST = 0.02, 20.0  # the share of the draws next to a bound, and their number
 
 
 def von_mises_distribution(angle, kappa) -> np.ndarray:
@@ -364,7 +364,7 @@ class TruncatedNormal(ExponentialFamily, Continuous):
             with np.errstate(all="ignore"):
                 below = self._cdf((end + 0.25 * (centre - end))[None], p)[0]  # the quarter of the way that is nearest
             share = np.where(density * p.scale > 1e-14, below if name == "low" else 1.0 - below, 1.0)
-            if name in names and n * share.min() < _FEWEST:
+            if name in names and share.min() < _RARE and n * share.min() < _FEWEST:
                 rare[name] = share.min()
         if not rare:
             return ""
