@@ -8,6 +8,8 @@ import scipy
 from sbpfast import _core, targets
 from sbpfast.regression._base import BayesianRegression
 from sbpfast.regression._input import is_missing, response
+from sbpfast.targets._expectations import link_expectations
+from sbpfast.targets._links import link_record
 
 
 class Classifier(BayesianRegression):
@@ -87,8 +89,7 @@ class BayesianLogisticRegression(Classifier):
         return targets.logistic_regression(X, y, prior_scale=scale, weights=weights, offset=offset)
 
     def _probability(self, m, t):
-        softplus = targets.ridge(np.ones((len(m), 1)), 0.0, "softplus")
-        return softplus._link_expectations(m, t, _core.effective_threads())[1]
+        return link_expectations(link_record("softplus"), m, t, np.zeros(len(m)), _core.effective_threads())[1]
 
 
 class BayesianProbitRegression(Classifier):
