@@ -1,7 +1,7 @@
 """The links phi(t; y): the one-dimensional functions that ridge targets are made of, a row each.
 
 A new likelihood is a row here, its function (and its closed integral or its centre, where it has one) in
-`_core/links.h`, and its twin in `_reference/ridge.py`.
+`_core/links.h`, and its readable twin, `link_derivatives` of the reference.
 """
 
 from __future__ import annotations
