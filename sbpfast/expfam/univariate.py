@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import special
 
+from sbpfast._likelihood import MLEDoesNotExist
 from sbpfast.expfam import mle, weights
 from sbpfast.expfam.base import POSITIVE, REAL, Continuous, Formulas, Parameter, Validity
 from sbpfast.expfam.family import ExponentialFamily
@@ -19,7 +20,7 @@ from sbpfast.expfam.functions import (
     scaled_exponential_integral,
     standardised,
 )
-from sbpfast.expfam.mle import Gap, MLEDoesNotExist, Solution, bisection, require
+from sbpfast.expfam.mle import Gap, Solution, bisection, require
 from sbpfast.expfam.points import Points
 
 
