@@ -87,6 +87,8 @@ def expectation_grad(
         raise TypeError(f"target must be a sbpfast.Target, got {type(target).__name__}")
     if not hasattr(distribution, "_estimators"):
         raise TypeError(f"distribution must be one of sbpfast's, got {type(distribution).__name__}")
+    if getattr(distribution, "batch_shape", ()):
+        raise ValueError(f"distribution must be one, got a batch of shape {distribution.batch_shape}: pass a member")
     if target.dim != distribution.dim:
         raise ValueError(f"target has dimension {target.dim}, but distribution has dimension {distribution.dim}")
     _checks.choice("estimator", estimator, ESTIMATORS)
