@@ -8,6 +8,7 @@ many there are or which thread works on them, and memory does not grow with the 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 
 from sbpfast import _checks, _core
@@ -86,6 +87,8 @@ def expectation_grad(
         raise TypeError(f"target must be a sbpfast.Target, got {type(target).__name__}")
     if not hasattr(distribution, "_estimators"):
         raise TypeError(f"distribution must be one of sbpfast's, got {type(distribution).__name__}")
+    if getattr(distribution, "batch_shape", ()):
+        raise ValueError(f"distribution must be one, got a batch of shape {distribution.batch_shape}: pass a member")
     if target.dim != distribution.dim:
         raise ValueError(f"target has dimension {target.dim}, but distribution has dimension {distribution.dim}")
     _checks.choice("estimator", estimator, ESTIMATORS)
@@ -103,6 +106,12 @@ def expectation_grad(
     if estimator == "auto":
         estimator = automatic(target, distribution, make_run, n_samples)
     _require(estimator, target, distribution, n_samples)
+    if (
+        estimator != "exact"
+        and hasattr(distribution, "_rare_ends")
+        and (rare := distribution._rare_ends(n_samples, wrt))
+    ):
+        warnings.warn(rare, RuntimeWarning, stacklevel=2)
     if estimator == "exact":
         return Estimate(exact(target, distribution, wrt, n_threads), wrt, distribution)
     return Estimate(MONTE_CARLO[estimator](make_run(n_samples, estimator)), wrt, distribution)

@@ -14,12 +14,16 @@ class DiagonalGaussian(GaussianBase):
 
     Parameters
     ----------
-    mean : array_like (d,)
-    std : array_like (d,)
+    mean : array_like (d,) or (..., d)
+    std : array_like (d,) or (..., d)
         Standard deviations, positive.
 
     Notes
     -----
+    A mean with leading axes makes it a batch of Gaussians, to which the others broadcast: ``sample(n)`` is (n, ..., d),
+    ``log_prob`` takes that and gives (n, ...), ``entropy()`` and ``kl`` give (...), and ``q[i]`` is a member.
+    Estimators and fits take members.
+
     d/dstd_i = std_i E[d^2 f / dx_i^2].  Never forms (d, d) unless ``cov`` is asked for.
     """
 
