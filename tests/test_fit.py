@@ -11,10 +11,12 @@ import pytest
 import scipy.stats
 
 import sbpfast as sb
-from sbpfast import _core, _newton, _psis
-from sbpfast._low_rank import LowRankCovariance
-from sbpfast._newton import curvature_moments, newton_direction
-from sbpfast._whitened import (
+from sbpfast import _core
+from sbpfast.fitting import _newton, _psis
+from sbpfast.fitting._low_rank import LowRankCovariance
+from sbpfast.fitting._moments import ExactMoments, whitened_moments
+from sbpfast.fitting._newton import newton_direction
+from sbpfast.targets._expectations import (
     RULE_NODES,
     RULE_REACH,
     RULE_SIZES,
@@ -24,8 +26,7 @@ from sbpfast._whitened import (
     WIDE_NODES,
     WIDE_WEIGHTS,
     WIDEST,
-    ExactMoments,
-    whitened_moments,
+    curvature_moments,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Gaussian is a poor approximation:sbpfast.FitWarning")

@@ -335,7 +335,6 @@ def test_scikit_learn_itself():
 
 
 FRACTIONS = "the check's y are not counts"
-INTERPOLATED = "the check's y are interpolated exactly, which leaves the noise and what hangs on it to rounding"
 EXPECTED_FAILURES = {
     sb.BayesianPoissonRegression: dict.fromkeys(
         (
@@ -344,10 +343,6 @@ EXPECTED_FAILURES = {
             "check_n_features_in", "check_dataframe_column_names_consistency",
         ),
         FRACTIONS,
-    ),
-    sb.BayesianLinearRegression: dict.fromkeys(
-        ("check_sample_weight_equivalence_on_dense_data", "check_sample_weight_equivalence_on_sparse_data"),
-        INTERPOLATED,
     ),
 }  # fmt: skip
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from sbpfast import targets
 from sbpfast._command.table import TableError, read_table
-from sbpfast._unknown_noise import linear_regression_unknown_noise
 from sbpfast.data import load_breast_cancer
 from sbpfast.fitting import Fit, FitWarning, fit
+from sbpfast.targets._unknown_noise import linear_regression_unknown_noise
 
 MODELS = ("logistic", "probit", "poisson", "linear")
 LEAST_SCALE, LARGEST = 1e-100, 1e100  # of a prior, and of a number: their squares are still numbers

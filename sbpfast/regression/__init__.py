@@ -4,13 +4,13 @@ Each fits the Gaussian of `sbpfast.fit` to the log joint density of its model, p
 out, and keeps the whole posterior: covariance, draws, evidence.  scikit-learn itself is not needed.
 """
 
-from sbpfast._unknown_noise import linear_regression_unknown_noise
 from sbpfast.regression._classifiers import BayesianLogisticRegression, BayesianProbitRegression
 from sbpfast.regression._regressors import (
     BayesianLinearRegression,
     BayesianPoissonRegression,
     BayesianStudentTRegression,
 )
+from sbpfast.targets._unknown_noise import linear_regression_unknown_noise
 
 __all__ = [
     "BayesianLinearRegression",

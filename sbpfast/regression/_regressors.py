@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from sbpfast import targets
-from sbpfast._unknown_noise import linear_regression_unknown_noise
 from sbpfast.regression._base import BayesianRegression
 from sbpfast.regression._input import floats, response
+from sbpfast.targets._unknown_noise import linear_regression_unknown_noise
 
 
 class Regressor(BayesianRegression):

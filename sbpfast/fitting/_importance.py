@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sbpfast import _core, _psis
+from sbpfast import _core
 from sbpfast._means import BLOCK
-from sbpfast.targets import Ridge
+from sbpfast.fitting import _psis
+from sbpfast.targets._ridge import Ridge
 
 DRAWS = 2048
 SECOND_LOOK = 32768  # draws before a k-hat above GOOD is believed

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from sbpfast import _checks, _core
 from sbpfast._means import BLOCK, RunningMean, group_mean, group_sizes
 from sbpfast._streams import stream_key
+from sbpfast.estimate._result import Estimate, Result
 from sbpfast.expfam.base import Continuous
+from sbpfast.targets import Target
 
 _GROUP = 16
 
@@ -50,11 +52,6 @@ def generalised_reparameterisation(
     ----------
     Ruiz, Titsias & Blei (2016), The generalized reparameterization gradient.
     """
-    # here because the estimators import the Gaussians, whose `fit` is in this package
-    from sbpfast._estimators import Result
-    from sbpfast.estimate import Estimate
-    from sbpfast.targets import Target
-
     if not isinstance(target, Target):
         raise TypeError(f"target must be a sbpfast.Target, got {type(target).__name__}")
     if not isinstance(distribution, Continuous):
@@ -71,7 +68,7 @@ def generalised_reparameterisation(
     statistics: dict[str, RunningMean] = defaultdict(RunningMean)
     for start in range(0, n_samples, BLOCK):
         draws = distribution._draw(key, start, min(start + BLOCK, n_samples), n_threads=threads)
-        f, grad = target._value(draws.x), target._grad(draws.x)
+        f, grad = target._value_and_grad(draws.x)
         v, dv = _checked_weight(weight(draws.x), distribution._names, draws.x.shape)
         terms = distribution._weighted_terms(draws, f, grad, v, dv) | {"value": f}
         for name, term in terms.items():

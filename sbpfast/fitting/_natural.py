@@ -16,190 +16,21 @@ import math
 
 import numpy as np
 
-from sbpfast._improper import ImproperDensity, dependent_columns, refuse_improper
-from sbpfast._low_rank import LowRankCovariance
-from sbpfast._newton import affordable, newton_direction
-from sbpfast._whitened import Moments, Sampler, refactored, solved, try_at, upper_factor
-from sbpfast.gaussian import CholeskyGaussian, Gaussian
+from sbpfast.fitting._factors import is_positive_definite, solved, upper_factor
+from sbpfast.fitting._improper import refuse_improper
+from sbpfast.fitting._low_rank import LowRankCovariance
+from sbpfast.fitting._moments import Moments, Sampler, try_at
+from sbpfast.fitting._newton import affordable
 from sbpfast.targets import NonFiniteTarget
 
-ROUGH = 0.1  # residual of the diagonal fit that a low-rank one starts from
-START_STEPS = 40  # Newton steps towards a mode
-NEAR_MODE = 0.1  # squared standard deviations left, where the fit takes over from the search for a mode
 SHORTEST = 2.0**-12  # the smallest rate tried
 TOO_WIDE = 100.0  # times the variance a direction should have, where the whole of q is narrowed before the first step
 ROUNDING = 1e-5  # a residual that rounding may not let fall further
 SLOW = 0.2  # ratio of successive residuals above which exact fits turn to Newton's method
 LOOK = 20  # steps after which a fit asks whether the density is improper, and again after as many more
-MOST_WORK = 10**9  # multiplications to find out whether flat priors leave the density proper
 LEAST_DRAWS = 128
 NEAR = 0.05  # a residual below which halving it is as good as a higher ELBO
 WORST_ERROR = 0.25  # Monte Carlo error of a residual above which nothing has converged
-
-
-# -- covariance structures --------------------------------------------------------------------------------------------
-
-
-class FullCovariance:
-    """cov = L L^T."""
-
-    def __init__(self, chol):
-        self.chol = chol
-
-    def moments(self, source, mean) -> Moments:
-        return source.at(mean, self.chol)
-
-    def residual(self, gradient, precision) -> float:
-        return float(np.linalg.norm(gradient) + np.linalg.norm(np.eye(len(gradient)) - precision))
-
-    def residual_error(self, gradient_error, precision_error) -> float:
-        return float(np.linalg.norm(gradient_error) + np.linalg.norm(precision_error))
-
-    def widest(self, precision) -> float:
-        """The largest precision, 1 at the optimum."""
-        return float(np.diagonal(precision).max())
-
-    def towards(self, precision):
-        return FullCovariance(refactored(self.chol, upper_factor(precision)))
-
-    def newton_directions(self, source, mean, here):
-        """The Newton step; None, which stands for a natural gradient, where there is none."""
-        yield newton_direction(source.target, mean, self.chol, here.gradient, here.precision, source.n_threads)
-
-    def along(self, mean, direction, rate):
-        """Mean and covariance a part of the way along a Newton step; None where that would not be a factor."""
-        delta, a = direction
-        root = np.eye(len(delta)) + rate * a
-        if not (np.diagonal(root) > 0.0).all():
-            return None
-        return mean + rate * (self.chol @ delta), FullCovariance(self.chol @ root)
-
-    def scaled_by(self, factor):
-        return FullCovariance(factor * self.chol)
-
-    def directions(self):
-        """The principal axes, (d, d)."""
-        return np.linalg.svd(self.chol)[0].T * np.linalg.svd(self.chol)[1][:, None]
-
-    def arrays(self):
-        return {"chol": self.chol}
-
-    def gaussian(self, mean):
-        try:
-            return Gaussian(mean, self.chol @ self.chol.T)
-        except ValueError:  # so nearly singular that rounding its matrix loses definiteness: the factor does not
-            return CholeskyGaussian(mean, self.chol)
-
-
-# -- where to begin ---------------------------------------------------------------------------------------------------
-
-
-def find_start(moments, mean):
-    """A mean near a mode and the factor of the Laplace approximation there, by Newton's method with backtracking.
-
-    Directions of negative or no curvature get the absolute value of the curvature, at least a quarter in the
-    coordinates at hand.
-    """
-    chol = np.diag(first_scales(moments, mean))
-    here = try_at(moments.at_point, mean, chol)
-    if here is None:
-        raise NonFiniteTarget(
-            "f or a derivative is not finite at the zero vector, where the fit starts; pass q0 to start elsewhere"
-        )
-    if moments.exact:
-        _check_collinear(here.precision)
-    for _ in range(START_STEPS):
-        upper, newton = _definite_factor(here.precision)
-        step = solved(upper, here.gradient)
-        gain = float(here.gradient @ step)
-        there = refactored(chol, upper)
-        if newton and gain <= NEAR_MODE:
-            break
-        rate = 1.0
-        while rate > SHORTEST**4:
-            new_mean = mean + rate * (chol @ step)
-            ahead = try_at(moments.at_point, new_mean, there)
-            if ahead is not None and ahead.elbo >= here.elbo + 1e-4 * rate * gain:
-                break
-            rate *= 0.5
-        else:
-            break
-        mean, chol, here = new_mean, there, ahead
-    return mean, FullCovariance(there)
-
-
-def first_scales(moments, mean):
-    """Standard deviations from the second derivatives along the coordinates."""
-    try:
-        curvature = moments.diagonal_curvature(mean)
-    except NonFiniteTarget as error:
-        raise NonFiniteTarget(f"{error}; the fit starts at the zero vector, pass q0 to start elsewhere") from None
-    if (curvature == 0.0).any() and moments.exact:
-        raise ImproperDensity(
-            f"the log density does not depend on parameter {int(np.argmax(curvature == 0.0))}, so it cannot be "
-            "normalised"
-        )
-    usable = np.isfinite(curvature) & (curvature != 0.0)
-    return 1.0 / np.sqrt(np.where(usable, np.abs(curvature), 1.0))
-
-
-def check_rank(source, mean, std):
-    """Refuse flat priors on more parameters than the rows determine, unless finding out would be much work."""
-    target = source.target
-    flat = int((target._quad.precision == 0.0).sum()) if target._quad.precision.ndim == 1 else 0
-    if flat > target._rows:
-        raise ImproperDensity(
-            f"{flat} parameters have a flat prior but there are only {target._rows} rows of data, so the log density "
-            "cannot be normalised; give a finite prior_scale"
-        )
-    if flat and target._rows * target.dim**2 <= MOST_WORK:
-        here = try_at(source.at_point, mean, np.diag(std))
-        if here is not None:
-            _check_collinear(here.precision)
-
-
-def find_low_rank_start(source, mean, std, rank):
-    """Mean and covariance near the best diagonal one, with the `rank` columns that help it most."""
-    shape = LowRankCovariance(std, np.zeros((len(mean), 0)))
-    if rank == 0:
-        return mean, shape
-    rough = NaturalFit(source, mean, shape, ROUGH, 1)
-    rough.run(START_STEPS, lambda *_: False)
-    return rough.mean, rough.shape.with_columns(rough._draws, rough.mean, rank)
-
-
-def _check_collinear(precision):
-    """Refuse a singular matrix with unit diagonal: a flat prior and columns that are linearly dependent."""
-    if _positive_definite(precision - 1e-12 * np.eye(len(precision))):
-        return
-    values, vectors = np.linalg.eigh(precision)
-    if abs(values[0]) <= 4e-16 * len(values):
-        raise dependent_columns(vectors[:, 0])
-
-
-def _positive_definite(matrix) -> bool:
-    try:
-        upper_factor(matrix)
-    except np.linalg.LinAlgError:
-        return False
-    return True
-
-
-def _definite_factor(precision):
-    """The upper factor of a matrix, and True, where it is positive definite.
-
-    Else of the matrix with the absolute values of its eigenvalues, at least 1/4, and False.
-    """
-    try:
-        return upper_factor(precision), True
-    except np.linalg.LinAlgError:
-        values, vectors = np.linalg.eigh(precision)
-        return upper_factor(
-            (vectors * np.maximum(np.abs(values), max(0.25, 1e-12 * np.abs(values).max()))) @ vectors.T
-        ), False
-
-
-# -- the loop ---------------------------------------------------------------------------------------------------------
 
 
 class NaturalFit:
@@ -267,7 +98,7 @@ class NaturalFit:
         """
         directions = self.shape.newton_directions(self._draws, self.mean, here) if self.newton else (None,)
         for direction in directions:
-            cautious = direction is not None or _positive_definite(here.precision)
+            cautious = direction is not None or is_positive_definite(here.precision)
             rate = 2.0**-self.caution if cautious else 1.0
             shortest = 0.25 * rate if noisy else SHORTEST
             while rate > shortest:
@@ -379,13 +210,14 @@ class NaturalFit:
 
     def _residual(self, here):
         residual = self.shape.residual(here.gradient, here.precision)
-        error = 0.0 if self.exact else self.shape.residual_error(here.gradient_error, here.precision_error)
-        return residual, error
+        if self.exact:
+            return residual, here.rounding
+        return residual, self.shape.residual_error(here.gradient_error, here.precision_error)
 
     def _settled(self, residual, error) -> bool:
         """Nothing is left to gain: with the draws at hand, or by further exact steps."""
         if self.exact:
-            return residual <= self.tol or (residual < ROUNDING and self.stalled >= 3)
+            return residual <= max(self.tol, error) or (residual < ROUNDING and self.stalled >= 3)
         patience = 1 if self.n < self.max_draws else 3
         return residual <= max(0.5 * error, 1e-10) or (residual < 3.0 * error and self.stalled >= patience)
 
@@ -421,7 +253,7 @@ def _step_precision(precision, rate):
     """
     eye = np.eye(len(precision))
     full = (1.0 - rate) * eye + rate * precision
-    if _positive_definite(full):
+    if is_positive_definite(full):
         return full
     d = eye - precision
     rate = rate / max(1.0, float(np.linalg.eigvalsh(d)[-1]))

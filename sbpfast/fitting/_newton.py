@@ -17,14 +17,12 @@ import math
 
 import numpy as np
 
-from sbpfast import _core
-from sbpfast._whitened import SOFTPLUS_SIGN, WIDE, WIDE_NODES, WIDE_WEIGHTS, WIDEST
-from sbpfast.targets import Ridge
+from sbpfast.targets._expectations import curvature_moments
+from sbpfast.targets._ridge import Ridge
 
 LARGEST = 2**24  # elements of F that are kept
 FORCING = 1e-2  # relative accuracy of a step; the last ones are solved to the square root of what is left
 MOST_PRODUCTS = 300
-ROWS = 128  # that share a quadrature rule
 
 
 def affordable(target) -> bool:
@@ -37,18 +35,15 @@ def newton_direction(target, mean, chol, gradient, precision, n_threads):
     forms = np.asarray(target._a @ chol)
     m, t = target._a @ mean + target._offset, np.sqrt((forms * forms).sum(axis=1))
     c0, c1, c2 = (target._weights * c for c in curvature_moments(target, m, t, n_threads))
-    inverse_t = 1.0 / np.maximum(t, 1e-300)
-    slope = c1 * inverse_t
-    bend = (c2 - c0) * inverse_t**2
+    unit = forms / np.where(t > 0.0, t, 1.0)[:, None]  # a row of zeros takes no part
 
     def product(delta, a):
         """Minus the second derivative times (delta, A)."""
-        s = np.einsum("ij,ij->i", forms @ a, forms)
-        f_delta = forms @ delta
-        weights = slope * f_delta + bend * s
+        s = np.einsum("ij,ij->i", forms @ a, unit)
+        weights = c1 * (forms @ delta) + (c2 - c0) * s
         out = precision @ a + np.diag(np.diagonal(a))
-        out = np.tril(out - forms.T @ (weights[:, None] * forms))
-        return precision @ delta - forms.T @ (slope * s), out
+        out = np.tril(out - forms.T @ (weights[:, None] * unit))
+        return precision @ delta - forms.T @ (c1 * s), out
 
     ascent = np.tril(np.eye(d) - precision)
     scale = np.ones((d, d))
@@ -83,36 +78,3 @@ def conjugate_gradients(product, delta_rhs, a_rhs, precondition, forcing):
 
 def _inner(u, v):
     return float(u[0] @ v[0] + (u[1] * v[1]).sum())
-
-
-def _rough_rule(widest, pole):
-    """A trapezoid rule good to about 1e-7, plenty for the derivative that a Newton step is solved with."""
-    h = min(0.9, 1.2 * pole / (math.pi * max(widest, 1e-300)))
-    z = h * np.arange(-math.ceil(6.0 / h), math.ceil(6.0 / h) + 1)
-    return z, h * np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
-
-
-def curvature_moments(target, m, t, n_threads):
-    """E[phi'' z^k], k = 0, 1, 2, for phi'' at m + t z."""
-    if target._link_name in ("exp", "poisson"):
-        c = (1.0 if target._link_name == "exp" else -1.0) * np.exp(m + 0.5 * t * t)
-        return c, c * t, c * (1.0 + t * t)
-    out = np.empty((3, len(m)))
-    sign = SOFTPLUS_SIGN.get(target._link_name, 0.0)
-    limit = WIDE if sign else WIDEST * target._pole
-    order = np.argsort(t)  # rows of like t share a rule
-    for start in range(0, len(m), ROWS):
-        rows = order[start : start + ROWS]
-        z, w = _rough_rule(min(t[rows].max(), limit), target._pole)
-        at = np.ascontiguousarray(m[rows] + np.multiply.outer(z, t[rows]))
-        v, s, c = np.empty_like(at), np.empty_like(at), np.empty_like(at)
-        _core.ridge.link_derivatives(
-            at, target._y[rows], target._link.code, target._parameters, v, s, c, n_threads if at.size > 2**16 else 1
-        )
-        out[:, rows] = np.stack([w, w * z, w * z * z]) @ c
-    far = t > limit
-    if sign and far.any():
-        u = (WIDE_NODES[:, None] - m[far]) / t[far]
-        density = sign * np.exp(-0.5 * u * u) / (math.sqrt(2.0 * math.pi) * t[far])
-        out[:, far] = [WIDE_WEIGHTS @ (density * u**k) for k in range(3)]
-    return out

@@ -13,44 +13,27 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy
 
 from sbpfast import _core
 from sbpfast._forms import FullForm, scale_rows
 from sbpfast._means import BLOCK, RunningMean, group_cross, group_mean, group_sizes
 from sbpfast._streams import NOISE, normal_rows
-from sbpfast.gaussian import LOG_2PI
-from sbpfast.targets import NonFiniteTarget, Ridge, Target
-
-# Gauss-Hermite rules, and the largest t / (distance of the nearest singularity) for which each is exact to rounding;
-# beyond the last the trapezoid rule takes over
-RULE_SIZES = np.array([3, 4, 6, 8, 12, 16], dtype=np.intp)
-RULE_REACH = np.array([0.0045, 0.014, 0.043, 0.07, 0.125, 0.16])
-_RULES = [np.polynomial.hermite_e.hermegauss(int(k)) for k in RULE_SIZES]
-RULE_NODES = np.concatenate([nodes for nodes, _ in _RULES])
-RULE_WEIGHTS = np.concatenate([weights / weights.sum() for _, weights in _RULES])
-WIDE = 12.0  # t beyond which softplus is integrated against the logistic density instead
-WIDEST = 100.0  # t / (distance of the nearest singularity) beyond which other links are not integrated: NaN
-SMALL = 128  # dimensions up to which a triangular system is not worth threads
-
-
-def _logistic_rule(n):
-    """The n-point Gauss rule of the logistic density, by Lanczos's method on a fine trapezoid rule."""
-    x = 0.1 * np.arange(-450, 451)
-    p = 0.1 * scipy.special.expit(x) * scipy.special.expit(-x)
-    basis, off_diagonal = [np.sqrt(p)], []
-    for k in range(n - 1):
-        v = x * basis[k]
-        for b in reversed(basis):
-            v = v - (b @ v) * b
-        off_diagonal.append(np.linalg.norm(v))
-        basis.append(v / off_diagonal[-1])
-    nodes, vectors = scipy.linalg.eigh_tridiagonal(np.zeros(n), off_diagonal)
-    return nodes, vectors[0] ** 2
-
-
-WIDE_NODES, WIDE_WEIGHTS = _logistic_rule(12)
-SOFTPLUS_SIGN = {"softplus": 1.0, "logistic": -1.0}
+from sbpfast.fitting._factors import entropy
+from sbpfast.gaussian._draws import LOG_2PI
+from sbpfast.targets import NonFiniteTarget, Target
+from sbpfast.targets._expectations import (
+    RULE_NODES,
+    RULE_REACH,
+    RULE_SIZES,
+    RULE_WEIGHTS,
+    SOFTPLUS_SIGN,
+    WIDE,
+    WIDE_NODES,
+    WIDE_WEIGHTS,
+    WIDEST,
+    link_means,
+)
+from sbpfast.targets._ridge import Ridge
 
 
 class Moments(NamedTuple):
@@ -63,6 +46,7 @@ class Moments(NamedTuple):
     precision_error: np.ndarray | float = 0.0
     ratios: np.ndarray | None = None  # group means of f - log q, for paired comparisons and the error of the ELBO
     hessian: np.ndarray | None = None  # E[Hess f] itself, where a low-rank structure can have it
+    rounding: float = 0.0  # what rounding may leave of the residual at the optimum, where that is known
 
     @property
     def elbo_error(self) -> float:
@@ -72,14 +56,6 @@ class Moments(NamedTuple):
 
     def finite(self) -> bool:
         return bool(math.isfinite(self.elbo) and np.isfinite(self.gradient).all() and np.isfinite(self.precision).all())
-
-
-def entropy(chol) -> float:
-    """1/2 log det(2 pi e L L^T)."""
-    return 0.5 * len(chol) * (1.0 + LOG_2PI) + float(np.log(np.diagonal(chol)).sum())
-
-
-# -- ridge targets: one-dimensional integrals -------------------------------------------------------------------------
 
 
 class ExactSource:
@@ -165,17 +141,6 @@ class ExactMoments(ExactSource):
         return ExactMoments(part, self.n_threads)
 
 
-def quadrature(widest, pole, sizes=RULE_SIZES, reach=RULE_REACH, nodes=RULE_NODES, node_weights=RULE_WEIGHTS):
-    """Nodes z and weights for E phi(m + t z), t up to `widest`: the smallest rule that is exact to rounding."""
-    rule = int(np.searchsorted(reach * pole, widest))
-    if rule < len(sizes):
-        part = slice(int(sizes[:rule].sum()), int(sizes[: rule + 1].sum()))
-        return nodes[part], node_weights[part]
-    h = min(0.7, 0.4 * pole / (math.pi * widest))
-    z = h * np.arange(-math.ceil(8.4 / h), math.ceil(8.4 / h) + 1)
-    return z, h * np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
-
-
 def whitened_moments(
     a, offset, y, weights, link, params, pole, exponential, lift, sizes, reach, nodes, node_weights,
     sign, wide_nodes, wide_weights, wide, widest, mean, factor, spread, gradient, curvature, n_threads,
@@ -196,38 +161,6 @@ def whitened_moments(
         gradient += forms.T @ (weights[rows] * slope)
         curvature += forms.T @ scale_rows(forms, weights[rows] * bend)
     return total
-
-
-def link_means(
-    m, t, y, link, params, pole, exponential, lift, sizes, reach, nodes, node_weights,
-    sign, wide_nodes, wide_weights, wide, widest, n_threads,
-):  # fmt: skip
-    """E phi, E phi' and E phi'' under N(m_j, t_j^2), by the rule that the largest t asks for."""
-    if exponential:
-        z, w = np.zeros(1), np.ones(1)
-        m = m + 0.5 * t * t
-    else:
-        limit = wide if sign else widest * pole
-        z, w = quadrature(min(t.max(), limit), pole, sizes, reach, nodes, node_weights)
-    at = np.ascontiguousarray(m + np.multiply.outer(z, 0.0 * t if exponential else t))
-    v, s, c = np.empty_like(at), np.empty_like(at), np.empty_like(at)
-    _core.ridge.link_derivatives(at, y, link, params, v, s, c, n_threads)
-    value, slope, bend = w @ v, w @ s, w @ c
-    if exponential:
-        value = value - lift * y * 0.5 * t * t
-    elif (far := t > limit).any():
-        value[far], slope[far], bend[far] = math.nan, math.nan, math.nan
-        if sign:
-            u = (m[far] - wide_nodes[:, None]) / t[far]
-            pdf, cdf = np.exp(-0.5 * u * u) / math.sqrt(2.0 * math.pi), scipy.special.ndtr(u)
-            linear = y[far] if sign < 0 else 0.0
-            value[far] = sign * (wide_weights @ (t[far] * (u * cdf + pdf))) + linear * m[far]
-            slope[far] = sign * (wide_weights @ cdf) + linear
-            bend[far] = sign * (wide_weights @ pdf) / t[far]
-    return value, slope, bend
-
-
-# -- any target: antithetic draws -------------------------------------------------------------------------------------
 
 
 class SampledMoments:
@@ -340,25 +273,3 @@ def try_at(moments, *where) -> Moments | None:
     except NonFiniteTarget:
         return None
     return result if result.finite() else None
-
-
-def upper_factor(precision) -> np.ndarray:
-    """The upper triangular U with P = U U^T; LinAlgError unless P is positive definite."""
-    return np.linalg.cholesky(precision[::-1, ::-1])[::-1, ::-1]
-
-
-def _triangular_solve(upper, b, transposed=False) -> np.ndarray:
-    """U^-1 b, or U^-T b; small ones by NumPy: SciPy's BLAS would wake its own threads, which then stand in our way."""
-    if len(upper) <= SMALL:
-        return np.linalg.solve(upper.T if transposed else upper, b)
-    return scipy.linalg.solve_triangular(upper, b, trans="T" if transposed else "N", check_finite=False)
-
-
-def solved(upper, v) -> np.ndarray:
-    """P^-1 v for P = U U^T."""
-    return _triangular_solve(upper, _triangular_solve(upper, v), transposed=True)
-
-
-def refactored(chol, upper) -> np.ndarray:
-    """The lower factor L' = L U^-T, with (L' L'^T)^-1 = L^-T P L^-1 for a precision P = U U^T in L's coordinates."""
-    return np.tril(_triangular_solve(upper, chol.T).T)

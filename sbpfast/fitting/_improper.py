@@ -8,7 +8,8 @@ import warnings
 import numpy as np
 import scipy
 
-from sbpfast.targets import NonFiniteTarget, Ridge
+from sbpfast.targets import NonFiniteTarget
+from sbpfast.targets._ridge import Ridge
 
 RADII = 10.0 ** np.arange(1, 7)  # distances from the mean, in standard deviations, at which f is looked at
 LONGEST_SEARCH = 20.0  # seconds for a linear programme
