@@ -6,7 +6,7 @@ import numpy as np
 import scipy
 
 from sbpfast import _checks
-from sbpfast._protocol import Estimator, column_names
+from sbpfast._protocol import Estimator, column_names, refuse_empty
 from sbpfast.fitting import Fit, fit
 from sbpfast.regression._input import floats, matrix, response
 from sbpfast.targets import Target
@@ -67,9 +67,7 @@ class BayesianRegression(Estimator):
         names = column_names(X)
         X = matrix(X)
         rows, d = X.shape
-        if rows == 0 or d == 0:
-            what = "0 feature(s)" if rows else "0 sample(s)"
-            raise ValueError(f"X has {what} (shape={X.shape}) while a minimum of 1 is required.")
+        refuse_empty(X)
         y, attributes = self._encoded(response(y, rows))
         weights = None if sample_weight is None else floats("sample_weight", sample_weight)
         if weights is not None and not weights.any():

@@ -8,38 +8,14 @@ import warnings
 import numpy as np
 import scipy
 
-from sbpfast import _checks
-
-
-def floats(name, value) -> np.ndarray:
-    """A float64 array without NaN and infinities; objects that are numbers are taken (frames of several kinds)."""
-    array = np.asarray(value)
-    if array.dtype.kind == "c":
-        raise ValueError(f"Complex data not supported: {name} has dtype {array.dtype}")
-    if array.dtype.kind == "O":
-        try:
-            array = array.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{name} must hold real numbers: {error}") from None
-    array = _checks.real_array(name, array, finite=False)
-    bad = ~np.isfinite(array)
-    if bad.any():
-        where = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise ValueError(f"{name} must hold no NaN and no inf, got {array[where]} at index {where}")
-    return array
+from sbpfast._protocol import dense_matrix, floats
 
 
 def matrix(X):
     if scipy.sparse.issparse(X):
         X = scipy.sparse.csr_array(X)
         return scipy.sparse.csr_array((floats("X.data", X.data), X.indices, X.indptr), shape=X.shape)
-    X = floats("X", X)
-    if X.ndim != 2:
-        raise ValueError(
-            f"X must have 2 dimensions, got shape {X.shape}. Reshape your data: X.reshape(1, -1) makes it one row, "
-            "X.reshape(-1, 1) one column"
-        )
-    return X
+    return dense_matrix(X)
 
 
 def response(y, rows) -> np.ndarray:
