@@ -103,7 +103,7 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         sb.GaussianBernoulliRBM(2, checkpoint=tmp_path / "none" / "state.npz").fit(x)
 
 
-def test_interrupting_leaves_the_last_good_parameters(monkeypatch):
+def test_interrupting_leaves_the_last_good_parameters(monkeypatch, interrupts):
     """A true SIGINT in the middle of the fourth epoch."""
     x = three_gaussians()
     rbm = sb.GaussianBernoulliRBM(8, n_epochs=100_000, rng=0)
@@ -131,6 +131,35 @@ def test_interrupting_leaves_the_last_good_parameters(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         again.fit(x)
     np.testing.assert_array_equal(again.weights_, rbm.weights_)
+
+
+def test_interrupting_the_exact_sum_leaves_the_last_iterate(answer_to_interrupt):
+    """In the middle of a sum over 2^26 states: two iterations or more take seconds."""
+    x = three_gaussians(n=50)
+    rbm = sb.GaussianBernoulliRBM(26, method="exact", n_epochs=1000, rng=0)
+    assert answer_to_interrupt(lambda: rbm.fit(x), wait=0.5) < 1.0
+    assert rbm.n_iter_ == rbm.best_epoch_ == len(rbm.history_["log_likelihood"])
+    assert np.isfinite(rbm.free_energy(x)).all() and rbm.converged_ is None
+
+
+def test_interrupting_partial_fit_leaves_the_last_pass(monkeypatch, interrupts):
+    x = three_gaussians(n=300)
+    rbm, other = (sb.GaussianBernoulliRBM(5, rng=0).partial_fit(x) for _ in range(2))
+    minibatch = _training.Trainer.minibatch
+
+    def signalled(self, *args):
+        minibatch(self, *args)
+        if self.step == 5:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(_training.Trainer, "minibatch", signalled)
+    with pytest.raises(KeyboardInterrupt):
+        rbm.partial_fit(x)
+    monkeypatch.undo()
+    assert rbm.n_iter_ == 1
+    np.testing.assert_array_equal(rbm.weights_, other.weights_)
+    rbm.partial_fit(x)
+    assert rbm.n_iter_ == 2 and np.isfinite(rbm.score(x))
 
 
 def test_the_kept_epoch_is_the_best_however_fit_ends(monkeypatch):
