@@ -52,22 +52,20 @@ def data(n=40, d=3, seed=0, scale=1.0):
 def optimality(target, q, nodes=2000):
     """|E g| and |I - L^T E[-H] L| by Gauss-Legendre in every linear form, sharing no code with the fit."""
     m, cov = np.asarray(q.mean), np.asarray(q.cov)
-    a = target._a
+    a = target.design.dense()
     z, w = np.polynomial.legendre.leggauss(nodes)
     z, w = 10.0 * z, 10.0 * w * scipy.stats.norm.pdf(10.0 * z)
     t = np.sqrt(np.einsum("ij,jk,ik->i", a, cov, a))
-    at = (a @ m + target._offset)[:, None] + t[:, None] * z
+    at = (a @ m + target.offset)[:, None] + t[:, None] * z
     s, c = np.empty_like(at), np.empty_like(at)
     for j in range(len(a)):
         x = np.ascontiguousarray(at[j : j + 1].T)
         v1, s1, c1 = np.empty_like(x), np.empty_like(x), np.empty_like(x)
-        _core.ridge.link_derivatives(
-            x, target._y[j : j + 1].copy(), target._link.code, target._parameters, v1, s1, c1, 1
-        )
+        _core.ridge.link_derivatives(x, target.y[j : j + 1].copy(), target.link.code, target.parameters, v1, s1, c1, 1)
         s[j], c[j] = s1[:, 0], c1[:, 0]
-    precision = np.broadcast_to(target._quad.precision, len(m))
-    gradient = a.T @ (target._weights * (s @ w)) - precision * (m - target._quad.mean)
-    hessian = np.diag(precision) - a.T @ ((target._weights * (c @ w))[:, None] * a)
+    precision = np.broadcast_to(target.quadratic.precision, len(m))
+    gradient = a.T @ (target.weights * (s @ w)) - precision * (m - target.quadratic.mean)
+    hessian = np.diag(precision) - a.T @ ((target.weights * (c @ w))[:, None] * a)
     chol = np.linalg.cholesky(cov)
     return np.linalg.norm(chol.T @ gradient), np.linalg.norm(np.eye(len(m)) - chol.T @ hessian @ chol)
 
@@ -88,7 +86,7 @@ def test_kernel_is_its_twin_on_every_isa_and_thread_count(isa, link, spread):
         chol = scale * np.tril(r.standard_normal((d, d)) + 2.0 * np.eye(d))
         mean = 0.3 * r.standard_normal(d)
         arguments = (
-            a, offset, y, weights, target._link.code, target._parameters, target._pole, link in ("exp", "poisson"),
+            a, offset, y, weights, target.link.code, target.parameters, target.pole, link in ("exp", "poisson"),
             float(link == "poisson"), RULE_SIZES, RULE_REACH, RULE_NODES, RULE_WEIGHTS, SOFTPLUS_SIGN.get(link, 0.0),
             WIDE_NODES, WIDE_WEIGHTS, WIDE, WIDEST, mean, chol, spread,
         )  # fmt: skip

@@ -36,7 +36,7 @@ def refuse_improper(target, mean, directions) -> None:
     if direction is not None:
         raise ImproperDensity(
             f"the log density never falls along a line of parameters {_largest(direction)}, so it cannot "
-            f"be normalised{REASONS.get(target._link_name, '')}; give these parameters a finite prior_scale"
+            f"be normalised{REASONS.get(target.link_name, '')}; give these parameters a finite prior_scale"
         )
     direction = unnormalisable_ray(target, mean, directions)
     if direction is not None:
@@ -67,12 +67,12 @@ def flat_direction(target: Ridge):
     y of 0 and 1 this is the linear separability of a logistic regression (Albert & Anderson 1984).
     """
     side = _flat_side(target)
-    precision = target._quad.precision
+    precision = target.quadratic.precision
     if side is None or precision.ndim == 2 or (precision < 0.0).any() or not (precision == 0.0).any():
         return None
     flat = precision == 0.0
-    use = target._weights != 0.0
-    a, side = scipy.sparse.csr_array(target._a[use][:, flat]), side[use]
+    use = target.weights != 0.0
+    a, side = scipy.sparse.csr_array(target.design[use].matrix[:, flat]), side[use]
     size = np.maximum(abs(a).max(axis=0).toarray().ravel(), 1e-300)
     signed = scipy.sparse.diags_array(np.where(side == 0.0, 1.0, side)) @ a @ scipy.sparse.diags_array(1.0 / size)
     free = side != 0.0
@@ -92,9 +92,9 @@ def flat_direction(target: Ridge):
 
 def _flat_side(target):
     """For each term the sign of a_j . u with which it never falls (0: only with a_j . u = 0); None for other links."""
-    y, link = target._y, target._link_name
-    positive = bool((target._weights >= 0.0).all())
-    negative = bool((target._weights <= 0.0).all())
+    y, link = target.y, target.link_name
+    positive = bool((target.weights >= 0.0).all())
+    negative = bool((target.weights <= 0.0).all())
     if link in ("logistic", "probit") and positive:
         return np.where(y == 1.0, 1.0, np.where(y == 0.0, -1.0, 0.0))
     if link == "poisson" and positive:

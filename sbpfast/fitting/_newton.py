@@ -26,15 +26,15 @@ MOST_PRODUCTS = 300
 
 
 def affordable(target) -> bool:
-    return isinstance(target, Ridge) and target._rows * target.dim <= LARGEST
+    return isinstance(target, Ridge) and target.n_rows * target.dim <= LARGEST
 
 
 def newton_direction(target, mean, chol, gradient, precision, n_threads):
     """The Newton step (delta, A), or None where the ELBO is not concave."""
     d = len(mean)
-    forms = np.asarray(target._a @ chol)
-    m, t = target._a @ mean + target._offset, np.sqrt((forms * forms).sum(axis=1))
-    c0, c1, c2 = (target._weights * c for c in curvature_moments(target, m, t, n_threads))
+    forms = target.design.dot(chol)
+    m, t = target.design.dot(mean) + target.offset, np.sqrt((forms * forms).sum(axis=1))
+    c0, c1, c2 = (target.weights * c for c in curvature_moments(target, m, t, n_threads))
     unit = forms / np.where(t > 0.0, t, 1.0)[:, None]  # a row of zeros takes no part
 
     def product(delta, a):

@@ -13,7 +13,6 @@ import math
 from functools import cached_property
 
 import numpy as np
-import scipy
 
 from sbpfast import _checks
 from sbpfast.targets._regressions import linear_regression
@@ -99,9 +98,9 @@ def linear_regression_unknown_noise(
     a residual of 1e-13 of the norm of y is added.
     """
     known = linear_regression(X, y, noise_scale=1.0, prior_scale=prior_scale, offset=offset, weights=weights)
-    w = -2.0 * known._weights
+    w = -2.0 * known.weights
     n = float(w.sum())
-    reduced = _triangle(known._a, known._y - known._offset, np.sqrt(w))
+    reduced = _triangle(known.design, known.y - known.offset, np.sqrt(w))
     factor, z = reduced[:, :-1], reduced[:, -1]
     (rank, best), floor = _least_squares(factor, z), max(ROUNDING * float(np.linalg.norm(z)), LEAST)
     if float(np.linalg.norm(z - factor @ best)) < floor and n > rank:
@@ -109,18 +108,16 @@ def linear_regression_unknown_noise(
     scale = _checks.scalar("log_noise_scale", log_noise_scale, above=0.0)
     mean = _checks.scalar("log_noise_mean", log_noise_mean)
     # of the known-noise target's constant the likelihood's part is the same, the sum of squares apart
-    constant = known._quad.constant - math.log(scale) - 0.5 * math.log(2.0 * math.pi)
-    return UnknownNoise(factor, z, n, known._quad.precision, mean, scale, constant)
+    constant = known.quadratic.constant - math.log(scale) - 0.5 * math.log(2.0 * math.pi)
+    return UnknownNoise(factor, z, n, known.quadratic.precision, mean, scale, constant)
 
 
-def _triangle(a, y, weights):
+def _triangle(design, y, weights):
     """The triangular factor of the weighted (A, y), whatever the scales of the columns."""
-    out = np.zeros((a.shape[1], a.shape[1] + 1))  # so that there never are fewer rows
-    block = max(ROWS, 4 * a.shape[1])
-    for start in range(0, a.shape[0], block):
-        rows = slice(start, start + block)
-        part = a[rows].toarray() if scipy.sparse.issparse(a) else a[rows]
-        part = weights[rows, None] * np.column_stack([part, y[rows]])
+    d = design.shape[1]
+    out = np.zeros((d, d + 1))  # so that there never are fewer rows
+    for rows in design.blocks(max(ROWS, 4 * d)):
+        part = weights[rows, None] * np.column_stack([design[rows].dense(), y[rows]])
         out = np.asarray(np.linalg.qr(np.vstack([out, part]), mode="r"))
     return out
 
