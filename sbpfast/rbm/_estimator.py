@@ -169,6 +169,9 @@ class GaussianBernoulliRBM(Transformer):
         self.progress = progress
         self.n_threads = n_threads
 
+    def __setstate__(self, state):
+        vars(self).update({"random_state": None} | state)  # pickles of version 0.1 have no random_state
+
     @classmethod
     def from_params(cls, weights, visible_bias, hidden_bias, sigma, **settings) -> GaussianBernoulliRBM:
         """A machine with given parameters (V, H), (V,), (H,), (V,).
@@ -289,7 +292,10 @@ class GaussianBernoulliRBM(Transformer):
     def _checkpoint(self, path) -> dict[str, np.ndarray]:
         if self.method == "exact":
             raise ValueError("resume is not for method 'exact': L-BFGS cannot be stopped and resumed")
-        return read_written_by("a fit with checkpoint", path, SNAPSHOT)
+        state = read_written_by("a fit with checkpoint", path, SNAPSHOT)
+        if state["key"].dtype != np.uint64 or state["key"].shape != (4,):
+            raise ValueError("resume must be a whole checkpoint, got one with other key")
+        return state
 
     def _warn_of_scale(self, trainer, stacklevel=3):
         if complaint := trainer.scale.complaint():

@@ -101,12 +101,13 @@ def hidden_machine(model: Model):
     w = model.weights.astype(np.float64)
     with np.errstate(all="ignore"):
         gram = np.ascontiguousarray(w.T @ w)
-        bias = model.hidden_bias + w.T @ (model.visible_bias.astype(np.float64) / model.sigma) + 0.5 * np.diagonal(gram)
+        shift = model.visible_bias.astype(np.float64) / model.sigma
+        bias = model.hidden_bias + w.T @ shift + 0.5 * np.diagonal(gram)
         largest = np.abs(bias).sum() + np.abs(gram).sum()
     if not np.isfinite(largest):
         raise ValueError(
-            f"log P(h) leaves the range of float64: weights reach {np.abs(w).max():.3g}, biases over sigma "
-            f"{np.abs(model.visible_bias.astype(np.float64) / model.sigma).max():.3g}"
+            f"log P(h) leaves the range of float64: weights reach {np.abs(w).max():.3g} and visible_bias / sigma "
+            f"{np.abs(shift).max():.3g}"
         )
     return np.ascontiguousarray(bias), gram
 

@@ -46,7 +46,7 @@ def test_a_machine_is_as_it_was_after_an_interrupt(answer_to_interrupt):
 def test_where_values_are_cut(rows, n):
     """Strips of rows and groups of points: the twin's values, and the same bits for every number of threads."""
     f, x = regression(rows, 3), np.random.default_rng(1).standard_normal((n, 3))
-    want = _reference.ridge_values(f._a, np.zeros(rows), f._y, np.ones(rows), "logistic", (), x)
+    want = _reference.ridge_values(f.design.matrix, np.zeros(rows), f.y, np.ones(rows), "logistic", (), x)
     outputs = []
     for threads in (1, 2, 5):
         outputs.append(f._value_and_grad(x, threads))

@@ -5,6 +5,7 @@ import pytest
 from rbm_cases import machine
 
 import sbpfast as sb
+from sbpfast.rbm import _sampling
 
 
 def test_parameters_set_by_hand_are_checked():
@@ -113,3 +114,57 @@ def test_bad_parameters_and_points():
         sb.targets.gaussian_bernoulli_free_energy(3)
     start = np.zeros((2, 3))
     assert not np.shares_memory(rbm.sample(2, n_steps=0, start=start), start)
+
+
+def test_nothing_has_no_score():
+    rbm = machine(3, 4)
+    with pytest.raises(ValueError, match="at least one row to be scored, got none"):
+        rbm.score(np.empty((0, 3)))
+    assert rbm.score_samples(np.empty((0, 3))).shape == (0,)
+
+
+HUGE = (
+    {"weights": np.full((3, 2), 1e200)},
+    {"weights": np.full((3, 2), 1e154), "hidden_bias": np.full(2, 1e308)},
+    {"visible_bias": np.full(3, 1e300), "sigma": np.full(3, 1e-300)},
+    {"weights": np.full((3, 2), 1e10), "sigma": np.full(3, 1e-300)},
+)
+
+
+@pytest.mark.parametrize("parts", HUGE)
+@pytest.mark.parametrize("hidden", [2, 40])
+def test_huge_parameters_are_never_nan(parts, hidden):
+    """Every number of such a machine is one, an infinity, or a ValueError."""
+    good = {"weights": np.zeros((3, 2)), "visible_bias": np.zeros(3), "hidden_bias": np.zeros(2), "sigma": np.ones(3)}
+    parts = good | parts
+    for name, shape in (("weights", (3, hidden)), ("hidden_bias", hidden)):
+        parts[name] = np.resize(parts[name], shape)
+    rbm, v = sb.GaussianBernoulliRBM.from_params(**parts), np.array([[0.0, 0.0, 0.0], [1.0, -1.0, 2.0], [1e300, 0, 0]])
+    refused = 0
+    for call in (
+        lambda: [rbm.log_partition(method="ais", n_chains=5, n_betas=5, rng=0).value],
+        lambda: [rbm.log_partition() if hidden < 33 else 0.0],
+        lambda: [rbm.moments().cov, rbm.moments().mean] if hidden < 33 else [0.0],
+        lambda: [rbm.score_samples(v)],
+        lambda: [rbm.free_energy(v)],
+        lambda: [rbm.free_energy_grad(v)],
+        lambda: [rbm.free_energy_hess(v)],
+        lambda: [rbm.free_energy_hvp(v, v)],
+        lambda: [rbm.free_energy_trace(v)],
+        lambda: [rbm.transform(v)],
+        lambda: [rbm.energy(v, np.ones((1, hidden)))],
+        *(lambda m=m: [rbm.sample(3, method=m, n_steps=2, n_temperatures=2, rng=0)] for m in _sampling.METHODS),
+    ):
+        try:
+            values = call()
+        except ValueError:
+            refused += 1
+        else:
+            assert not any(np.isnan(value).any() for value in values)
+    assert refused
+
+
+def test_far_points_have_no_probability():
+    rbm = machine(3, 4)
+    far = np.array([[1e200, 0.0, 0.0]])
+    assert rbm.free_energy(far) == np.inf and rbm.log_prob(far) == -np.inf and rbm.score(far) == -np.inf

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -103,3 +104,46 @@ def test_the_package_imports_without_matplotlib_tqdm_and_scikit_learn():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert run.stdout == "GaussianBernoulliRBM()\n", run.stderr
+
+
+def test_every_check_of_scikit_learn():
+    checks = pytest.importorskip("sklearn.utils.estimator_checks")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        checks.check_estimator(sb.GaussianBernoulliRBM(n_components=3, n_epochs=2, random_state=0))
+
+
+def test_routing_of_metadata():
+    sklearn = pytest.importorskip("sklearn")
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_score
+    from sklearn.pipeline import make_pipeline
+
+    x = three_gaussians(n=120)
+    y = (x[:, 0] > 0).astype(int)
+    with sklearn.config_context(enable_metadata_routing=True):
+        rbm = sb.GaussianBernoulliRBM(3, n_epochs=2, random_state=0)
+        classifier = LogisticRegression().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        model = make_pipeline(rbm, classifier)
+        assert np.isfinite(cross_val_score(model, x, y, params={"sample_weight": np.ones(120)})).all()
+
+
+def test_random_state_is_rng():
+    x = three_gaussians(n=60)
+
+    def weights(**settings):
+        return sb.GaussianBernoulliRBM(3, n_epochs=1, **settings).fit(x).weights_
+
+    np.testing.assert_array_equal(weights(random_state=3), weights(rng=3))
+    np.testing.assert_array_equal(weights(random_state=np.random.default_rng(3)), weights(rng=np.random.default_rng(3)))
+    state = np.random.RandomState(3)
+    first = weights(random_state=state)
+    np.testing.assert_array_equal(first, weights(random_state=np.random.RandomState(3)))
+    assert not np.array_equal(first, weights(random_state=state))
+    with pytest.raises(ValueError, match="rng and random_state are one thing: got 1 and 2"):
+        weights(rng=1, random_state=2)
+    with pytest.raises(TypeError, match="random_state must be None, an int"):
+        weights(random_state="a")
+    with pytest.raises(ValueError, match="random_state must be a non-negative integer"):
+        weights(random_state=-1)
+    assert sb.GaussianBernoulliRBM(random_state=np.random.RandomState(0)).fit(x[:5]).partial_fit(x[:5]).n_iter_
