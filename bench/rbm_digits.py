@@ -134,14 +134,17 @@ def features(train, test, y_train, y_test, hidden, epochs):
     }
 
 
-def pictures(rbm, shape, path):
+def pictures(rbm, shape, title, path):
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 3, figsize=(15, 5), layout="constrained")
-    plots.receptive_fields(rbm, shape, n=100, axes=axes[0])
+    figure, axes = plt.subplots(
+        1, 3, figsize=(15, 5.4), layout="constrained", gridspec_kw={"width_ratios": [1.0, 0.7, 0.95]}
+    )
+    plots.receptive_fields(rbm, shape, n=64, columns=8, axes=axes[0])
     plots.chains(rbm, shape, n_chains=8, times=(0, 1, 10, 100, 1000), rng=0, axes=axes[1])
     plots.likelihood_curve(rbm, axes=axes[2])
-    figure.savefig(path, dpi=100)
+    figure.suptitle(title, fontsize=14)
+    figure.savefig(path, dpi=120)
 
 
 def main():
@@ -171,7 +174,9 @@ def main():
     (args.out / f"rbm_{args.data}.json").write_text(
         json.dumps({"log_likelihood": scores, "accuracy": accuracy}, indent=1) + "\n"
     )
-    pictures(list(machines.values())[-1], shape, args.out / f"rbm_{args.data}.png")
+    rbm = list(machines.values())[-1]
+    title = f"A Gaussian-Bernoulli RBM of {rbm.n_components} hidden units, trained on {len(train)} images ({args.data})"
+    pictures(rbm, shape, title, args.out / f"rbm_{args.data}.png")
 
 
 if __name__ == "__main__":
