@@ -9,6 +9,7 @@ import mpmath
 import numpy as np
 import pytest
 import scipy.stats
+from statistics_helpers import assert_unbiased
 
 import sbpfast as sb
 from sbpfast import _core
@@ -554,7 +555,7 @@ def test_khat_of_known_tails():
     assert _psis.smooth(np.zeros(1000)).khat == -np.inf
     smoothed = _psis.smooth(0.3 * r.standard_normal(4000))
     assert np.exp(smoothed.log_weights).sum() == pytest.approx(1.0)
-    assert smoothed.log_mean == pytest.approx(0.045, abs=5 * smoothed.log_mean_error)
+    assert_unbiased(smoothed.log_mean, 0.045, smoothed.log_mean_error)
 
 
 def test_a_generalised_pareto_fit_recovers_its_parameters():
@@ -573,7 +574,7 @@ def test_psis_moments_and_evidence_against_quadrature():
     mean = np.trapezoid(p * x, x) / evidence
     sd = np.sqrt(np.trapezoid(p * (x - mean) ** 2, x) / evidence)
     fit = sb.fit(f, rng=0).diagnose(20000, rng=1)
-    assert fit.log_evidence == pytest.approx(np.log(evidence), abs=5 * fit.log_evidence_stderr)
+    assert_unbiased(fit.log_evidence, np.log(evidence), fit.log_evidence_stderr)
     assert fit.psis_mean[0] == pytest.approx(mean, abs=0.05) and fit.psis_sd[0] == pytest.approx(sd, abs=0.05)
     assert abs(fit.psis_mean[0] - mean) < abs(fit.q.mean[0] - mean)
     assert fit.kl_gap > 0

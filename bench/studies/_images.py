@@ -1,11 +1,8 @@
 """The Gaussian-Bernoulli RBM on images, beside the models it must beat.
 
-    python bench/rbm_digits.py [--data digits|fashion] [--out bench/results]
-
-Held-out log-likelihood on scikit-learn's 8 x 8 digits (or Debian's dataset-fashion-mnist where it is installed, shrunk
-to 14 x 14) against a Gaussian with full covariance, a mixture of diagonal Gaussians with as many parameters and factor
-analysis with as many factors as gain; then the hidden units as features for logistic regression, beside the same
-pipeline with scikit-learn's BernoulliRBM.
+Held-out log-likelihood against a Gaussian with full covariance, a mixture of diagonal Gaussians with as many
+parameters and factor analysis with as many factors as gain; then the hidden units as features for logistic regression,
+beside the same pipeline with scikit-learn's BernoulliRBM.
 
 The grey levels are whole numbers: uniform noise of one level is added (dequantisation), so that a density is a fair
 score and no model can win by narrowing onto the grid.  Everything is chosen on the training part alone.
@@ -13,14 +10,9 @@ score and no model can win by narrowing onto the grid.  Everything is chosen on 
 
 from __future__ import annotations
 
-import argparse
-import gzip
-import json
 import time
-from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_digits
 from sklearn.decomposition import FactorAnalysis
 from sklearn.linear_model import LogisticRegression
 from sklearn.mixture import GaussianMixture
@@ -32,21 +24,6 @@ import sbpfast as sb
 from sbpfast.rbm import plots
 
 RATES = 0.01, 0.003
-FASHION = Path("/usr/share/datasets/fashion-mnist")
-
-
-def digits():
-    x, y = load_digits(return_X_y=True)
-    return x, y, (8, 8), 17.0
-
-
-def fashion(folder):
-    """The first 12500 images for training, 2 x 2 pixels averaged: enough to tell the models apart in minutes."""
-    with gzip.open(folder / "train-images-idx3-ubyte.gz") as file:
-        images = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 14, 2, 14, 2)[:12_500]
-    with gzip.open(folder / "train-labels-idx1-ubyte.gz") as file:
-        labels = np.frombuffer(file.read(), np.uint8, offset=8)[:12_500]
-    return images.mean((2, 4)).reshape(-1, 196), labels, (14, 14), 256.0
 
 
 def split(x, y, levels, seed=0):
@@ -117,7 +94,7 @@ def likelihoods(train, test, units, epochs):
     return results, machines
 
 
-def features(train, test, y_train, y_test, hidden, epochs):
+def features(train, test, y_train, y_test, epochs, hidden=100):
     """Accuracy of logistic regression on pixels and on hidden probabilities."""
     unit = (train - train.min()) / np.ptp(train), np.clip((test - train.min()) / np.ptp(train), 0, 1)
     logistic = lambda: LogisticRegression(max_iter=2000, C=10.0)
@@ -134,9 +111,27 @@ def features(train, test, y_train, y_test, hidden, epochs):
     }
 
 
-def pictures(rbm, shape, title, path):
-    import matplotlib.pyplot as plt
+MACHINES = {}
+"""The largest machine of each study, kept for its picture."""
 
+
+def compare(name, x, y, levels, units, epochs):
+    """Scores and accuracies, as they are written to the file of results."""
+    train, test, y_train, y_test = split(x, y, levels)
+    print(f"{name}: {len(train)} + {len(test)} images of {x.shape[1]} pixels")
+    scores, machines = likelihoods(train, test, units, epochs)
+    print("held-out mean log-likelihood, nats:")
+    for model, value in sorted(scores.items(), key=lambda item: -item[1]):
+        print(f"  {value:9.2f}  {model}")
+    accuracy = features(train, test, y_train, y_test, epochs["features"])
+    print("accuracy held out:")
+    for model, value in accuracy.items():
+        print(f"  {value:.4f}  {model}")
+    MACHINES[name] = list(machines.values())[-1]
+    return {"log_likelihood": scores, "accuracy": accuracy}
+
+
+def pictures(plt, rbm, shape, title, path):
     figure, axes = plt.subplots(
         1, 3, figsize=(15, 5.4), layout="constrained", gridspec_kw={"width_ratios": [1.0, 0.7, 0.95]}
     )
@@ -145,39 +140,3 @@ def pictures(rbm, shape, title, path):
     plots.likelihood_curve(rbm, axes=axes[2])
     figure.suptitle(title, fontsize=14)
     figure.savefig(path, dpi=120)
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", choices=("digits", "fashion"), default="digits")
-    parser.add_argument("--folder", type=Path, default=FASHION, help="of dataset-fashion-mnist")
-    parser.add_argument("--out", type=Path, default=Path("bench/results"))
-    args = parser.parse_args()
-    if args.data == "fashion" and not args.folder.is_dir():
-        raise SystemExit(f"{args.folder} is not there: install the Debian package dataset-fashion-mnist")
-    x, y, shape, levels = digits() if args.data == "digits" else fashion(args.folder)
-    units, epochs = {
-        "digits": ({"enumerable": 16, "large": 100}, {"exact": 500, "pcd": 1000}),
-        "fashion": ({"enumerable": 16, "large": 200}, {"exact": 500, "pcd": 600}),
-    }[args.data]
-    train, test, y_train, y_test = split(x, y, levels)
-    print(f"{args.data}: {len(train)} + {len(test)} images of {x.shape[1]} pixels")
-    scores, machines = likelihoods(train, test, units, epochs)
-    print("held-out mean log-likelihood, nats:")
-    for name, value in sorted(scores.items(), key=lambda item: -item[1]):
-        print(f"  {value:9.2f}  {name}")
-    accuracy = features(train, test, y_train, y_test, 100, 30)
-    print("accuracy held out:")
-    for name, value in accuracy.items():
-        print(f"  {value:.4f}  {name}")
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / f"rbm_{args.data}.json").write_text(
-        json.dumps({"log_likelihood": scores, "accuracy": accuracy}, indent=1) + "\n"
-    )
-    rbm = list(machines.values())[-1]
-    title = f"A Gaussian-Bernoulli RBM of {rbm.n_components} hidden units, trained on {len(train)} images ({args.data})"
-    pictures(rbm, shape, title, args.out / f"rbm_{args.data}.png")
-
-
-if __name__ == "__main__":
-    main()

@@ -9,7 +9,6 @@ draw's gradient with respect to the means and to the standard deviations.  The t
 from __future__ import annotations
 
 import numpy as np
-from timing import RESULTS, pyplot, save
 
 import sbpfast as sb
 from sbpfast.data import load_breast_cancer
@@ -22,16 +21,16 @@ ESTIMATORS = (
     ("price", "antithetic"),
     ("combined", "mc"),
 )
-STEPS, EVERY, DRAWS, RATE = 1000, 50, 4096, 0.02
+RATE = 0.02
 
 
-def train(target):
+def train(target, steps, every):
     """Yield (step, distribution) along Adam on the exact ELBO in (mean, log std)."""
     d = target.dim
     theta, first, second = np.concatenate([np.zeros(d), np.zeros(d)]), np.zeros(2 * d), np.zeros(2 * d)
-    for step in range(STEPS + 1):
+    for step in range(steps + 1):
         q = sb.DiagonalGaussian(theta[:d], np.exp(theta[d:]))
-        if step % EVERY == 0:
+        if step % every == 0:
             yield step, q
         est = sb.expectation_grad(target, q, estimator="exact")
         gradient = np.concatenate([est.grad["mean"], est.grad["std"] * q.std + 1.0])  # + the entropy's
@@ -41,15 +40,16 @@ def train(target):
         theta = theta + RATE * unbiased[0] / (np.sqrt(unbiased[1]) + 1e-8)
 
 
-def main():
+def study(quick):
+    steps, every, n_samples = (2, 1, 64) if quick else (1000, 50, 4096)
     X, y, _ = load_breast_cancer()
     target = sb.targets.logistic_regression(X, y, prior_scale=1.0)
     rows = []
-    for step, q in train(target):
+    for step, q in train(target, steps, every):
         elbo = sb.expectation_grad(target, q, estimator="exact").value + q.entropy()
         row = {"step": step, "elbo": elbo}
         for estimator, sampling in ESTIMATORS:
-            est = sb.expectation_grad(target, q, estimator=estimator, sampling=sampling, n_samples=DRAWS, rng=step)
+            est = sb.expectation_grad(target, q, estimator=estimator, sampling=sampling, n_samples=n_samples, rng=step)
             for key in ("mean", "std"):
                 row[f"{estimator}, {sampling}, {key}"] = float(np.sum(est.stderr[key] ** 2)) * est.n_samples
         rows.append(row)
@@ -57,14 +57,10 @@ def main():
             f"step {step:5d}  ELBO {elbo:10.3f}  "
             + "  ".join(f"{k}: {v:.3g}" for k, v in row.items() if k.endswith("std"))
         )
-    save("survey", rows)
-    draw(rows)
+    return rows
 
 
-def draw(rows):
-    plt = pyplot()
-    if plt is None:
-        return
+def draw(plt, rows, folder):
     steps = [row["step"] for row in rows]
     figure, axes = plt.subplots(1, 3, figsize=(14, 4.5), layout="constrained")
     for ax, key, title in zip(axes, ("mean", "std"), ("d/dmean (price is pathwise here)", "d/dstd")):
@@ -80,9 +76,4 @@ def draw(rows):
     axes[2].set_title("ELBO", fontsize=9)
     axes[2].set_xlabel("training step")
     axes[2].grid(alpha=0.3)
-    figure.savefig(RESULTS / "survey.png", dpi=130)
-    print(f"written: {RESULTS / 'survey.png'}")
-
-
-if __name__ == "__main__":
-    main()
+    figure.savefig(folder / "survey.png", dpi=130)

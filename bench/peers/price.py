@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from timing import optional
 
 import sbpfast as sb
+from peers import optional
 
 
 def regression(rows, d, seed=0):
@@ -62,7 +62,6 @@ def jax_peers(X, y, mean, chol, n):
     jax = optional("jax")
     if jax is None:
         return {}
-    jax.config.update("jax_enable_x64", True)
     jnp = jax.numpy
 
     def f(x):

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import scipy.stats as st
-from timing import RESULTS, optional, pyplot, save
 
 import sbpfast as sb
+from peers import optional
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "tables"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "tables"))
 from generate_weights import beta_pair, gamma_shape, settled
 
 QUANTILES = (1e-6, 1e-3, 0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98, 0.999, 1 - 1e-6)
@@ -26,11 +26,11 @@ def relative(got, want):
     return float(abs(got - float(want)) / max(abs(float(want)), 1e-300))
 
 
-def gamma_errors(torch):
+def gamma_errors(torch, quantiles):
     """Relative errors (shapes, quantiles), ours and torch's; NaN where x underflows."""
-    errors = np.full((2, len(GAMMA_SHAPES), len(QUANTILES)), np.nan)
+    errors = np.full((2, len(GAMMA_SHAPES), len(quantiles)), np.nan)
     for i, a in enumerate(GAMMA_SHAPES):
-        for j, q in enumerate(QUANTILES):
+        for j, q in enumerate(quantiles):
             x = float(st.gamma.ppf(q, a))
             if x < 1e-290:
                 continue
@@ -42,11 +42,11 @@ def gamma_errors(torch):
     return errors
 
 
-def beta_errors(torch):
+def beta_errors(torch, quantiles):
     """The same for d/da of Beta(a, 2.5)."""
-    errors = np.full((2, len(BETA_FIRST), len(QUANTILES)), np.nan)
+    errors = np.full((2, len(BETA_FIRST), len(quantiles)), np.nan)
     for i, a in enumerate(BETA_FIRST):
-        for j, q in enumerate(QUANTILES):
+        for j, q in enumerate(quantiles):
             x = float(st.beta.ppf(q, a, BETA_SECOND))
             if not 1e-290 < x < 1:
                 continue
@@ -59,35 +59,26 @@ def beta_errors(torch):
     return errors
 
 
-def main():
-    torch = optional("torch")
-    results = {"gamma": gamma_errors(torch), "beta": beta_errors(torch)}
+def study(quick):
+    torch, quantiles = optional("torch"), QUANTILES[5:6] if quick else QUANTILES
+    results = {"gamma": gamma_errors(torch, quantiles), "beta": beta_errors(torch, quantiles)}
     for name, errors in results.items():
         for who, e in zip(("sbpfast", "torch"), errors):
             if np.isfinite(e).any():
                 print(f"{name}: {who}: largest relative error {np.nanmax(e):.2g}, median {np.nanmedian(e):.2g}")
-    save("weights_error_map", {name: errors.tolist() for name, errors in results.items()})
-    draw(results)
+    return {name: errors.tolist() for name, errors in results.items()}
 
 
-def draw(results):
-    plt = pyplot()
-    if plt is None:
-        return
+def draw(plt, results, folder):
     figure, axes = plt.subplots(2, 2, figsize=(11, 6.5), layout="constrained", sharey=True)
     panels = (("gamma", GAMMA_SHAPES, "shape"), ("beta", BETA_FIRST, f"a (b = {BETA_SECOND})"))
     for row, (name, sizes, label) in zip(axes, panels):
         for ax, who, errors in zip(row, ("sbpfast", "PyTorch"), results[name]):
-            exponent = np.log10(np.maximum(errors.T, 1e-17))
-            image = ax.pcolormesh(np.log10(sizes), range(len(QUANTILES)), exponent, vmin=-16, vmax=0, cmap="viridis")
+            exponent = np.log10(np.maximum(np.transpose(errors), 1e-17))
+            image = ax.pcolormesh(np.log10(sizes), range(len(exponent)), exponent, vmin=-16, vmax=0, cmap="viridis")
             ax.set_title(f"{name}: {who}, float64", fontsize=10)
             ax.set_xlabel(f"log10 {label}")
-            ax.set_yticks(range(len(QUANTILES)), [f"{q:.6g}" for q in QUANTILES], fontsize=7)
+            ax.set_yticks(range(len(exponent)), [f"{q:.6g}" for q in QUANTILES][: len(exponent)], fontsize=7)
         row[0].set_ylabel("quantile of x")
     figure.colorbar(image, ax=axes, label="log10 of the relative error of the transport weight (white: x underflows)")
-    figure.savefig(RESULTS / "weights_error_map.png", dpi=120)
-    print(f"written: {RESULTS / 'weights_error_map.png'}")
-
-
-if __name__ == "__main__":
-    main()
+    figure.savefig(folder / "weights_error_map.png", dpi=120)

@@ -1,29 +1,55 @@
-"""The peers of the fit: NumPyro (stochastic variational inference and NUTS), BlackJAX full-rank VI and GSM.
+"""The peers of the fit: thirty lines of NumPy, NumPyro (SVI and NUTS), BlackJAX full-rank VI and GSM.
 
 All work in float64, from where they start by default (for BlackJAX and GSM mean 0 and covariance I, the prior of the
-regressions here).  Each returns None, after a line that says so, where its package is not
-installed.
+regressions here).  Each is None, after a line that says so, where its package is not installed.
 """
 
 from __future__ import annotations
 
-import importlib
 import time
 
 import numpy as np
 import scipy
 
+from peers import all_of, optional
 
-def _imported(*names):
-    """The modules, with JAX in float64, or None and a line that says what is missing."""
-    try:
-        modules = [importlib.import_module(name) for name in names]
-    except ImportError as error:
-        print(f"  ({error.name} is not installed: left out)")
-        return None
-    if "jax" in names:
-        modules[names.index("jax")].config.update("jax_enable_x64", True)
-    return modules
+
+def gauss_hermite(n):
+    """Nodes and weights of expectations under N(0, 1)."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(n)
+    return nodes, weights / weights.sum()
+
+
+def trapezoid(n=401, end=10.0):
+    """The same by equal steps, whose error falls faster than any power of n for functions analytic near the line."""
+    nodes = np.linspace(-end, end, n)
+    weights = np.exp(-0.5 * nodes**2)
+    return nodes, weights / weights.sum()
+
+
+def thirty_lines(X, y, prior_scale, rule, tol=1e-8, max_steps=50):
+    """Mean, covariance and steps of the KL-optimal Gaussian of a logistic regression."""
+    n, d = X.shape
+    nodes, weights = rule
+    prior = np.eye(d) / prior_scale**2
+    mean, cov = np.zeros(d), np.linalg.inv(X.T @ X / 4 + prior)
+    for step in range(1, max_steps + 1):  # noqa: B007
+        m = X @ mean
+        t = np.sqrt(np.einsum("ij,ij->i", X @ cov, X))
+        slope, curvature = y.copy(), np.zeros(n)
+        for z, w in zip(nodes, weights):
+            p = scipy.special.expit(m + t * z)
+            slope -= w * p
+            curvature += w * p * (1 - p)
+        precision = (X * curvature[:, None]).T @ X + prior
+        gradient = X.T @ slope - mean / prior_scale**2
+        chol = np.linalg.cholesky(cov)
+        residual = np.linalg.norm(chol.T @ gradient) + np.linalg.norm(np.eye(d) - chol.T @ precision @ chol)
+        if residual < tol:
+            break
+        cov = np.linalg.inv(precision)
+        mean = mean + cov @ gradient
+    return mean, cov, step
 
 
 def _logistic_model(numpyro, X, y):
@@ -34,40 +60,42 @@ def _logistic_model(numpyro, X, y):
     return model
 
 
-def numpyro_svi(X, y, steps=30_000, rate=1e-2):
-    """Mean of the full-rank guide of a logistic regression after so many Adam steps, and seconds, with compilation."""
-    modules = _imported("jax", "numpyro", "numpyro.infer", "numpyro.optim")
+def numpyro_svi(X, y, steps, rate=1e-2):
+    """A call that returns the mean of the full-rank guide after so many Adam steps."""
+    modules = all_of("jax", "numpyro", "numpyro.infer", "numpyro.optim")
     if modules is None:
         return None
     jax, numpyro, infer, optim = modules
     model = _logistic_model(numpyro, X, y)
-    guide = infer.autoguide.AutoMultivariateNormal(model)
-    svi = infer.SVI(model, guide, optim.Adam(rate), infer.Trace_ELBO())
-    start = time.perf_counter()
-    state = svi.run(jax.random.PRNGKey(0), steps, progress_bar=False)
-    mean = np.asarray(guide.get_posterior(state.params).mean)
-    return {"mean": mean, "seconds": time.perf_counter() - start, "steps": steps, "rate": rate}
+
+    def call():
+        guide = infer.autoguide.AutoMultivariateNormal(model)
+        svi = infer.SVI(model, guide, optim.Adam(rate), infer.Trace_ELBO())
+        state = svi.run(jax.random.PRNGKey(0), steps, progress_bar=False)
+        return np.asarray(guide.get_posterior(state.params).mean)
+
+    return call
 
 
-def numpyro_nuts(X, y, warmup=1000, draws=2000):
-    """Posterior mean, its Monte Carlo error in posterior sd, and seconds, with compilation, of one chain."""
-    modules = _imported("jax", "numpyro", "numpyro.infer", "numpyro.diagnostics")
+def numpyro_nuts(X, y, draws):
+    """A call that returns the mean of one chain, half as long again with its warm-up."""
+    modules = all_of("jax", "numpyro", "numpyro.infer")
     if modules is None:
         return None
-    jax, numpyro, infer, diagnostics = modules
-    kernel = infer.NUTS(_logistic_model(numpyro, X, y))
-    chain = infer.MCMC(kernel, num_warmup=warmup, num_samples=draws, progress_bar=False)
-    start = time.perf_counter()
-    chain.run(jax.random.PRNGKey(0))
-    b = np.asarray(chain.get_samples()["b"])
-    seconds = time.perf_counter() - start
-    error = 1.0 / np.sqrt(diagnostics.effective_sample_size(b[None]))
-    return {"mean": b.mean(axis=0), "error": error, "seconds": seconds, "warmup": warmup, "draws": draws}
+    jax, numpyro, infer = modules
+
+    def call():
+        kernel = infer.NUTS(_logistic_model(numpyro, X, y))
+        chain = infer.MCMC(kernel, num_warmup=draws // 2, num_samples=draws, progress_bar=False)
+        chain.run(jax.random.PRNGKey(0))
+        return np.asarray(chain.get_samples()["b"]).mean(axis=0)
+
+    return call
 
 
 def blackjax_fullrank(X, y, seed, rate, draws, steps, chunk=20):
     """Seconds, mean and lower factor every `chunk` Adam steps of BlackJAX's full-rank VI; and seconds of compiling."""
-    modules = _imported("jax", "blackjax", "optax")
+    modules = all_of("jax", "blackjax", "optax")
     if modules is None:
         return None
     jax, blackjax, optax = modules
@@ -123,10 +151,10 @@ def gsm(X, y, seed, batch, steps, checkpoint=10):
 
     The package's NumPy version, which is the faster one here.
     """
-    modules = _imported("gsmvi.gsm_numpy")
-    if modules is None:
+    gsm_numpy = optional("gsmvi.gsm_numpy")
+    if gsm_numpy is None:
         return None
     recorder = _Recorder(checkpoint)
-    method = modules[0].GSM(X.shape[1], lp=None, lp_g=lambda b: (y - scipy.special.expit(b @ X.T)) @ X - b)
+    method = gsm_numpy.GSM(X.shape[1], lp=None, lp_g=lambda b: (y - scipy.special.expit(b @ X.T)) @ X - b)
     method.fit(seed, batch_size=batch, niter=steps, verbose=False, monitor=recorder)
     return recorder.trace, 0.0
