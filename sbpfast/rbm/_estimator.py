@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import warnings
 from numbers import Real
 from typing import Any
 
@@ -270,7 +269,7 @@ class GaussianBernoulliRBM(Transformer):
             trainer.go_on(settings, model, x)
         trainer.see(x)
         if unsettled and trainer.few is None:
-            self._warn_of_scale(trainer, stacklevel=4)
+            self._warn_of_scale(trainer)
         return trainer
 
     def _training_data(self, X) -> np.ndarray:
@@ -297,16 +296,16 @@ class GaussianBernoulliRBM(Transformer):
             raise ValueError("resume must be a whole checkpoint, got one with other key")
         return state
 
-    def _warn_of_scale(self, trainer, stacklevel=3):
+    def _warn_of_scale(self, trainer):
         if complaint := trainer.scale.complaint():
-            warnings.warn(f"{complaint}: standardise X for faster and more accurate learning", stacklevel=stacklevel)
+            _checks.warn(f"{complaint}: standardise X for faster and more accurate learning", UserWarning)
 
     def _fit_exact(self, run, x):
         result = exact_fit(run.trainer, x, run.after_iteration)
         run.converged = bool(result.success)
         if not run.converged and not run.stalled():
             reason = str(result.message).lower()
-            warnings.warn(f"L-BFGS has not converged: {reason}; raise n_epochs", RuntimeWarning, stacklevel=3)
+            _checks.warn(f"L-BFGS has not converged: {reason}; raise n_epochs", RuntimeWarning)
 
     # -- the model ---------------------------------------------------------------------------------------------------
 
@@ -440,7 +439,7 @@ class GaussianBernoulliRBM(Transformer):
             cached = self._log_partition_cache = (model.copy(), log_z, doubt)
         _, log_z, doubt = cached
         if doubt is not None:
-            warnings.warn(doubt, RuntimeWarning, stacklevel=3)
+            _checks.warn(doubt, RuntimeWarning)
         return log_z
 
     def sample(self, n, method="gibbs", n_steps=1000, *, start=None, n_temperatures=20, rng=None) -> np.ndarray:

@@ -94,11 +94,17 @@ def poisson_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weights
 
     sum_j w_j [y_j t_j - e^t_j - log y_j!] + log prior,  t = X x + offset
 
-    Arguments as for `logistic_regression`, with y counts.
+    Arguments as for `logistic_regression`, with y counts, not negative.  Where they are not all whole numbers, y are
+    rates and w exposures: w_j y_j is then a count of mean w_j e^t_j, and f the log joint density of these counts.
     """
     X = as_design("X", X)
-    y = _response(y, X, lambda v: (v >= 0) & (v == np.floor(v)), "whole numbers, not negative")
-    return _regression(X, y, "poisson", weights, offset, prior_scale, prior_mean, -scipy.special.gammaln(y + 1))
+    y = _response(y, X, lambda v: v >= 0, "not negative")
+    if (y == np.floor(y)).all():
+        return _regression(X, y, "poisson", weights, offset, prior_scale, prior_mean, -scipy.special.gammaln(y + 1))
+    w = _checks.vector("weights", 1.0 if weights is None else weights, len(y))
+    w = np.where(w > 0.0, w, 1.0)  # rows of no weight have no constant either
+    constant = scipy.special.xlogy(y, w) - scipy.special.gammaln(w * y + 1) / w
+    return _regression(X, y, "poisson", weights, offset, prior_scale, prior_mean, constant)
 
 
 def linear_regression(X, y, *, noise_scale, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
