@@ -8,6 +8,7 @@ many there are or which thread works on them, and memory does not grow with the 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 
 from sbpfast import _checks, _core
@@ -103,6 +104,12 @@ def expectation_grad(
     if estimator == "auto":
         estimator = automatic(target, distribution, make_run, n_samples)
     _require(estimator, target, distribution, n_samples)
+    if (
+        estimator != "exact"
+        and hasattr(distribution, "_rare_ends")
+        and (rare := distribution._rare_ends(n_samples, wrt))
+    ):
+        warnings.warn(rare, RuntimeWarning, stacklevel=2)
     if estimator == "exact":
         return Estimate(exact(target, distribution, wrt, n_threads), wrt, distribution)
     return Estimate(MONTE_CARLO[estimator](make_run(n_samples, estimator)), wrt, distribution)
