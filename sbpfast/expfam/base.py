@@ -263,7 +263,7 @@ class Independent(Distribution):
     Scalar parameters mean d = 1, unless another parameter is a vector; a scalar parameter has a scalar gradient.
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         given = self._bind(args, kwargs)
         arrays = {}
         for q in (*self.parameters, *self.constants):
