@@ -50,7 +50,7 @@ def _price(run):
     target, q = run.target, run.q
     if not isinstance(target, Ridge):
         return _plain("price")(run)
-    slope, curvature, mean_x = np.zeros(target._rows), np.zeros(target._rows), np.zeros(target.dim)
+    slope, curvature, mean_x = np.zeros(target.n_rows), np.zeros(target.n_rows), np.zeros(target.dim)
 
     def rule(block):
         slopes, curvatures, f, total_x = target._link_sums(block.draws, BLOCK, run.n_threads)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sbpfast import _core
-from sbpfast._forms import FullForm, scale_rows
+from sbpfast._forms import FullForm
 from sbpfast._means import BLOCK, RunningMean, group_cross, group_mean, group_sizes
 from sbpfast._streams import NOISE, normal_rows
 from sbpfast.fitting._factors import entropy
@@ -33,7 +33,6 @@ from sbpfast.targets._expectations import (
     WIDEST,
     link_means,
 )
-from sbpfast.targets._ridge import Ridge
 
 
 class Moments(NamedTuple):
@@ -46,6 +45,7 @@ class Moments(NamedTuple):
     precision_error: np.ndarray | float = 0.0
     ratios: np.ndarray | None = None  # group means of f - log q, for paired comparisons and the error of the ELBO
     hessian: np.ndarray | None = None  # E[Hess f] itself, where a low-rank structure can have it
+    rounding: float = 0.0  # what rounding may leave of the residual at the optimum, where that is known
 
     @property
     def elbo_error(self) -> float:
@@ -85,13 +85,13 @@ class ExactMoments(ExactSource):
 
     def _moments(self, mean, chol, spread):
         self.counts["passes"] += 1
-        target, quad = self.target, self.target._quad
+        target, quad = self.target, self.target.quadratic
         d = target.dim
         gradient, curvature = np.empty(d), np.empty((d, d))
         with np.errstate(over="ignore", invalid="ignore"):
-            ridge_sum = whitened_moments if target._sparse else _core.fit.whitened_moments
+            ridge_sum = _core.fit.whitened_moments if target.design.has_panels else whitened_moments
             value = ridge_sum(
-                target._a, target._offset, target._y, target._weights, mean=mean, factor=chol, spread=spread,
+                target.design.matrix, target.offset, target.y, target.weights, mean=mean, factor=chol, spread=spread,
                 gradient=gradient, curvature=curvature, n_threads=self.n_threads, **self.link_rules(),
             )  # fmt: skip
             r = mean - quad.mean
@@ -107,9 +107,9 @@ class ExactMoments(ExactSource):
     def link_rules(self) -> dict[str, Any]:
         """The link, and how it is integrated: arguments of `whitened_moments` and `link_means`."""
         t = self.target
-        name = t._link_name
+        name = t.link_name
         return {
-            "link": t._link.code, "params": t._parameters, "pole": t._pole,
+            "link": t.link.code, "params": t.parameters, "pole": t.pole,
             "exponential": name in ("exp", "poisson"), "lift": float(name == "poisson"),
             "sizes": RULE_SIZES, "reach": RULE_REACH, "nodes": RULE_NODES, "node_weights": RULE_WEIGHTS,
             "sign": SOFTPLUS_SIGN.get(name, 0.0), "wide_nodes": WIDE_NODES, "wide_weights": WIDE_WEIGHTS,
@@ -122,22 +122,13 @@ class ExactMoments(ExactSource):
         target = self.target
         for rows in target._row_blocks(1):
             _, _, c = target._derivatives(mean[None], rows, self.n_threads)
-            a = target._a[rows]
-            diagonal -= (a * a).T @ c[0]
-        precision = target._quad.precision
+            diagonal -= target.design[rows].weighted_squares(c[0], self.n_threads)
+        precision = target.quadratic.precision
         return diagonal + (np.diagonal(precision) if precision.ndim == 2 else precision)
 
     def every(self, stride) -> ExactMoments:
         """The same with every stride-th row, counted stride times: a cheap stand-in far from the optimum."""
-        t = self.target
-        rows = slice(None, None, stride)
-        part = Ridge.__new__(Ridge)
-        part.__dict__.update(t.__dict__)
-        part._a, part._offset, part._y = t._a[rows], t._offset[rows].copy(), t._y[rows].copy()
-        part._a = part._a if t._sparse else np.ascontiguousarray(part._a)
-        part._weights = t._weights[rows] * (t._weights.sum() / t._weights[rows].sum())
-        part._rows = part._a.shape[0]
-        return ExactMoments(part, self.n_threads)
+        return ExactMoments(self.target.every(stride), self.n_threads)
 
 
 def whitened_moments(
@@ -158,7 +149,7 @@ def whitened_moments(
         )  # fmt: skip
         total += float(weights[rows] @ value)
         gradient += forms.T @ (weights[rows] * slope)
-        curvature += forms.T @ scale_rows(forms, weights[rows] * bend)
+        curvature += forms.T @ ((weights[rows] * bend)[:, None] * forms)
     return total
 
 

@@ -91,20 +91,20 @@ def _rough_rule(widest, pole):
 
 def curvature_moments(target, m, t, n_threads):
     """E[phi'' z^k], k = 0, 1, 2, for phi'' at m + t z."""
-    if target._link_name in ("exp", "poisson"):
-        c = (1.0 if target._link_name == "exp" else -1.0) * np.exp(m + 0.5 * t * t)
+    if target.link_name in ("exp", "poisson"):
+        c = (1.0 if target.link_name == "exp" else -1.0) * np.exp(m + 0.5 * t * t)
         return c, c * t, c * (1.0 + t * t)
     out = np.empty((3, len(m)))
-    sign = SOFTPLUS_SIGN.get(target._link_name, 0.0)
-    limit = WIDE if sign else WIDEST * target._pole
+    sign = SOFTPLUS_SIGN.get(target.link_name, 0.0)
+    limit = WIDE if sign else WIDEST * target.pole
     order = np.argsort(t)  # rows of like t share a rule
     for start in range(0, len(m), ROWS):
         rows = order[start : start + ROWS]
-        z, w = _rough_rule(min(t[rows].max(), limit), target._pole)
+        z, w = _rough_rule(min(t[rows].max(), limit), target.pole)
         at = np.ascontiguousarray(m[rows] + np.multiply.outer(z, t[rows]))
         v, s, c = np.empty_like(at), np.empty_like(at), np.empty_like(at)
         _core.ridge.link_derivatives(
-            at, target._y[rows], target._link.code, target._parameters, v, s, c, n_threads if at.size > 2**16 else 1
+            at, target.y[rows], target.link.code, target.parameters, v, s, c, n_threads if at.size > 2**16 else 1
         )
         out[:, rows] = np.stack([w, w * z, w * z * z]) @ c
     far = t > limit

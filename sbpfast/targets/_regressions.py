@@ -8,13 +8,13 @@ import numpy as np
 import scipy
 
 from sbpfast import _checks
-from sbpfast.targets._design import design_matrix
+from sbpfast.targets._design import as_design
 from sbpfast.targets._ridge import Ridge, quadratic, ridge
 
 
 def _regression(X, y, link, weights, offset, prior_scale, prior_mean, constant, term_weights=1.0, **parameters):
     """A log joint density: ridge terms of the data and a normal prior with its constant."""
-    X = design_matrix("X", X)
+    X = as_design("X", X)
     rows, d = X.shape
     scale = _checks.real_array("prior_scale", prior_scale, ndim=(0, 1), finite=False)
     if scale.shape not in ((), (d,)):
@@ -65,7 +65,7 @@ def logistic_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weight
     Target
         A ridge target with every normalising constant, so that an ELBO bounds the log evidence.
     """
-    X = design_matrix("X", X)
+    X = as_design("X", X)
     if trials is None:
         y = _response(y, X, lambda v: (v == 0) | (v == 1), "0 or 1")
         return _regression(X, y, "logistic", weights, offset, prior_scale, prior_mean, 0.0)
@@ -84,7 +84,7 @@ def probit_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weights=
 
     Arguments as for `logistic_regression`, with y 0 or 1.
     """
-    X = design_matrix("X", X)
+    X = as_design("X", X)
     y = _response(y, X, lambda v: (v == 0) | (v == 1), "0 or 1")
     return _regression(X, y, "probit", weights, offset, prior_scale, prior_mean, 0.0)
 
@@ -94,11 +94,17 @@ def poisson_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weights
 
     sum_j w_j [y_j t_j - e^t_j - log y_j!] + log prior,  t = X x + offset
 
-    Arguments as for `logistic_regression`, with y counts.
+    Arguments as for `logistic_regression`, with y counts, not negative.  Where they are not all whole numbers, y are
+    rates and w exposures: w_j y_j is then a count of mean w_j e^t_j, and f the log joint density of these counts.
     """
-    X = design_matrix("X", X)
-    y = _response(y, X, lambda v: (v >= 0) & (v == np.floor(v)), "whole numbers, not negative")
-    return _regression(X, y, "poisson", weights, offset, prior_scale, prior_mean, -scipy.special.gammaln(y + 1))
+    X = as_design("X", X)
+    y = _response(y, X, lambda v: v >= 0, "not negative")
+    if (y == np.floor(y)).all():
+        return _regression(X, y, "poisson", weights, offset, prior_scale, prior_mean, -scipy.special.gammaln(y + 1))
+    w = _checks.vector("weights", 1.0 if weights is None else weights, len(y))
+    w = np.where(w > 0.0, w, 1.0)  # rows of no weight have no constant either
+    constant = scipy.special.xlogy(y, w) - scipy.special.gammaln(w * y + 1) / w
+    return _regression(X, y, "poisson", weights, offset, prior_scale, prior_mean, constant)
 
 
 def linear_regression(X, y, *, noise_scale, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
@@ -108,7 +114,7 @@ def linear_regression(X, y, *, noise_scale, prior_scale, prior_mean=0.0, offset=
 
     Arguments as for `logistic_regression`, with real y and the known standard deviation of the noise.
     """
-    X = design_matrix("X", X)
+    X = as_design("X", X)
     noise = _checks.scalar("noise_scale", noise_scale, above=0.0)
     y = _response(y, X, np.isfinite, "finite")
     constant = -math.log(noise) - 0.5 * math.log(2.0 * math.pi)
@@ -120,7 +126,7 @@ def student_t_regression(X, y, *, df, scale, prior_scale, prior_mean=0.0, offset
 
     Arguments as for `logistic_regression`, with real y and the known degrees of freedom and scale of the noise.
     """
-    X = design_matrix("X", X)
+    X = as_design("X", X)
     df, scale = _checks.scalar("df", df, above=0.0), _checks.scalar("scale", scale, above=0.0)
     y = _response(y, X, np.isfinite, "finite")
     gammaln = scipy.special.gammaln
