@@ -1,7 +1,7 @@
 """Models that other programs hold, as targets with the model's own names, shapes and scale.
 
-A bridge reads a model and hands back a `Target` whose ``parameters`` say what its coordinates mean.  The programs are
-imported when a model of theirs is given, never before.  `_pymc.py` reads PyMC's models, `_pytensor.py` makes their
+A bridge reads a model and hands back a `Target` whose ``model_parameters`` say what its coordinates mean.  The programs
+are imported when a model of theirs is given, never before.  `_pymc.py` reads PyMC's models, `_pytensor.py` makes their
 graphs into functions of many points; `_numpyro.py` and `_bridgestan.py` read the others.
 """
 

@@ -33,6 +33,14 @@ def _check_variables(model):
         )
     if not model.free_RVs:
         raise ValueError("the model has no free variables")
+    names = {rv.name for rv in model.observed_RVs}
+    for free in model.free_RVs:
+        name = free.name.removesuffix("_unobserved")
+        if name != free.name and f"{name}_observed" in names:
+            raise ValueError(
+                f"the observed values of {name!r} hold NaN, which PyMC has made the parameters {free.name!r}: leave "
+                "the rows out, or give the missing values a variable of their own"
+            )
     for rv in model.observed_RVs:
         if np.isnan(np.asarray(array_of(model.rvs_to_values[rv]), dtype=np.float64)).any():
             raise ValueError(f"the observed values of {rv.name!r} hold NaN")
@@ -66,7 +74,7 @@ class _Reader:
         if not (np.isfinite(value).all() and np.isfinite(grad).all()):
             raise NonFiniteTarget(self._why_not_finite(value[0], grad[0]))
         target = Target(value_and_grad=pair, dim=len(self.start))
-        target.parameters = self._parameters()
+        target.model_parameters = self._parameters()
         return target
 
     def _why_not_finite(self, value, grad):
@@ -148,12 +156,11 @@ class _Reader:
 
 
 def _check_deterministic(density):
-    from pytensor.graph.traversal import ancestors
-    from pytensor.tensor.random.op import RandomVariable
+    from pytensor.graph.traversal import graph_inputs
+    from pytensor.tensor.random.type import RandomType
 
-    random = [v for v in ancestors([density]) if v.owner is not None and isinstance(v.owner.op, RandomVariable)]
-    if random:
-        raise ValueError(f"the log density of the model is random, by {random[0]}: minibatches are not taken")
+    if any(isinstance(v.type, RandomType) for v in graph_inputs([density])):
+        raise ValueError("the log density of the model draws random numbers: minibatches are not taken")
 
 
 def _short(value):

@@ -9,6 +9,7 @@ they cost to compile, and stops where compiling another would take longer than i
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -89,7 +90,11 @@ def by_numba(joined, outputs, dim) -> Call:
     import numba
     from pymc.pytensorf import compile
 
-    compiled = compile([joined], outputs, mode="NUMBA").vm.jit_fn
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "error", message="Numba will use object mode"
+        )  # which is Python, and hides what it raises
+        compiled = compile([joined], outputs, mode="NUMBA").vm.jit_fn
     t = numba.types
     pointer = t.CPointer(t.float64)
 

@@ -41,7 +41,7 @@ def _log_ratios(fit, x):
 
 def by_name(fit, x, names=None) -> dict[str, np.ndarray]:
     """Points (n, d) as draws of the model's variables, of the parameters that have names, or of x."""
-    if (table := fit.parameters) is not None and names is None:
+    if (table := fit.model_parameters) is not None and names is None:
         return table.constrain(np.ascontiguousarray(x))
     if names is None and fit.names is None:
         return {"x": x}
@@ -59,7 +59,7 @@ def model_summary(fit, level) -> Summary:
 
     From antithetic draws from q; weighted by importance where k-hat allows, with what q says beside it.
     """
-    table = fit.parameters
+    table = fit.model_parameters
     x = fit.q._draw(fit._key ^ SALT, 0, TABLE_DRAWS, True, _core.effective_threads()).x
     draws = table.constrain(np.ascontiguousarray(x))
     rows = [row for variable in table.variables for row in variable.rows(table.coords)]
@@ -113,7 +113,7 @@ def to_arviz(fit, names, n, rng):
 def _groups(fit, x, names):
     """Name of a group to its labelled arrays and the coordinates of their axes."""
     chains = 4 if len(x) % 4 == 0 else 1  # the draws are independent, but diagnostics compare chains
-    table = fit.parameters if names is None else None
+    table = fit.model_parameters if names is None else None
     coords = {} if table is None else table.coords
     dims = {} if table is None else {v.name: v.dims for v in (*table.variables, *table.pieces)}
 
@@ -201,7 +201,7 @@ class NutsInit:
 
 def nuts_init(fit, chains, rng) -> NutsInit:
     x = fit.q.sample(chains, rng=rng)
-    draws, table = by_name(fit, x), fit.parameters
+    draws, table = by_name(fit, x), fit.model_parameters
     free = draws if table is None else {name: draws[name] for name in table.free}
     pieces = draws if table is None else table.split(x)
     metric = np.asarray(fit.q._variances() if fit.structure == "diagonal" else fit.q.cov)

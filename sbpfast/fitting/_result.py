@@ -82,7 +82,7 @@ class Fit:
         self.elbo, self.elbo_stderr = float(elbo), float(elbo_stderr)
         self.converged, self.message, self.counts = bool(converged), str(message), dict(counts)
         self._key, self._state, self._target = key, state, target
-        self.names: list[str] | None = None if self.parameters is None else self.parameters.labels
+        self.names: list[str] | None = None if self.model_parameters is None else self.model_parameters.labels
         self._importance: ImportanceSample | None = None
 
     @classmethod
@@ -110,9 +110,9 @@ class Fit:
         return loop
 
     @property
-    def parameters(self) -> Parameters | None:
+    def model_parameters(self) -> Parameters | None:
         """What the coordinates mean in the model the target came from; None for a target without names."""
-        return None if self._target is None else self._target.parameters
+        return None if self._target is None else self._target.model_parameters
 
     @property
     def elbo_trace(self) -> np.ndarray:
@@ -280,7 +280,7 @@ class Fit:
         else:
             x = self.sample(n, rng=rng)
         draws = _posterior.by_name(self, x)
-        return draws if self.parameters is None else self.parameters.assemble(draws)
+        return draws if self.model_parameters is None else self.model_parameters.assemble(draws)
 
     def nuts_init(self, chains: int = 4, *, rng=None) -> _posterior.NutsInit:
         """Starting points drawn from q and the inverse mass matrix, for PyMC, nutpie and NumPyro's NUTS.
@@ -307,7 +307,7 @@ class Fit:
         """
         if not 0.0 < _checks.scalar("level", level) < 1.0:
             raise ValueError(f"level must lie between 0 and 1, got {level}")
-        if names is None and self.parameters is not None:
+        if names is None and self.model_parameters is not None:
             return _posterior.model_summary(self, level)
         names = self._names(names)
         mean, sd = self.q.mean, np.sqrt(self.q._variances())

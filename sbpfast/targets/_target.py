@@ -77,7 +77,7 @@ class Target:
     raises reaches the caller unchanged.
     """
 
-    parameters: Parameters | None = None  # what the coordinates mean in the model they come from
+    model_parameters: Parameters | None = None  # what the coordinates mean in the model they come from
     _value_brings_grad = False  # f alone is not cheaper than f with its gradient
 
     def __init__(
@@ -131,7 +131,7 @@ class Target:
             raise TypeError(f"from_jax takes dim, or like for a function of a pytree; got {got}")
         functions, table = _foreign.of_jax_tree(f, like)
         target = cls(**functions, dim=len(table.labels))
-        target.parameters = table
+        target.model_parameters = table
         return target
 
     @classmethod
@@ -177,9 +177,9 @@ class Target:
         Returns
         -------
         Target
-            With ``parameters``: the model's names, shapes, dims and coords, and the way back to its own scale.  The
-            density includes every constant and the Jacobians of the transforms.  How it is evaluated (JAX where that is
-            installed, NumPy, numba, PyMC's own functions) is chosen by a short trial.
+            With ``model_parameters``: the model's names, shapes, dims and coords, and the way back to its own scale.
+            The density includes every constant and the Jacobians of the transforms.  How it is evaluated (JAX where
+            that is installed, NumPy, numba, PyMC's own functions) is chosen by a short trial.
 
         Raises
         ------
@@ -203,7 +203,7 @@ class Target:
         Returns
         -------
         Target
-            With ``parameters``, as from `from_pymc`; names of plates are dims.
+            With ``model_parameters``, as from `from_pymc`; names of plates are dims.
 
         Raises
         ------
@@ -226,7 +226,7 @@ class Target:
         Returns
         -------
         Target
-            With ``parameters``, as from `from_pymc`.
+            With ``model_parameters``, as from `from_pymc`.
 
         Raises
         ------
@@ -276,7 +276,7 @@ class Target:
 
     def _first_point(self) -> np.ndarray:
         """Where a fit starts: the model's own start, or zeros."""
-        table = self.parameters
+        table = self.model_parameters
         return np.zeros(self.dim) if table is None or table.start is None else table.start.copy()
 
     def _has(self, name) -> bool:

@@ -33,7 +33,7 @@ def density(tree):
 def test_a_tree_gives_dimension_and_names():
     target = sb.Target.from_jax(density, like=like())
     assert target.dim == 7
-    assert target.parameters.labels == ["a.loc", *(f"scale[{i}, {j}]" for i in range(2) for j in range(3))]
+    assert target.model_parameters.labels == ["a.loc", *(f"scale[{i}, {j}]" for i in range(2) for j in range(3))]
 
 
 def test_derivatives_are_those_of_the_flat_function():
@@ -56,7 +56,7 @@ def test_a_posterior_comes_back_as_the_tree():
     error = SD["scale"] / np.sqrt(4000)
     assert (np.abs(draws["scale"].mean(axis=0) - MEAN["scale"]) < 5 * error).all()
     summary = fit.summary()
-    assert summary.names == fit.parameters.labels
+    assert summary.names == fit.model_parameters.labels
     np.testing.assert_allclose(summary["mean"][0], MEAN["loc"], atol=0.02)
     np.testing.assert_allclose(fit.log_evidence, 0.0, atol=0.01)
 
@@ -73,7 +73,7 @@ def test_blocks_of_few_sizes_give_every_point(n):
 
 def test_other_trees():
     target = sb.Target.from_jax(lambda t: -(t[0] ** 2).sum() - t[1] ** 2, like=(jnp.zeros(2), jnp.zeros(())))
-    assert target.parameters.labels == ["0[0]", "0[1]", "1"]
+    assert target.model_parameters.labels == ["0[0]", "0[1]", "1"]
     first, second = sb.fit(target, rng=0).posterior(3, rng=0)
     assert first.shape == (3, 2) and second.shape == (3,)
     assert sb.Target.from_jax(lambda x: -(x**2).sum(), like=jnp.zeros(2)).parameters.labels == ["x[0]", "x[1]"]

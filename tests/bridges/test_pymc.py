@@ -54,7 +54,7 @@ def test_the_density_is_pymcs(schools, of_every_transform):
     model = models.matrices()
     target = sb.Target.from_pymc(model)
     check_against_pymc(model, target, rtol=1e-6)  # PyMC casts the prior of the scales to float32
-    table = target.parameters
+    table = target.model_parameters
     assert table.labels[:2] == ["cut_ordered__[0]", "cut_ordered__[1]"] and table.labels[-1] == "beta[b]"
     assert table.constant_data["X"].shape == (3, 2) and table.observed_data["y"].tolist() == [0, 1, 2]
     draws = table.constrain(np.random.default_rng(0).standard_normal((9, target.dim)))
@@ -101,7 +101,7 @@ def test_the_quickest_way_is_chosen():
 
 def test_order_names_and_coordinates_are_the_models(schools):
     model, target = schools
-    table = target.parameters
+    table = target.model_parameters
     assert table.labels[:3] == ["mu", "tau_log__", "z[Choate]"] and len(table.labels) == 10
     assert [v.name for v in model.value_vars] == [piece.name for piece in table.pieces]
     assert {v.name: (v.shape, v.dims) for v in table.variables} == {
@@ -114,7 +114,7 @@ def test_order_names_and_coordinates_are_the_models(schools):
 def test_draws_come_back_on_the_models_scale(schools):
     _, target = schools
     x = np.random.default_rng(0).standard_normal((5, 10))
-    draws = target.parameters.constrain(x)
+    draws = target.model_parameters.constrain(x)
     np.testing.assert_allclose(draws["tau"], np.exp(x[:, 1]), rtol=1e-13)
     np.testing.assert_allclose(draws["theta"], x[:, :1] + np.exp(x[:, 1:2]) * x[:, 2:], rtol=1e-12)
 
@@ -122,7 +122,7 @@ def test_draws_come_back_on_the_models_scale(schools):
 def test_pointwise_log_likelihoods_add_up(schools):
     _, target = schools
     x = np.random.default_rng(0).standard_normal((5, 10))
-    draws, terms = target.parameters.constrain(x), target.parameters.log_likelihood(x)["y"]
+    draws, terms = target.model_parameters.constrain(x), target.model_parameters.log_likelihood(x)["y"]
     z = (models.Y - draws["theta"]) / models.SIGMA
     np.testing.assert_allclose(terms, -0.5 * z**2 - np.log(models.SIGMA) - 0.5 * np.log(2 * np.pi), rtol=1e-11)
 
@@ -138,7 +138,7 @@ def test_a_conjugate_model_in_one_line():
     cov = np.eye(len(y)) + 4.0
     evidence = -0.5 * (y @ np.linalg.solve(cov, y) + np.linalg.slogdet(2 * np.pi * cov)[1])
     assert fit.log_evidence == pytest.approx(evidence, abs=0.01)
-    assert fit.names == fit.parameters.labels
+    assert fit.names == fit.model_parameters.labels
 
 
 def test_constrained_moments_against_closed_forms(of_every_transform):
@@ -148,7 +148,8 @@ def test_constrained_moments_against_closed_forms(of_every_transform):
     draws = fit.posterior(20_000, rng=1, resample=True)
     closed = {
         "rate": (0.5, 20**0.5 / 40), "share": (0.6, (0.6 * 0.4 / 51) ** 0.5), "place": (1.0, 4 / 12**0.5),
-        "size": (2.0, 30**0.5 / 15), "parts": (np.array([4, 3, 2]) / 9, np.sqrt(np.array([4 * 5, 3 * 6, 2 * 7]) / 81 / 91)),
+        "size": (2.0, 30**0.5 / 15),
+        "parts": (np.array([4, 3, 2]) / 9, np.sqrt(np.array([4 * 5, 3 * 6, 2 * 7]) / 81 / 91)),
     }  # fmt: skip
     for name, (mean, sd) in closed.items():
         error = sd / np.sqrt(min(fit.ess, 5000))
@@ -171,11 +172,16 @@ def test_what_cannot_be_fitted_is_named():
         pm.Normal("y", 0, 1, observed=[1.0])
     with pytest.raises(ValueError, match="no free variables"):
         sb.fit(empty)
-    with pm.Model() as missing:
-        y = pm.Data("data", np.array([1.0, np.nan]))
+    with pm.Model() as exchanged:
+        y = pm.Data("data", np.array([1.0, 2.0]))
         pm.Normal("y", pm.Normal("x"), 1, observed=y)
+    y.set_value(np.array([1.0, np.nan]))
     with pytest.raises(ValueError, match="observed values of 'y' hold NaN"):
-        sb.Target.from_pymc(missing)
+        sb.Target.from_pymc(exchanged)
+    with pm.Model() as imputed:
+        pm.Normal("y", pm.Normal("x"), 1, observed=np.array([1.0, np.nan]))
+    with pytest.raises(ValueError, match=r"observed values of 'y' hold NaN, which PyMC has made .*'y_unobserved'"):
+        sb.fit(imputed)
     with pytest.raises(TypeError, match=r"must be a pymc\.Model, got dict"):
         sb.Target.from_pymc({})
     with pytest.raises(TypeError, match=r"one of a sbpfast\.Target, a pymc\.Model, .*; got dict"):
@@ -194,19 +200,28 @@ def test_minibatches_are_refused():
     with pm.Model() as model:
         batch = pm.Minibatch(np.arange(100.0), batch_size=10)
         pm.Normal("y", pm.Normal("x"), 1, observed=batch, total_size=100)
-    with pytest.raises(ValueError, match=r"minibatches|is random"):
+    with pytest.raises(ValueError, match="minibatches are not taken"):
         sb.Target.from_pymc(model)
 
 
 def test_what_a_model_raises_reaches_the_caller():
     import pytensor.tensor as pt
-    from pytensor.compile.ops import as_op
+    from pytensor.graph.op import Op
 
-    @as_op(itypes=[pt.dscalar], otypes=[pt.dscalar])
-    def broken(x):
-        raise ZeroDivisionError("mine")
+    class Broken(Op):
+        """Has a gradient, and no value."""
+
+        itypes, otypes = [pt.dscalar], [pt.dscalar]
+
+        def perform(self, node, inputs, outputs):
+            raise ZeroDivisionError("mine")
+
+        def pullback(self, inputs, outputs, cotangents):
+            return cotangents
+
+        L_op = pullback
 
     with pm.Model() as model:
-        pm.Potential("p", broken(pm.Normal("x")))
-    with pytest.raises((ZeroDivisionError, NotImplementedError)):
+        pm.Potential("p", Broken()(pm.Normal("x")))
+    with pytest.raises(ZeroDivisionError, match="mine"):
         sb.Target.from_pymc(model)
