@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import special
 
+from sbpfast._likelihood import MLEDoesNotExist
 from sbpfast.expfam import truncation, weights
 from sbpfast.expfam.base import EXTENDED, NON_NEGATIVE, POSITIVE, REAL, Continuous, Formulas, Parameter, Validity
 from sbpfast.expfam.family import ExponentialFamily
@@ -23,7 +24,7 @@ from sbpfast.expfam.functions import (
     tilted_uniform_mean,
     tilted_uniform_variance,
 )
-from sbpfast.expfam.mle import Gap, MLEDoesNotExist, Solution, newton_scalar, require
+from sbpfast.expfam.mle import Gap, Solution, newton_scalar, require
 from sbpfast.expfam.points import Points
 from sbpfast.expfam.univariate import Normal
 

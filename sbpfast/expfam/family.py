@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from sbpfast import _checks
+from sbpfast._likelihood import MLE, given_statistics
 from sbpfast.expfam import mle
 from sbpfast.expfam.base import Independent
 from sbpfast.expfam.functions import bregman
@@ -264,7 +265,7 @@ class ExponentialFamily(Independent):
         return mle.statistics(cls, x, weights, constants)
 
     @classmethod
-    def fit(cls, x, weights=None, prior=None, **constants) -> mle.MLE:
+    def fit(cls, x, weights=None, prior=None, **constants) -> MLE:
         """Maximum likelihood, or the maximum a posteriori under a conjugate prior.
 
         Solves the convex problem min over eta of A(eta) - eta . mean u, in closed form or by safeguarded Newton steps.
@@ -293,7 +294,7 @@ class ExponentialFamily(Independent):
             squares leave the range of a double (Normal, HalfNormal, Rayleigh, TruncatedNormal: spreads from 1e-146 to
             1e154).
         """
-        given = mle.given_statistics(cls, x, weights, constants)
+        given = given_statistics(cls, x, weights, constants)
         return mle.maximum_likelihood(cls, x if given else cls.statistics(x, weights, **constants), prior)
 
     @classmethod

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import special
 
+from sbpfast._likelihood import MLEDoesNotExist
 from sbpfast.expfam import mle, weights
 from sbpfast.expfam.base import POSITIVE, Continuous, Formulas, Parameter, Validity
 from sbpfast.expfam.family import ExponentialFamily
@@ -23,7 +24,7 @@ from sbpfast.expfam.functions import (
     log_ratio,
     trigamma_minus_inverse,
 )
-from sbpfast.expfam.mle import Gap, MLEDoesNotExist, Solution, newton_scalar, newton_vector, require
+from sbpfast.expfam.mle import Gap, Solution, newton_scalar, newton_vector, require
 from sbpfast.expfam.points import Points
 from sbpfast.expfam.univariate import positive_data
 

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import linalg, special
 
 from sbpfast import _checks, _core
+from sbpfast._likelihood import MLE, MLEDoesNotExist, clean_data, given_statistics
 from sbpfast.expfam import mle, weights
 from sbpfast.expfam.base import POSITIVE, REAL, Distribution, Domain, Formulas, Parameter
 from sbpfast.expfam.functions import (
@@ -35,7 +36,7 @@ from sbpfast.expfam.gamma_beta import (
     dirichlet_solve,
     solve_dirichlet,
 )
-from sbpfast.expfam.mle import Gap, MLEDoesNotExist, Solution, log_divergence, newton_scalar
+from sbpfast.expfam.mle import Gap, Solution, log_divergence, newton_scalar
 from sbpfast.expfam.points import Points
 
 
@@ -147,7 +148,7 @@ class MultivariateFamily(Distribution):
         return mle.statistics(cls, x, weights, {})
 
     @classmethod
-    def fit(cls, x, weights=None, prior=None) -> mle.MLE:
+    def fit(cls, x, weights=None, prior=None) -> MLE:
         """Maximum likelihood, or the maximum a posteriori under a conjugate prior.
 
         Parameters
@@ -163,7 +164,7 @@ class MultivariateFamily(Distribution):
         MLEDoesNotExist
             The mean statistics lie on the boundary of their set, so the likelihood has no maximum.
         """
-        given = mle.given_statistics(cls, x, weights)
+        given = given_statistics(cls, x, weights)
         return mle.maximum_likelihood(cls, x if given else cls.statistics(x, weights), prior)
 
     @classmethod
@@ -768,7 +769,7 @@ class Categorical(MultivariateFamily):
         n_categories : int, optional
             K; by default the largest category and one more.
         """
-        x, w, _ = mle.clean_data("x", x, weights)
+        x, w, _ = clean_data("x", x, weights)
         if x.shape[1] != 1 or (x < 0).any() or (x != np.floor(x)).any():
             raise ValueError("x must hold whole numbers 0, 1, 2, ... in one column")
         k = int(x.max()) + 1 if n_categories is None else _checks.count("n_categories", n_categories, least=2)
@@ -786,7 +787,7 @@ class Categorical(MultivariateFamily):
 
         See `Gamma.fit` for the arguments; m0 of a prior holds the K - 1 first mean shares.
         """
-        given = mle.given_statistics(cls, x, weights, n_categories is not None)
+        given = given_statistics(cls, x, weights, n_categories is not None)
         return mle.maximum_likelihood(cls, x if given else cls.statistics(x, weights, n_categories=n_categories), prior)
 
     @classmethod

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import special
 
 from sbpfast import _checks, _core
+from sbpfast._likelihood import MLE, MLEDoesNotExist, check_prior, clean_data
 from sbpfast.expfam import mle, quadrature
 from sbpfast.expfam.base import Distribution
 from sbpfast.expfam.points import Points
@@ -279,7 +280,7 @@ class Univariate(Distribution):
         reached = np.allclose(found._mean, m, rtol=1e-9, atol=1e-9)
         return found, iterations, gap if reached else np.inf
 
-    def fit(self, x, weights=None, prior=None) -> mle.MLE:
+    def fit(self, x, weights=None, prior=None) -> MLE:
         """Maximum likelihood, or the maximum a posteriori under a conjugate prior, among the members of this family.
 
         Parameters
@@ -295,22 +296,22 @@ class Univariate(Distribution):
         MLEDoesNotExist
             The mean statistics are not in the interior of the set of means.
         """
-        x, weights, _ = mle.clean_data("x", x, weights)
+        x, weights, _ = clean_data("x", x, weights)
         x = self._points(x).x[:, 0]
         if prior is None and (x == x[0]).all():
-            raise mle.MLEDoesNotExist(f"Univariate: all observations equal {x[0]}: the likelihood has no maximum")
+            raise MLEDoesNotExist(f"Univariate: all observations equal {x[0]}: the likelihood has no maximum")
         mean, total = np.average(self._statistics(x), axis=0, weights=weights), len(x)
         if weights is not None:
             total = weights.sum()
         target = mean
         if prior is not None:
-            nu, m0 = mle.check_prior(prior)
+            nu, m0 = check_prior(prior)
             target = mean + (self._vector("m0 of prior", m0) - mean) * (nu / (nu + total))
         q, iterations, gap = self._solve(target)
         if not gap < 1e-12:
-            raise mle.MLEDoesNotExist(f"Univariate: no member has the mean statistics {target}")
+            raise MLEDoesNotExist(f"Univariate: no member has the mean statistics {target}")
         base = np.average(self._base(x), weights=weights)
-        return mle.MLE(q, total * (q._eta @ mean - q._log_partition + base), iterations, gap, True)
+        return MLE(q, total * (q._eta @ mean - q._log_partition + base), iterations, gap, True)
 
     def sufficient(self, x) -> np.ndarray:
         """u(x), (n, 1, k)."""

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
+from sbpfast._likelihood import MLEDoesNotExist
 from sbpfast.expfam.functions import LOG_2PI
-from sbpfast.expfam.mle import MLEDoesNotExist, newton_vector
+from sbpfast.expfam.mle import newton_vector
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(20)
 _PANELS = 4

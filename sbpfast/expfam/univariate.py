@@ -7,11 +7,12 @@ from typing import ClassVar
 import numpy as np
 from scipy import special
 
+from sbpfast._likelihood import MLEDoesNotExist
 from sbpfast.expfam import mle, weights
 from sbpfast.expfam.base import POSITIVE, REAL, Continuous, Formulas, Parameter, Validity
 from sbpfast.expfam.family import ExponentialFamily
 from sbpfast.expfam.functions import EULER, LOG_2PI, exp_gap, log_ratio, scaled_exponential_integral
-from sbpfast.expfam.mle import Gap, MLEDoesNotExist, Solution, require
+from sbpfast.expfam.mle import Gap, Solution, require
 from sbpfast.expfam.points import Points
 
 

@@ -37,9 +37,10 @@ def refuse_improper(target, mean, directions) -> None:
     """Raise ImproperDensity where that can be shown; directions (m, d) are about a standard deviation long."""
     direction = flat_direction(target) if isinstance(target, Ridge) else None
     if direction is not None:
+        reason = f" ({target.link.improper})" if target.link.improper else ""
         raise ImproperDensity(
             f"the log density never falls along a line of parameters {_largest(direction)}, so it cannot "
-            f"be normalised{REASONS.get(target.link_name, '')}; give these parameters a finite prior_scale"
+            f"be normalised{reason}; give these parameters a finite prior_scale"
         )
     direction = unnormalisable_ray(target, mean, directions)
     if direction is None:
@@ -72,13 +73,6 @@ def _mistake(target, mean, directions) -> str | None:
             f"f must be the log density itself (it is {at_mean:.3g} at {point_text(mean)}), with a proper prior"
         )
     return None
-
-
-REASONS = {
-    "logistic": " (it separates the responses)",
-    "probit": " (it separates the responses)",
-    "poisson": " (every count that it changes is 0)",
-}
 
 
 def _largest(direction):
@@ -119,16 +113,10 @@ def flat_direction(target: Ridge):
 
 def _flat_side(target):
     """For each term the sign of a_j . u with which it never falls (0: only with a_j . u = 0); None for other links."""
-    y, link = target.y, target.link_name
-    positive = bool((target.weights >= 0.0).all())
-    negative = bool((target.weights <= 0.0).all())
-    if link in ("logistic", "probit") and positive:
-        return np.where(y == 1.0, 1.0, np.where(y == 0.0, -1.0, 0.0))
-    if link == "poisson" and positive:
-        return np.where(y == 0.0, -1.0, 0.0)
-    if link in ("softplus", "exp") and negative:
-        return np.full(len(y), -1.0)
-    return None
+    link = target.link
+    if link.flat_weights == 0.0 or (link.flat_weights * target.weights < 0.0).any():
+        return None
+    return link.flat_side(target.y)
 
 
 def unnormalisable_ray(target, mean, directions):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy
 
 from sbpfast import _checks, _core
 from sbpfast._forms import FullForm
+from sbpfast._likelihood import MLE
 from sbpfast._streams import (
     FACTOR_NOISE,
     LANES,
@@ -22,9 +22,7 @@ from sbpfast._streams import (
     to_panels,
 )
 from sbpfast.gaussian._draws import LOG_2PI, Draws, Panels, Rows
-
-if TYPE_CHECKING:
-    from sbpfast.expfam.mle import MLE
+from sbpfast.gaussian._likelihood import fit_gaussian
 
 
 class GaussianBase(ABC):
@@ -284,10 +282,8 @@ class Gaussian(DenseGaussian):
         ValueError
             A column of x reaches below 1e-146 or beyond 1e150, where squares leave the range of a double.
         """
-        from sbpfast.expfam import mle  # the families need scipy.stats, which takes long to import
-
-        result = mle.fit_gaussian(x, weights, prior)
-        return mle.MLE(cls(result.mean, result.cov), *result[2:])
+        result = fit_gaussian(x, weights, prior)
+        return MLE(cls(result.mean, result.cov), *result[2:])
 
     def _chain(self, g, big_g):
         return {"mean": g, "cov": big_g}

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import scipy
 
-from sbpfast import _core, targets
-from sbpfast.targets._expectations import WIDE, WIDE_NODES, WIDE_WEIGHTS
+from sbpfast import _core
+from sbpfast.targets._expectations import link_expectations
+from sbpfast.targets._links import link_record
 
 ROWS = 8192  # worked on at a time
 STEPS = 100  # of bisection, at most
@@ -16,13 +17,8 @@ LARGEST = 2.0**52  # count looked for
 
 
 def mean_logistic(m, t) -> np.ndarray:
-    """E 1/(1 + e^-x) under N(m, t^2), which is E Phi((m - u) / t) for logistic u: the better form where t is large."""
-    out, near = np.empty_like(m), t <= WIDE
-    if near.any():
-        softplus = targets.ridge(np.ones((int(near.sum()), 1)), 0.0, "softplus")
-        out[near] = softplus._link_expectations(m[near], t[near], _core.effective_threads())[1]
-    out[~near] = WIDE_WEIGHTS @ scipy.special.ndtr((m[~near] - WIDE_NODES[:, None]) / t[~near])
-    return out
+    """E 1/(1 + e^-x) under N(m, t^2), the slope of softplus."""
+    return link_expectations(link_record("softplus"), m, t, np.zeros(len(m)), _core.effective_threads())[1]
 
 
 def normal_nodes(n=65):

@@ -9,6 +9,7 @@ import scipy
 
 from sbpfast import _checks
 from sbpfast.targets._design import as_design
+from sbpfast.targets._links import ANY, BINARY, COUNT, NON_NEGATIVE
 from sbpfast.targets._ridge import Ridge, quadratic, ridge
 
 
@@ -67,7 +68,7 @@ def logistic_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weight
     """
     X = as_design("X", X)
     if trials is None:
-        y = _response(y, X, lambda v: (v == 0) | (v == 1), "0 or 1")
+        y = _response(y, X, *BINARY)
         return _regression(X, y, "logistic", weights, offset, prior_scale, prior_mean, 0.0)
     n = _checks.vector("trials", trials, X.shape[0])
     if not ((n >= 1) & (n == np.floor(n))).all():
@@ -85,7 +86,7 @@ def probit_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weights=
     Arguments as for `logistic_regression`, with y 0 or 1.
     """
     X = as_design("X", X)
-    y = _response(y, X, lambda v: (v == 0) | (v == 1), "0 or 1")
+    y = _response(y, X, *BINARY)
     return _regression(X, y, "probit", weights, offset, prior_scale, prior_mean, 0.0)
 
 
@@ -98,7 +99,7 @@ def poisson_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weights
     rates and w exposures: w_j y_j is then a count of mean w_j e^t_j, and f the log joint density of these counts.
     """
     X = as_design("X", X)
-    y = _response(y, X, lambda v: v >= 0, "not negative")
+    y = _response(y, X, *NON_NEGATIVE)
     if (y == np.floor(y)).all():
         return _regression(X, y, "poisson", weights, offset, prior_scale, prior_mean, -scipy.special.gammaln(y + 1))
     w = _checks.vector("weights", 1.0 if weights is None else weights, len(y))
@@ -116,7 +117,7 @@ def linear_regression(X, y, *, noise_scale, prior_scale, prior_mean=0.0, offset=
     """
     X = as_design("X", X)
     noise = _checks.scalar("noise_scale", noise_scale, above=0.0)
-    y = _response(y, X, np.isfinite, "finite")
+    y = _response(y, X, *ANY)
     constant = -math.log(noise) - 0.5 * math.log(2.0 * math.pi)
     return _regression(X, y, "square", weights, offset, prior_scale, prior_mean, constant, term_weights=-0.5 / noise**2)
 
@@ -128,7 +129,22 @@ def student_t_regression(X, y, *, df, scale, prior_scale, prior_mean=0.0, offset
     """
     X = as_design("X", X)
     df, scale = _checks.scalar("df", df, above=0.0), _checks.scalar("scale", scale, above=0.0)
-    y = _response(y, X, np.isfinite, "finite")
+    y = _response(y, X, *ANY)
     gammaln = scipy.special.gammaln
     constant = gammaln(0.5 * (df + 1.0)) - gammaln(0.5 * df) - 0.5 * math.log(df * math.pi) - math.log(scale)
     return _regression(X, y, "student_t", weights, offset, prior_scale, prior_mean, float(constant), df=df, scale=scale)
+
+
+def negative_binomial_regression(X, y, *, dispersion, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
+    """Log joint density of regression of counts that vary more than Poisson's, with known dispersion r.
+
+    sum_j w_j log NB(y_j; mean e^t_j, variance e^t_j + e^(2 t_j) / r) + log prior,  t = X x + offset
+
+    Arguments as for `logistic_regression`, with y counts and r the ``dispersion``, positive: the larger it is, the
+    closer to Poisson.
+    """
+    X = as_design("X", X)
+    r = _checks.scalar("dispersion", dispersion, above=0.0)
+    y = _response(y, X, *COUNT)
+    constant = scipy.special.gammaln(y + r) - scipy.special.gammaln(r) - scipy.special.gammaln(y + 1)
+    return _regression(X, y, "negative_binomial", weights, offset, prior_scale, prior_mean, constant, dispersion=r)
