@@ -76,7 +76,7 @@ def test_other_trees():
     assert target.model_parameters.labels == ["0[0]", "0[1]", "1"]
     first, second = sb.fit(target, rng=0).posterior(3, rng=0)
     assert first.shape == (3, 2) and second.shape == (3,)
-    assert sb.Target.from_jax(lambda x: -(x**2).sum(), like=jnp.zeros(2)).parameters.labels == ["x[0]", "x[1]"]
+    assert sb.Target.from_jax(lambda x: -(x**2).sum(), like=jnp.zeros(2)).model_parameters.labels == ["x[0]", "x[1]"]
 
 
 @pytest.mark.parametrize(
