@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
 from sbpfast import _core
+from sbpfast._config import __version__
 from sbpfast._streams import stream_key
 from sbpfast.fitting._psis import smooth
 from sbpfast.fitting._table import Summary
@@ -103,7 +103,7 @@ def to_arviz(fit, names, n, rng):
 
     x = fit.q.sample(n, rng=rng)
     groups = _groups(fit, x, names)
-    attributes = {"inference_library": "sbpfast", "inference_library_version": version("sbpfast")}
+    attributes = {"inference_library": "sbpfast", "inference_library_version": __version__}
     datasets = {group: xarray.Dataset(arrays, coords, attributes) for group, (arrays, coords) in groups.items()}
     if int(arviz.__version__.split(".")[0]) >= 1:
         return xarray.DataTree.from_dict(datasets)
