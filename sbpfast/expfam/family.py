@@ -158,6 +158,8 @@ class ExponentialFamily(Independent):
             inside = q.domain.contains(array)
             if not inside.all():
                 raise ValueError(f"{q.name} must be {q.domain.text}, got {array[~inside].flat[0]}")
+            if array.ndim and array.shape != shape:
+                raise ValueError(f"{q.name} must be a number or have shape {shape}, got {array.shape}")
             arrays[q.name] = np.broadcast_to(array, shape)
         unknown = set(constants) - set(arrays)
         if unknown:

@@ -220,6 +220,10 @@ def maximum_likelihood(family, stats, prior) -> MLE:
     solution = family._solve(summary, c)
     q = family._make(solution.source, stats.constants, stats.scalar)
     log_likelihood = stats.weight * np.sum(family._mean_log_likelihood(q._p, stats.summary, stats.log_base))
+    if np.isnan([log_likelihood, solution.gap]).any():
+        raise ValueError(
+            f"the likelihood of {family.__name__} cannot be computed in double precision at its maximum, {q!r}"
+        )
     return MLE(q, log_likelihood, solution.iterations, solution.gap, solution.gap < 1e-12 * len(stats.low))
 
 
@@ -268,6 +272,18 @@ def newton_scalar(gradient: Callable, slope: Callable, start, low, high) -> tupl
         before = moved
     g, s = gradient(x), slope(x)
     return x, iterations, float(np.sum(g * g / s))
+
+
+def bisection(function: Callable, wanted, low, high) -> np.ndarray:
+    """Where an increasing function takes the wanted values, for each of them, between low and high."""
+    low, high = np.full(wanted.shape, float(low)), np.full(wanted.shape, float(high))
+    for _ in range(200):
+        x = 0.5 * (low + high)
+        below = function(x) < wanted
+        low, high = np.where(below, x, low), np.where(below, high, x)
+        if (high - low <= 2e-16 * np.maximum(np.abs(low), np.abs(high))).all():
+            break
+    return high
 
 
 def _middle(low, high, x):

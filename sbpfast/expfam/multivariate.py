@@ -7,7 +7,7 @@ A transport weight is a velocity field, one for each element of the parameter: `
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import linalg, special
@@ -15,7 +15,7 @@ from scipy import linalg, special
 from sbpfast import _checks, _core
 from sbpfast._likelihood import MLE, MLEDoesNotExist, clean_data, given_statistics
 from sbpfast.expfam import mle, weights
-from sbpfast.expfam.base import POSITIVE, REAL, Distribution, Domain, Formulas, Parameter
+from sbpfast.expfam.base import POSITIVE, REAL, Distribution, Domain, Formulas, MeanAndVariance, Parameter
 from sbpfast.expfam.functions import (
     bregman,
     exp_gap,
@@ -92,6 +92,32 @@ class MultivariateFamily(Distribution):
 
     def entropy(self) -> float:
         """-E[log p(x)]."""
+        raise NotImplementedError
+
+    def moments(self) -> MeanAndVariance:
+        """Mean and variance of each coordinate, or element of a matrix, shaped as the parameter.
+
+        Raises
+        ------
+        ValueError
+            There are none: the points are names of categories.
+        """
+        return MeanAndVariance(*self._moments())
+
+    def _moments(self):
+        raise NotImplementedError
+
+    def mode(self) -> Any:
+        """The point of largest density or probability, shaped as the mean.
+
+        Raises
+        ------
+        ValueError
+            The density is largest at the boundary.
+        """
+        return self._mode()
+
+    def _mode(self):
         raise NotImplementedError
 
     def kl(self, other) -> float:
@@ -314,6 +340,16 @@ class Dirichlet(MultivariateFamily):
         centre = s[0] / s[0].sum()
         return float(dirichlet_log_density(a, centre, np.log(centre)) - (a - 1.0) @ s[1])
 
+    def _moments(self):
+        total = self.concentration.sum()
+        mean = self.concentration / total
+        return mean, mean * ((total - self.concentration) / total) / (total + 1.0)
+
+    def _mode(self):
+        if not (self.concentration > 1.0).all():
+            raise ValueError("Dirichlet has a mode inside the simplex only where every concentration is above 1")
+        return (self.concentration - 1.0) / (self.concentration - 1.0).sum()
+
 
 def require_simplex(name, x) -> None:
     """Raise where a row is not a point of the simplex."""
@@ -343,14 +379,19 @@ def svec(matrix) -> np.ndarray:
 
     The upper triangle by rows, off-diagonals times sqrt 2, so that tr(A B) = svec(A) . svec(B).
     """
-    matrix = np.asarray(matrix, dtype=np.float64)
+    matrix = _checks.real_array("matrix", matrix, finite=False)
+    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
+        raise ValueError(f"matrix must have shape (..., d, d), got {matrix.shape}")
     i, j = np.triu_indices(matrix.shape[-1])
-    return matrix[..., i, j] * np.where(i == j, 1.0, np.sqrt(2.0))
+    with np.errstate(over="ignore"):
+        return matrix[..., i, j] * np.where(i == j, 1.0, np.sqrt(2.0))
 
 
 def smat(vector) -> np.ndarray:
     """The inverse of `svec`: (..., d (d + 1) / 2) to (..., d, d)."""
-    vector = np.asarray(vector, dtype=np.float64)
+    vector = _checks.real_array("vector", vector, finite=False)
+    if vector.ndim < 1:
+        raise ValueError("vector must have shape (..., d (d + 1) / 2), got ()")
     d = matrix_order(vector.shape[-1])
     i, j = np.triu_indices(d)
     values = vector * np.where(i == j, 1.0, np.sqrt(0.5))
@@ -595,7 +636,7 @@ class Wishart(MultivariateFamily):
     @classmethod
     def statistics(cls, x, weights=None):
         """Mean statistics of matrices, rows svec(W) or (n, d, d), mergeable with ``+``."""
-        x = np.asarray(x)
+        x = _checks.real_array("x", x, ndim=(2, 3))
         return super().statistics(svec(x) if x.ndim == 3 else x, weights)
 
     @classmethod
@@ -635,10 +676,20 @@ class Wishart(MultivariateFamily):
         q = cls(p.df, p.scale)
         return float(q._log_density(s[0], log_det(smat(s[0]))) - 0.5 * (q.df - q.order - 1.0) * s[1][0])
 
+    def _moments(self):
+        diagonal = np.diagonal(self.scale)
+        return self.df * self.scale, self.df * (self.scale**2 + np.outer(diagonal, diagonal))
+
+    def _mode(self):
+        if self.df < self.order + 1.0:
+            raise ValueError(f"Wishart has a mode for df from d + 1 = {self.order + 1} on, got df = {self.df}")
+        return (self.df - self.order - 1.0) * self.scale
+
 
 def matrix_points(x, d) -> Points:
     """Rows svec(W) (n, dim) or matrices (n, d, d), with their log determinants."""
-    if np.ndim(x) == 3:
+    x = _checks.real_array("x", x, finite=False)
+    if x.ndim == 3:
         x = svec(_checks.real_array("x", x, shape=(None, d, d)))
     x = _checks.real_array("x", x, shape=(None, d * (d + 1) // 2))
     matrices = smat(x)
@@ -810,3 +861,9 @@ class Categorical(MultivariateFamily):
     @classmethod
     def _mean_log_likelihood(cls, p, s, log_base):
         return float(special.log_softmax(p.logits) @ s[0])
+
+    def _moments(self):
+        raise ValueError("Categorical has no mean and no variance, as its categories have no order")
+
+    def _mode(self):
+        return np.float64(np.argmax(self.logits))
