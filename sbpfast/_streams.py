@@ -8,10 +8,14 @@ lanes of the kernels); longer ones one after another, so that a few draws of a m
 from __future__ import annotations
 
 from numbers import Integral
+from typing import TypeAlias
 
 import numpy as np
 
 from sbpfast import _checks, _core
+
+RNG: TypeAlias = int | np.random.SeedSequence | np.random.BitGenerator | np.random.Generator | None
+"""What a draw takes its randomness from; `stream_key` says how."""
 
 LANES = 64
 LONG = 1024
@@ -21,7 +25,7 @@ NOISE = 0
 FACTOR_NOISE = 1
 
 
-def stream_key(rng=None) -> np.ndarray:
+def stream_key(rng: RNG = None) -> np.ndarray:
     """The key (4,) of a family of streams, from anything SPEC 7 allows.
 
     Parameters
@@ -106,7 +110,7 @@ def _long_rows(key, stream, start, stop, d, antithetic, n_threads):
     return z.reshape(stop - start, -1)[:, :d]
 
 
-def standard_normal(size, *, rng=None, n_threads=None) -> np.ndarray:
+def standard_normal(size: int | tuple[int, ...], *, rng: RNG = None, n_threads: int | None = None) -> np.ndarray:
     """Independent standard normals.
 
     Parameters
