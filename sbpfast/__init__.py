@@ -10,7 +10,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from sbpfast import _moved, contract, targets  # noqa: F401  pickles of version 0.1
+from sbpfast import _moved, bridges, contract, targets  # noqa: F401  pickles of version 0.1; models of other programs
 from sbpfast._config import __version__, show_config
 from sbpfast._streams import standard_normal
 from sbpfast.estimate import Estimate, expectation_grad
