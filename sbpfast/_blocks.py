@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import scipy
 
 from sbpfast._means import BLOCK, RunningMean, group_mean, group_sizes
-from sbpfast.gaussian import Draws
 
 GROUPS = 64  # least number of groups behind a standard error, where there are as many draws
 REPLICATES = 16  # independent scrambles of a Sobol sequence
@@ -25,7 +25,7 @@ class Block:
     @cached_property
     def f(self) -> np.ndarray:
         """Values (n,); NaN where the target has none."""
-        if "_both" in self.__dict__ or not self._target._has("value"):
+        if "_both" in self.__dict__ or not self._target._has("value") or self._target._value_brings_grad:
             return self._both[0]
         return self._target._value(self.draws.x, self._n_threads)
 
@@ -63,7 +63,7 @@ class Run:
             self.m = max(pair, min(least, _power_of_two_below(self.n // 2)), for_errors)
         self.pair = pair
 
-    def blocks(self, cost) -> Iterator[tuple[Draws, bool]]:
+    def blocks(self, cost) -> Iterator[tuple[Any, bool]]:
         """Blocks of draws, and whether a block holds whole groups or is one part of a group.
 
         `cost` is the number of doubles a draw occupies while a rule works on it.

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import sbpfast as sb
-from sbpfast import _command_fit
-from sbpfast.__main__ import main, problem
+from sbpfast.__main__ import main
+from sbpfast._command import fit, table
+from sbpfast._command.tour import problem
 from sbpfast.data import load_breast_cancer
 
 
@@ -129,7 +130,7 @@ def test_fit_takes_options_before_its_name(folder, capsys):
 )
 def test_fit_refuses_options_before_it_works(folder, capsys, monkeypatch, options, message):
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(_command_fit.Fit, "summary", lambda *_: pytest.fail("fitted"))
+    monkeypatch.setattr(fit.Fit, "summary", lambda *_: pytest.fail("fitted"))
     assert main([*FIT, "logistic", *options]) == 2
     shown = capsys.readouterr()
     assert message in shown.err and not shown.out
@@ -180,8 +181,8 @@ def test_fit_names_dependent_columns(folder, capsys):
 
 
 def test_fit_reads_a_table_quickly(folder, monkeypatch):
-    monkeypatch.setattr(_command_fit, "_numbers", lambda *_: pytest.fail("field by field"))
-    columns, X, y = _command_fit.read_table("table.csv", "ill")
+    monkeypatch.setattr(table, "_numbers", lambda *_: pytest.fail("field by field"))
+    columns, X, y = table.read_table("table.csv", "ill")
     assert columns == ["age", "dose"]
     np.testing.assert_array_equal(X, ROWS)
     np.testing.assert_array_equal(y, LABELS)

@@ -438,8 +438,8 @@ def test_exact_expectation_of_many_rows_of_mixed_widths():
     r.shuffle(scales)
     f = sb.targets.ridge(scales[:, None], r.standard_normal(130), "softplus", r.standard_normal(130))
     est = sb.expectation_grad(f, sb.DiagonalGaussian([0.5], [1.0]), estimator="exact")
-    parts = np.array([quadrature("softplus", 0.0, 0.5 * s + c, s) for s, c in zip(scales, f._offset)])
-    w = f._weights
+    parts = np.array([quadrature("softplus", 0.0, 0.5 * s + c, s) for s, c in zip(scales, f.offset)])
+    w = f.weights
     assert est.value == pytest.approx(w @ parts[:, 0], rel=1e-12)
     assert est.grad["mean"][0] == pytest.approx((w * scales) @ parts[:, 1], rel=1e-12)
     assert est.grad["std"][0] == pytest.approx((w * scales**2) @ parts[:, 2], rel=1e-11)

@@ -1,7 +1,7 @@
 /* The functions phi(t; y) that ridge targets are made of: value, slope and curvature in t, together.
  *
  * Each is one branch-free scalar function; LINK_SWEEP makes a vectorised loop of it.  The order of the table in
- * link_sweep() is the order of LINKS in sbpfast/targets.py.
+ * link_sweep() is the order of LINKS in sbpfast/targets/_links.py.
  */
 #pragma once
 #include <stddef.h>

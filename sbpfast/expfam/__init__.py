@@ -4,6 +4,9 @@
 table.  `Univariate` makes any other one-dimensional family numerically.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from sbpfast.expfam.base import FAMILIES
 from sbpfast.expfam.bounded import ContinuousBernoulli, TruncatedNormal, VonMises
 from sbpfast.expfam.discrete import Bernoulli, Binomial, Geometric, NegativeBinomial, Poisson
@@ -12,7 +15,6 @@ from sbpfast.expfam.location_scale import Gumbel, Logistic, StudentT
 from sbpfast.expfam.mle import MLE, GaussianStatistics, MLEDoesNotExist, fit_gaussian
 from sbpfast.expfam.multivariate import Categorical, Dirichlet, Wishart, smat, svec
 from sbpfast.expfam.numeric import Univariate
-from sbpfast.expfam.reparameterisation import generalised_reparameterisation
 from sbpfast.expfam.univariate import (
     Exponential,
     HalfNormal,
@@ -24,6 +26,9 @@ from sbpfast.expfam.univariate import (
     Rayleigh,
     Weibull,
 )
+
+if TYPE_CHECKING:
+    from sbpfast.estimate._reparameterisation import generalised_reparameterisation
 
 __all__ = [
     "FAMILIES",
@@ -63,3 +68,11 @@ __all__ = [
     "smat",
     "svec",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The generalised reparameterisation is an estimator, and is handed on when first asked for."""
+    if name != "generalised_reparameterisation":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    function = globals()[name] = getattr(import_module("sbpfast.estimate._reparameterisation"), name)
+    return function

@@ -1,0 +1,1 @@
+"""The command line: `tour`, the main job; `fit`, anyone's table; `table`, how it is read."""

@@ -1,0 +1,14 @@
+"""fit: the best Gaussian approximation of a log density, when to stop, and whether to trust it.
+
+`_fit.py` is the verb and `_result.py` the answer.  `_start.py` finds where to begin, `_natural.py` is the loop; a
+covariance structure (`_full.py`, `_low_rank.py`) knows its residual and its steps (`_newton.py` where natural gradients
+are slow), a source of moments (`_moments.py`, `_unknown_noise.py`) the density.  `_importance.py` and `_psis.py` judge,
+`_improper.py` says why there is no answer, `_table.py` and `_page.py` show one.
+"""
+
+from sbpfast.fitting._fit import fit
+from sbpfast.fitting._improper import ImproperDensity
+from sbpfast.fitting._result import Fit, FitStep, FitWarning
+from sbpfast.fitting._table import Summary
+
+__all__ = ["Fit", "FitStep", "FitWarning", "ImproperDensity", "Summary", "fit"]

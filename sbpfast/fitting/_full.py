@@ -1,0 +1,61 @@
+"""A full covariance as a fit sees it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sbpfast.fitting._factors import refactored, upper_factor
+from sbpfast.fitting._moments import Moments
+from sbpfast.fitting._newton import newton_direction
+from sbpfast.gaussian import CholeskyGaussian, Gaussian
+
+
+class FullCovariance:
+    """cov = L L^T."""
+
+    def __init__(self, chol):
+        self.chol = chol
+
+    def moments(self, source, mean) -> Moments:
+        return source.at(mean, self.chol)
+
+    def residual(self, gradient, precision) -> float:
+        return float(np.linalg.norm(gradient) + np.linalg.norm(np.eye(len(gradient)) - precision))
+
+    def residual_error(self, gradient_error, precision_error) -> float:
+        return float(np.linalg.norm(gradient_error) + np.linalg.norm(precision_error))
+
+    def widest(self, precision) -> float:
+        """The largest precision, 1 at the optimum."""
+        return float(np.diagonal(precision).max())
+
+    def towards(self, precision):
+        return FullCovariance(refactored(self.chol, upper_factor(precision)))
+
+    def newton_directions(self, source, mean, here):
+        """The Newton step; None, which stands for a natural gradient, where there is none."""
+        yield newton_direction(source.target, mean, self.chol, here.gradient, here.precision, source.n_threads)
+
+    def along(self, mean, direction, rate):
+        """Mean and covariance a part of the way along a Newton step; None where that would not be a factor."""
+        delta, a = direction
+        root = np.eye(len(delta)) + rate * a
+        if not (np.diagonal(root) > 0.0).all():
+            return None
+        return mean + rate * (self.chol @ delta), FullCovariance(self.chol @ root)
+
+    def scaled_by(self, factor):
+        return FullCovariance(factor * self.chol)
+
+    def directions(self):
+        """The principal axes, (d, d)."""
+        return np.linalg.svd(self.chol)[0].T * np.linalg.svd(self.chol)[1][:, None]
+
+    def arrays(self):
+        return {"chol": self.chol}
+
+    def gaussian(self, mean):
+        try:
+            return Gaussian(mean, self.chol @ self.chol.T)
+        except ValueError:  # so nearly singular that rounding its matrix loses definiteness: the factor does not
+            return CholeskyGaussian(mean, self.chol)

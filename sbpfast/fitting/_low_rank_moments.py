@@ -1,0 +1,145 @@
+"""The moments of a log density under a diagonal or low-rank Gaussian, and how they change with it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sbpfast._forms import FullForm, LowRankForm
+from sbpfast._means import BLOCK, RunningMean, group_cross, group_mean, group_sizes
+from sbpfast._streams import FACTOR_NOISE, NOISE, normal_rows
+from sbpfast.fitting._moments import ExactMoments, Moments, SampledMoments
+from sbpfast.gaussian import LowRankGaussian
+from sbpfast.gaussian._draws import LOG_2PI
+from sbpfast.targets._expectations import curvature_moments, link_means
+
+MANY = 50  # rows a parameter from which P is formed, and held fixed during a step
+FEW = 256  # draws that stand for all in a second derivative
+DIFFERENCE = 1e-5  # step of the differences that stand for a second derivative
+
+
+def _forms(target, mean, shape):
+    """Means and standard deviations of the linear forms, and A U."""
+    au = target.design.dot(shape.factor)
+    t = np.sqrt(target.design.squares_dot(shape.std**2) + (au * au).sum(axis=1))
+    return target.design.dot(mean) + target.offset, t, au
+
+
+def exact_moments(source: ExactMoments, mean, shape) -> Moments:
+    source.counts["passes"] += 1
+    target = source.target
+    m, t, _ = _forms(target, mean, shape)
+    link = np.empty((3, len(m)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, len(m), BLOCK):
+            rows = slice(start, start + BLOCK)
+            of_rows = m[rows], t[rows], target.y[rows]
+            link[:, rows] = link_means(*of_rows, n_threads=source.n_threads, **source.link_rules())
+        value, slope, bend = target.weights * link
+        constant, quad_gradient = target.quadratic.expectation(LowRankGaussian(mean, shape.std**2, shape.factor))
+        gradient = target.design.transposed_dot(slope, source.n_threads) + quad_gradient
+        many = target.n_rows > MANY * target.dim
+        h = target._from_curvature(FullForm if many else LowRankForm(shape.factor), bend, source.n_threads)
+    elbo = constant + float(value.sum()) + shape.entropy()
+    uphill = shape.uphill(-low_rank_form(h, shape.factor) if many else -h)
+    return Moments(elbo, shape.own_gradient(gradient), uphill, hessian=h if many else None)
+
+
+def low_rank_form(h, factor):
+    """The diagonals of (..., d, d) beside the products with U."""
+    return np.concatenate([np.diagonal(h, axis1=-2, axis2=-1)[..., None], h @ factor], axis=-1)
+
+
+def exact_change(source, mean, shape, here):
+    """How E[grad f], diag(P) and P U change with the mean, half of D and U."""
+    if here.hessian is not None:
+        return _fixed_change(-here.hessian)
+    target, design, quad = source.target, source.target.design, source.target.quadratic
+    m, t, au = _forms(target, mean, shape)
+    c0, c1, c2 = (target.weights * c for c in curvature_moments(target, m, t, source.n_threads))
+    inverse_t = 1.0 / np.maximum(t, 1e-100)
+    slope, bend = 0.5 * c1 * inverse_t, 0.5 * (c2 - c0) * inverse_t**2
+
+    def change(d_mean, d_diag, d_factor):
+        source.counts["passes"] += 1
+        moved = design.dot(np.column_stack([d_mean, d_factor]))
+        d_variance = 2.0 * (design.squares_dot(d_diag) + (au * moved[:, 1:]).sum(axis=1))
+        d_slope = c0 * moved[:, 0] + slope * d_variance
+        d_bend = 2.0 * slope * moved[:, 0] + bend * d_variance
+        inner = np.column_stack([d_slope, d_bend[:, None] * au + c0[:, None] * moved[:, 1:]])
+        back = design.transposed_dots(inner)
+        d_diagonal = design.weighted_squares(d_bend, source.n_threads)
+        return back[:, 0] - quad.apply(d_mean), -d_diagonal, quad.apply(d_factor.T).T - back[:, 1:]
+
+    return change
+
+
+def _fixed_change(p):
+    """The same with P (d, d) held fixed, as natural gradients do: the more data, the less it changes."""
+    return lambda d_mean, d_diag, d_factor: (-p @ d_mean, 0.0, p @ d_factor)
+
+
+def sampled_moments(source: SampledMoments, mean, shape) -> Moments:
+    """From antithetic draws; with u = C (x - mean), (C - P) V = E[(grad f + u) u^T] V, whose noise is the misfit's."""
+    std, factor = shape.std, shape.factor
+    d, k = factor.shape
+    n = source.n
+    block = min(BLOCK, max(128, 1 << (2**22 // (d * (1 + k))).bit_length()))
+    m = min(block, max(2, 1 << ((n // 64).bit_length() - 1))) if n >= 128 else 2
+    gradient, uphill, hessian, ratios = RunningMean(), RunningMean(), RunningMean(), []
+    log_normaliser = 0.5 * (d * LOG_2PI + shape.log_det)
+    for start in range(0, n, block):
+        r = _deviations(source, shape, start, min(start + block, n))
+        v = shape.scaled_inverse((r / std).T).T  # std u
+        x = r + mean
+        f, g = source.value_and_grad(x)
+        sizes = group_sizes(len(x), m)
+        gradient.add(group_mean(shape.own_gradient(g), m), sizes)
+        if source.hessian:
+            source.counts["hessians"] += len(x)
+            h = source.target._hess_means(x, m, FullForm)
+            uphill.add(shape.uphill(-low_rank_form(h, factor)), sizes)
+            hessian.add(h, sizes)
+        else:
+            e = std * g + v
+            rest = group_cross(e, v @ (factor / std[:, None]), m)
+            uphill.add(shape.own_uphill(group_mean(e * v, m), rest), sizes)
+        ratios.append(group_mean(f + 0.5 * (r / std * v).sum(axis=1) + log_normaliser, m))
+    groups = np.concatenate(ratios)
+    return Moments(
+        float(groups.mean()), gradient.mean, uphill.mean, gradient.standard_error(), uphill.standard_error(), groups,
+        hessian.mean if source.hessian else None,
+    )  # fmt: skip
+
+
+def _deviations(source, shape, start, stop):
+    """Draws start..stop - 1, less the mean."""
+    r = shape.std * normal_rows(source.key, NOISE, start, stop, len(shape.std), True, source.n_threads)
+    k = shape.factor.shape[1]
+    if k:
+        r += normal_rows(source.key, FACTOR_NOISE, start, stop, k, True, source.n_threads) @ shape.factor.T
+    return r
+
+
+def sampled_change(source: SampledMoments, mean, shape, here):
+    """How E[grad f] and P U change with the mean and U, P held fixed.
+
+    Without Hessians the product with P is a difference of gradients, under a few of the draws: an error here slows the
+    steps down but does not move where they lead.
+    """
+    if here.hessian is not None:
+        return _fixed_change(-here.hessian)
+    few = source.fewer(FEW)
+    x = mean + _deviations(few, shape, 0, few.n)
+    here_gradient = few.value_and_grad(x)[1].mean(axis=0)
+
+    def times_p(v):
+        if not v.any():
+            return np.zeros_like(v)
+        h = DIFFERENCE / np.abs(v / shape.spread).max()
+        return (here_gradient - few.value_and_grad(x + h * v)[1].mean(axis=0)) / h
+
+    def change(d_mean, d_diag, d_factor):
+        columns = [times_p(v) for v in d_factor.T]
+        return -times_p(d_mean), 0.0, np.stack(columns, axis=1) if columns else np.zeros_like(d_factor)
+
+    return change

@@ -1,0 +1,357 @@
+"""The answer of a fit: a Gaussian, how it was found, and how far to trust it."""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import scipy
+
+from sbpfast import _checks
+from sbpfast._files import read_npz, write_npz
+from sbpfast._streams import stream_key
+from sbpfast.fitting._full import FullCovariance
+from sbpfast.fitting._importance import (
+    DRAWS,
+    GOOD,
+    USABLE,
+    ImportanceSample,
+    importance_sample,
+    second_look,
+    slopes_along_rays,
+    unusable,
+)
+from sbpfast.fitting._low_rank import LowRankCovariance
+from sbpfast.fitting._moments import Sampler
+from sbpfast.fitting._natural import NaturalFit
+from sbpfast.fitting._table import Summary
+from sbpfast.gaussian import CholeskyGaussian, DiagonalGaussian, Gaussian, LowRankGaussian
+from sbpfast.targets import NonFiniteTarget, Target
+
+STRUCTURES = {"full": FullCovariance, "diagonal": LowRankCovariance, "low_rank": LowRankCovariance}
+VERSION = 1  # of the saved format
+
+
+class FitWarning(UserWarning):
+    """A fit that did not converge, or whose Gaussian is a poor approximation."""
+
+
+class FitStep(NamedTuple):
+    """What a callback sees after each step."""
+
+    n_iter: int
+    elbo: float
+    residual: float
+    n_samples: int  # draws behind the step; 0 for exact moments
+    mean: np.ndarray
+
+
+class Fit:
+    """A Gaussian fitted to a log density, and how well it fits.
+
+    Attributes
+    ----------
+    q : Gaussian, DiagonalGaussian or LowRankGaussian
+    elbo, elbo_stderr : float
+        The evidence lower bound at q, and its standard error (0 where it is exact).
+    elbo_trace, residual_trace : numpy.ndarray
+        At the start and after every step.
+    converged : bool
+    n_iter : int
+        Steps taken.
+    message : str
+        Why the fit stopped, in words.
+    n_samples : int
+        Draws behind the last step; 0 for exact moments.
+    counts : dict of str to int
+        Evaluations of the target by kind: "passes" over the data for exact moments, else "values", "gradients" and
+        "hessians", one a point.  The importance sampling is not in it: a value for each of its draws.
+    names : list of str or None
+        Of the parameters, where a table or picture is not given others; may be set, and is saved.
+
+    Notes
+    -----
+    ``khat``, ``ess``, ``log_evidence``, ``kl_gap`` and the ``psis_`` moments come from one importance sample from q,
+    drawn when the first of them is asked for (already by `fit` where it costs little).
+    """
+
+    def __init__(self, *, q, structure, elbo, elbo_stderr, converged, message, counts, key, state, target=None):
+        self.q, self.structure = q, structure
+        self.elbo, self.elbo_stderr = float(elbo), float(elbo_stderr)
+        self.converged, self.message, self.counts = bool(converged), str(message), dict(counts)
+        self._key, self._state, self._target = key, state, target
+        self.names: list[str] | None = None
+        self._importance: ImportanceSample | None = None
+
+    @classmethod
+    def _of(cls, loop, structure, target, key):
+        here = loop.last
+        return cls(
+            q=loop.shape.gaussian(loop.mean), structure=structure, elbo=here.elbo, elbo_stderr=here.elbo_error,
+            converged=loop.converged, message=loop.message, counts=loop.source.counts, key=key, state=loop.state(),
+            target=target,
+        )  # fmt: skip
+
+    def _continued(self, source, structure, tol, max_samples):
+        """The loop this fit came from, in the state it stopped in."""
+        if structure != self.structure:
+            raise ValueError(f"a fit continues in its own structure, {self.structure!r}, got {structure!r}")
+        if source.target.dim != self.q.dim:
+            raise ValueError(f"q0 must have the dimension of the target, {source.target.dim}, got {self.q.dim}")
+        arrays = {name[6:]: array for name, array in self._state.items() if name.startswith("shape_")}
+        loop = NaturalFit(source, self._state["mean"], STRUCTURES[structure](**arrays), tol, max_samples)
+        loop.restore(self._state)
+        if isinstance(source, Sampler):
+            source.key = self._key
+        for name in self.counts.keys() & source.counts.keys():
+            source.counts[name] = self.counts[name]
+        return loop
+
+    @property
+    def elbo_trace(self) -> np.ndarray:
+        return self._state["elbo_trace"].copy()
+
+    @property
+    def residual_trace(self) -> np.ndarray:
+        return self._state["residual_trace"].copy()
+
+    @property
+    def n_iter(self) -> int:
+        return int(self._state["counters"][NaturalFit.COUNTERS.index("n_iter")])
+
+    @property
+    def n_samples(self) -> int:
+        return int(self._state["counters"][NaturalFit.COUNTERS.index("n")])
+
+    # importance sampling
+
+    def _diagnose(self, n_samples=None, key=None, stacklevel=2):
+        if self._target is None:
+            raise ValueError("this fit was loaded without its diagnostics and has no target; call diagnose(target=...)")
+        key = self._key ^ np.uint64(0x9E3779B97F4A7C15) if key is None else key  # draws the fit has not seen
+        try:
+            self._importance = importance_sample(self.q, self._target, n_samples or DRAWS, key)
+            if n_samples is None and self._importance.khat > GOOD:
+                # few draws can mistake the edge of a plateau for a tail, or not reach into one
+                more = second_look(self._target, self.n_iter * self.n_samples)
+                self._importance = importance_sample(self.q, self._target, max(more, DRAWS), key)
+        except NonFiniteTarget as error:
+            self._importance = unusable(self.q.dim)
+            text = f"The fit cannot be checked by importance sampling: {error}."
+            warnings.warn(text, FitWarning, stacklevel=stacklevel)
+            return
+        if self.n_samples and self.n_samples < self._importance.n:
+            self.elbo, self.elbo_stderr = self._importance.elbo, self._importance.elbo_stderr
+        if not self._importance.trusted:
+            warnings.warn(
+                f"The Gaussian is a poor approximation: Pareto k-hat is {self._importance.khat:.2f}, above {USABLE}, "
+                "so its moments may be wrong and importance weights cannot repair them. Transform the parameters "
+                "(logarithms of scales, non-centred effects), use more data or a tighter prior, or run Markov chain "
+                "Monte Carlo.",
+                FitWarning,
+                stacklevel=stacklevel,
+            )
+
+    def _check_gradient(self, stacklevel):
+        """Warn where a user's gradient is not that of the value."""
+        try:
+            differences, given = slopes_along_rays(self._target, self.q, self._key)
+        except NonFiniteTarget:  # of which the diagnostics have warned
+            return
+        wrong = np.abs(differences - given) > 0.1 * np.maximum(np.abs(differences), np.abs(given))
+        if wrong.sum() > len(wrong) // 2:
+            warnings.warn(
+                "The gradient of the target disagrees with its value: at a draw from q, f changes along a line at a "
+                f"rate of {differences[wrong][0]:.4g}, its gradient says {given[wrong][0]:.4g}. Check grad.",
+                FitWarning,
+                stacklevel=stacklevel,
+            )
+
+    def diagnose(self, n_samples: int = 4096, *, rng=None, target: Target | None = None) -> Fit:
+        """Draw the importance sample anew; returns self.
+
+        Parameters
+        ----------
+        n_samples : int
+            More draws make k-hat and the PSIS moments more precise.
+        rng : None, int, SeedSequence, BitGenerator or Generator
+        target : Target, optional
+            The log density, for a fit that was loaded from a file.
+        """
+        n_samples = _checks.count("n_samples", n_samples, 25)
+        if target is not None:
+            if not isinstance(target, Target) or target.dim != self.q.dim:
+                raise ValueError(f"target must be a Target of dimension {self.q.dim}")
+            self._target = target
+        self._diagnose(n_samples, stream_key(rng), stacklevel=3)
+        return self
+
+    def _sample(self) -> ImportanceSample:
+        if self._importance is None:
+            self._diagnose(stacklevel=4)
+        assert self._importance is not None
+        return self._importance
+
+    @property
+    def khat(self) -> float:
+        """The Pareto shape of the importance ratios exp(f)/q: below 0.5 good, above 0.7 not to be trusted."""
+        return self._sample().khat
+
+    @property
+    def ess(self) -> float:
+        """Effective sample size of the importance sample."""
+        return self._sample().ess
+
+    @property
+    def log_evidence(self) -> float:
+        """log of the integral of exp(f), by importance sampling."""
+        return self._sample().log_evidence
+
+    @property
+    def log_evidence_stderr(self) -> float:
+        """Standard error of ``log_evidence``; not to be trusted where k-hat is above 0.7."""
+        return self._sample().log_evidence_stderr
+
+    @property
+    def kl_gap(self) -> float:
+        """KL(q || p) = log_evidence - elbo."""
+        return self.log_evidence - self.elbo
+
+    @property
+    def psis_mean(self) -> np.ndarray:
+        """Mean of x, corrected by Pareto smoothed importance sampling, (d,)."""
+        return self._sample().mean
+
+    @property
+    def psis_sd(self) -> np.ndarray:
+        """Standard deviations of x, corrected by Pareto smoothed importance sampling, (d,)."""
+        return self._sample().sd
+
+    @property
+    def importance_weights(self) -> np.ndarray:
+        """Pareto smoothed importance weights of the draws from q behind the diagnostics; they sum to 1."""
+        return self._sample().weights
+
+    # reading and showing
+
+    def sample(self, n: int, *, rng=None) -> np.ndarray:
+        """Draw n points from q, (n, d)."""
+        return self.q.sample(n, rng=rng)
+
+    def summary(self, names=None, *, level: float = 0.95) -> Summary:
+        """A table: for each parameter mean, sd, interval, probability of being positive, PSIS-corrected mean and sd.
+
+        Parameters
+        ----------
+        names : sequence of str, optional
+            The attribute ``names``, or x[0], x[1], ..., by default.
+        level : float
+            Probability of the central interval.
+        """
+        names = self._names(names)
+        if not 0.0 < _checks.scalar("level", level) < 1.0:
+            raise ValueError(f"level must lie between 0 and 1, got {level}")
+        mean, sd = self.q.mean, np.sqrt(self.q._variances())
+        half = scipy.special.ndtri(0.5 + 0.5 * level) * sd
+        columns = {
+            "mean": mean, "sd": sd, "low": mean - half, "high": mean + half, "P(>0)": scipy.special.ndtr(mean / sd),
+            "psis mean": self.psis_mean, "psis sd": self.psis_sd,
+        }  # fmt: skip
+        return Summary(names, columns, level, self._headline())
+
+    def _headline(self):
+        error = f" +- {self.elbo_stderr:.2g}" if self.elbo_stderr else ""
+        lines = [
+            f"Gaussian fit ({self.structure} covariance), {self.n_iter} steps; {self.message}",
+            f"ELBO {self.elbo:.6g}{error}",
+        ]
+        if (sample := self._importance) is not None:
+            lines[1] += (
+                f", log evidence {sample.log_evidence:.6g} +- {sample.log_evidence_stderr:.2g}; "
+                f"Pareto k-hat {sample.khat:.2f} ({sample.verdict}), "
+                f"effective sample size {sample.ess:.0f} of {sample.n}"
+            )
+        return "\n".join(lines)
+
+    def __repr__(self):
+        return self._headline()
+
+    def _names(self, names):
+        names = self.names if names is None else names
+        if names is None:
+            return [f"x[{i}]" for i in range(self.q.dim)]
+        names = [str(name) for name in names]
+        if len(names) != self.q.dim:
+            raise ValueError(f"names must have {self.q.dim} entries, one a parameter, got {len(names)}")
+        return names
+
+    def to_arviz(self, names=None, *, n_samples: int = 4000, rng=None):
+        """Draws from q as an ArviZ ``InferenceData`` (or ``DataTree``), one variable a name; needs arviz."""
+        import arviz
+
+        n_samples = _checks.count("n_samples", n_samples)
+        chains = 4 if n_samples % 4 == 0 else 1  # the draws are independent, but its diagnostics compare chains
+        x = self.sample(n_samples, rng=rng).reshape(chains, -1, self.q.dim)
+        if names is None and self.names is None:
+            posterior = {"x": x}
+        else:
+            names = self._names(names)
+            if len(set(names)) < len(names):
+                raise ValueError(f"names must differ from one another, got {names}")
+            posterior = {name: x[:, :, i] for i, name in enumerate(names)}
+        if int(arviz.__version__.split(".")[0]) >= 1:
+            return arviz.from_dict({"posterior": posterior})
+        return arviz.from_dict(posterior=posterior)
+
+    def plot(self, path=None, names=None):
+        """A page with the ELBO trace, the marginals and k-hat, as a matplotlib figure; saved where a path is given."""
+        from sbpfast.fitting._page import draw
+
+        return draw(self, path, self._names(names))
+
+    # files
+
+    def save(self, path) -> None:
+        """Save to an .npz file; diagnostics not computed yet are computed first."""
+        if self._importance is None and self._target is not None:
+            self._diagnose(stacklevel=3)
+        arrays = {f"state_{name}": array for name, array in self._state.items()}
+        arrays |= {f"q_{name}": np.asarray(value) for name, value in self.q._parameters().items()}
+        if self._importance is not None:
+            arrays |= {f"importance_{name}": np.asarray(value) for name, value in self._importance._asdict().items()}
+        if self.names is not None:
+            arrays["names"] = np.array(self._names(None))
+        arrays |= {f"count_{name}": np.asarray(value) for name, value in self.counts.items()}
+        arrays |= {
+            "version": VERSION, "family": type(self.q).__name__, "structure": self.structure, "elbo": self.elbo,
+            "elbo_stderr": self.elbo_stderr, "converged": self.converged, "message": self.message, "key": self._key,
+        }  # fmt: skip
+        write_npz(path, arrays)
+
+    @classmethod
+    def load(cls, path) -> Fit:
+        """Read a fit that was saved; it can be continued by passing it to `fit` as q0."""
+        saved = read_npz(path)
+        if "version" not in saved or "family" not in saved:
+            raise ValueError(f"{path} does not hold a saved fit")
+        if int(saved["version"]) > VERSION:
+            raise ValueError(f"{path} was saved by a newer version of sbpfast")
+
+        def part(prefix):
+            return {name[len(prefix) :]: array for name, array in saved.items() if name.startswith(prefix)}
+
+        result = cls(
+            q=FAMILIES[str(saved["family"])](**part("q_")), structure=str(saved["structure"]), elbo=saved["elbo"],
+            elbo_stderr=saved["elbo_stderr"], converged=saved["converged"], message=saved["message"], key=saved["key"],
+            counts={name: int(value) for name, value in part("count_").items()}, state=part("state_"),
+        )  # fmt: skip
+        if "names" in saved:
+            result.names = saved["names"].tolist()
+        importance = part("importance_")
+        if importance:
+            result._importance = ImportanceSample(**{k: v if v.ndim else v.item() for k, v in importance.items()})
+        return result
+
+
+FAMILIES = {family.__name__: family for family in (Gaussian, CholeskyGaussian, DiagonalGaussian, LowRankGaussian)}

@@ -1,0 +1,52 @@
+"""The quadratic part of a ridge target."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sbpfast import _core
+from sbpfast._streams import LANES, to_rows
+
+
+class Quadratic(NamedTuple):
+    """constant - 1/2 (x - mean)^T P (x - mean); P a diagonal (d,) or a matrix (d, d)."""
+
+    precision: np.ndarray
+    mean: np.ndarray
+    constant: float
+
+    def apply(self, r):
+        """P r for a vector or rows r."""
+        return r @ self.precision if self.precision.ndim == 2 else r * self.precision
+
+    def value(self, x):
+        r = x - self.mean
+        return self.constant - 0.5 * (r * self.apply(r)).sum(axis=1)
+
+    def grad(self, x):
+        return -self.apply(x - self.mean)
+
+    def panel_values(self, panels, n, total_x, n_threads):
+        """Values at the lanes of panels (blocks, d, 64), flattened; adds the sum of the first n draws to total_x."""
+        values = np.empty(len(panels) * LANES)
+        if self.precision.ndim == 1:
+            _core.ridge.diagonal_quadratic(
+                panels, n, self.precision, self.mean, self.constant, values, total_x, n_threads
+            )
+        else:
+            x = to_rows(panels, len(values))
+            values[:] = self.value(x)
+            total_x += x[:n].sum(axis=0)
+        return values
+
+    def expectation(self, q):
+        """E f and E grad f under a Gaussian."""
+        r = q.mean - self.mean
+        if self.precision.ndim == 2:
+            trace = (self.precision * q._cov_dot(np.eye(len(r)))).sum()
+        else:
+            trace = (self.precision * q._variances()).sum()
+        pr = self.apply(r)
+        return self.constant - 0.5 * float(r @ pr + trace), -pr

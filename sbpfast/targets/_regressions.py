@@ -1,0 +1,128 @@
+"""Log joint densities of Bayesian regressions, as ridge targets with every constant."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import scipy
+
+from sbpfast import _checks
+from sbpfast.targets._design import as_design
+from sbpfast.targets._ridge import Ridge, quadratic, ridge
+
+
+def _regression(X, y, link, weights, offset, prior_scale, prior_mean, constant, term_weights=1.0, **parameters):
+    """A log joint density: ridge terms of the data and a normal prior with its constant."""
+    X = as_design("X", X)
+    rows, d = X.shape
+    scale = _checks.real_array("prior_scale", prior_scale, ndim=(0, 1), finite=False)
+    if scale.shape not in ((), (d,)):
+        raise ValueError(f"prior_scale must be a scalar or have shape ({d},), got {scale.shape}")
+    scale = np.broadcast_to(scale, d)
+    if np.isnan(scale).any() or not (scale > 0).all():
+        raise ValueError("prior_scale must be positive (np.inf for a flat prior)")
+    weights = _checks.vector("weights", 1.0 if weights is None else weights, rows)
+    if (weights < 0).any():
+        raise ValueError("weights must not be negative")
+    constant = float(weights @ constant) if np.ndim(constant) else float(weights.sum() * constant)
+    proper = scale[np.isfinite(scale)]
+    constant -= float(np.log(proper).sum()) + 0.5 * len(proper) * math.log(2.0 * math.pi)
+    prior = quadratic(1.0 / scale**2, _checks.vector("prior_mean", prior_mean, d), constant)
+    return ridge(X, offset, link, weights * term_weights, y, prior, **parameters)
+
+
+def _response(y, X, allowed, wanted):
+    y = _checks.vector("y", y)
+    if len(y) != X.shape[0]:
+        raise ValueError(f"y must have one entry for each of the {X.shape[0]} rows of X, got shape {y.shape}")
+    if not allowed(y).all():
+        raise ValueError(f"y must be {wanted}, got {y[~allowed(y)][0]}")
+    return y
+
+
+def logistic_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weights=None, trials=None) -> Ridge:
+    """Log joint density of Bayesian logistic regression.
+
+    sum_j w_j [y_j t_j - n_j log(1 + e^t_j) + log C(n_j, y_j)] + log N(x; prior_mean, prior_scale^2),  t = X x + offset
+
+    Parameters
+    ----------
+    X : array_like or scipy.sparse array (N, d)
+    y : array_like (N,)
+        0 or 1; with ``trials``, counts of successes.
+    prior_scale : float or array_like (d,)
+        Standard deviations of the normal prior; ``np.inf`` is a flat prior, which counts 0.
+    prior_mean : float or array_like (d,)
+    offset : float or array_like (N,)
+    weights : array_like (N,), optional
+        Non-negative, multiply the terms of the likelihood.
+    trials : array_like (N,), optional
+        Numbers of trials n_j, which make the likelihood binomial.
+
+    Returns
+    -------
+    Target
+        A ridge target with every normalising constant, so that an ELBO bounds the log evidence.
+    """
+    X = as_design("X", X)
+    if trials is None:
+        y = _response(y, X, lambda v: (v == 0) | (v == 1), "0 or 1")
+        return _regression(X, y, "logistic", weights, offset, prior_scale, prior_mean, 0.0)
+    n = _checks.vector("trials", trials, X.shape[0])
+    if not ((n >= 1) & (n == np.floor(n))).all():
+        raise ValueError("trials must be whole numbers, at least 1")
+    y = _response(y, X, lambda v: (v >= 0) & (v <= n) & (v == np.floor(v)), "whole numbers between 0 and trials")
+    constant = scipy.special.gammaln(n + 1) - scipy.special.gammaln(y + 1) - scipy.special.gammaln(n - y + 1)
+    return _regression(X, y / n, "logistic", weights, offset, prior_scale, prior_mean, constant, term_weights=n)
+
+
+def probit_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
+    """Log joint density of Bayesian probit regression.
+
+    sum_j w_j log Phi((2 y_j - 1) t_j) + log prior,  t = X x + offset
+
+    Arguments as for `logistic_regression`, with y 0 or 1.
+    """
+    X = as_design("X", X)
+    y = _response(y, X, lambda v: (v == 0) | (v == 1), "0 or 1")
+    return _regression(X, y, "probit", weights, offset, prior_scale, prior_mean, 0.0)
+
+
+def poisson_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
+    """Log joint density of Bayesian Poisson regression.
+
+    sum_j w_j [y_j t_j - e^t_j - log y_j!] + log prior,  t = X x + offset
+
+    Arguments as for `logistic_regression`, with y counts.
+    """
+    X = as_design("X", X)
+    y = _response(y, X, lambda v: (v >= 0) & (v == np.floor(v)), "whole numbers, not negative")
+    return _regression(X, y, "poisson", weights, offset, prior_scale, prior_mean, -scipy.special.gammaln(y + 1))
+
+
+def linear_regression(X, y, *, noise_scale, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
+    """Log joint density of Bayesian linear regression.
+
+    sum_j w_j log N(y_j; t_j, noise_scale^2) + log prior,  t = X x + offset
+
+    Arguments as for `logistic_regression`, with real y and the known standard deviation of the noise.
+    """
+    X = as_design("X", X)
+    noise = _checks.scalar("noise_scale", noise_scale, above=0.0)
+    y = _response(y, X, np.isfinite, "finite")
+    constant = -math.log(noise) - 0.5 * math.log(2.0 * math.pi)
+    return _regression(X, y, "square", weights, offset, prior_scale, prior_mean, constant, term_weights=-0.5 / noise**2)
+
+
+def student_t_regression(X, y, *, df, scale, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
+    """Log joint density of robust regression: sum_j w_j log t_df(y_j; t_j, scale) + log prior, t = X x + offset.
+
+    Arguments as for `logistic_regression`, with real y and the known degrees of freedom and scale of the noise.
+    """
+    X = as_design("X", X)
+    df, scale = _checks.scalar("df", df, above=0.0), _checks.scalar("scale", scale, above=0.0)
+    y = _response(y, X, np.isfinite, "finite")
+    gammaln = scipy.special.gammaln
+    constant = gammaln(0.5 * (df + 1.0)) - gammaln(0.5 * df) - 0.5 * math.log(df * math.pi) - math.log(scale)
+    return _regression(X, y, "student_t", weights, offset, prior_scale, prior_mean, float(constant), df=df, scale=scale)
