@@ -107,7 +107,7 @@ def _check_collinear(precision):
 SUBSAMPLE_ROWS = 40000  # a ridge target with more rows starts from a sixteenth of them
 
 
-def _check_start(q0, target):
+def check_start(q0, target):
     if not isinstance(q0, GaussianBase):
         raise TypeError(f"q0 must be a Gaussian of sbpfast, a Fit or None, got {type(q0).__name__}")
     if q0.dim != target.dim:
@@ -117,7 +117,7 @@ def _check_start(q0, target):
 def full_start(source, q0):
     """Mean and full covariance to start from."""
     if q0 is not None:
-        _check_start(q0, source.target)
+        check_start(q0, source.target)
         return np.array(q0.mean), FullCovariance(np.array(q0.to_cholesky().chol))
     if isinstance(source, UnknownNoiseMoments):
         mean, chol = source.start()
@@ -137,7 +137,7 @@ def low_rank_start(source, q0, rank):
     if isinstance(q0, LowRankGaussian) and q0.rank == rank and q0.dim == source.target.dim:
         return np.array(q0.mean), LowRankCovariance(np.sqrt(q0.diag), np.array(q0.factor))
     if q0 is not None:
-        _check_start(q0, source.target)
+        check_start(q0, source.target)
         return find_low_rank_start(source, np.array(q0.mean), np.sqrt(q0._variances()), rank)
     mean = np.zeros(source.target.dim)
     if isinstance(source, Sampler):

@@ -16,7 +16,7 @@ import scipy
 from sbpfast._forms import FullForm
 from sbpfast._means import BLOCK
 from sbpfast._streams import NOISE, normal_rows
-from sbpfast.gaussian import LOG_2PI
+from sbpfast.gaussian._draws import LOG_2PI
 from sbpfast.targets import NonFiniteTarget, Target
 
 SOBOL = 50  # dimensions below which Sobol points are more even than independent ones
@@ -51,7 +51,7 @@ class Look(NamedTuple):
     precision: np.ndarray  # L^T E[-Hess f] L
     misfit: float  # E |e|^2, which bounds |gradient|^2 + |precision - I|_F^2
     noise: float  # KL divergence that the noise of gradient and precision is worth
-    response: np.ndarray | None = None  # by how much gradient and precision follow a move along given directions
+    response: np.ndarray  # by how much gradient and precision follow a move along given directions
 
     @property
     def elbo(self) -> float:
@@ -78,7 +78,8 @@ class Points:
     def value_and_grad(self, x):
         self.counts["values"] += len(x)
         self.counts["gradients"] += len(x)
-        return self.target._value_and_grad(np.ascontiguousarray(x))
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # a step too far is found out and undone
+            return self.target._value_and_grad(np.ascontiguousarray(x))
 
     def half_set(self, number, pairs) -> np.ndarray:
         return half_set(self.key, number, pairs, self.dim, self.n_threads)
@@ -86,14 +87,14 @@ class Points:
     def look(self, mean, chol, half, directions=None) -> Look | None:
         """The moments under N(mean, L L^T) by the pairs z, -z of a half set; None where f is not finite at a draw.
 
-        With directions (dm, dP), (r, d) and (r, d, d), also their linear response E[S_v T_u], (r, r): a move along v
-        changes log q by S_v = dm . z - (z^T dP z - tr dP) / 2, and so E[e] and -E[z e^T], whose part along u is that
-        of T_u = dm . e - z^T dP e / 2.
+        With directions (dm, dP), (r, d) and (r, d, d), also their linear response: a move along v changes log q by
+        S_v = dm . z - (z^T dP z - tr dP) / 2, and so the part of E[e] and -E[z e^T] along u by E[T_u S_v],
+        T_u = dm . e - z^T dP e / 2.  It is given as E[S_u S_v], which is I, beside E[(S_u - T_u) S_v].
         """
         d, pairs = self.dim, len(half)
         gradient, cross, hessian, values = np.zeros(d), np.zeros((d, d)), np.zeros((d, d)), []
         even = odd = 0.0
-        response = 0.0
+        response = np.zeros((2, 0, 0) if directions is None else (2, *(len(directions[0]),) * 2))
         try:
             for start in range(0, pairs, BLOCK // 2):
                 z = half[start : start + BLOCK // 2]
@@ -128,6 +129,8 @@ class Points:
 
 
 def _response(z, e, means, precisions):
+    """Sums of S_v S_u and of (S_u - T_u) S_v, which has less noise than T_u S_v where they are nearly the same."""
     moved = np.einsum("ni,rij->rnj", z, precisions, optimize=True)
     scores = means @ z.T - 0.5 * ((moved * z).sum(axis=2) - np.trace(precisions, axis1=1, axis2=2)[:, None])
-    return (means @ e.T - 0.5 * (moved * e).sum(axis=2)) @ scores.T
+    follows = means @ e.T - 0.5 * (moved * e).sum(axis=2)
+    return np.array([scores @ scores.T, (scores - follows) @ scores.T])

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sbpfast._economy_draws import Points
-from sbpfast._whitened import refactored, upper_factor
+from sbpfast.fitting._factors import refactored, upper_factor
+from sbpfast.fitting._sets import Points
 from sbpfast.targets import NonFiniteTarget
 
 MEMORY = 10
@@ -58,7 +58,7 @@ def find_mode(points: Points, x, frame) -> Mode:
         if hessian is None or not hessian.any():
             break
         values, vectors = np.linalg.eigh(hessian)
-        resolved = 0.0 < values[-1] < LARGEST and values[0] > values[-1] / WIDEST_RANGE
+        resolved = bool(0.0 < values[-1] < LARGEST and values[0] > values[-1] / WIDEST_RANGE)
         if values[0] < 0.0 and np.linalg.norm(frame.T @ here.gradient) < ROUGHLY:
             here = _off_the_saddle(points, here, frame @ vectors[:, 0] / np.sqrt(-values[0]))
         frame = _next_frame(frame, values, vectors)
@@ -66,7 +66,7 @@ def find_mode(points: Points, x, frame) -> Mode:
 
 
 def _next_frame(frame, values, vectors):
-    size, largest = np.abs(values), np.abs(values).max()
+    size, largest = np.abs(values), float(np.abs(values).max())
     size = np.maximum(size, largest * np.where(values > 0.0, LEAST_POSITIVE, LEAST_NEGATIVE))
     return refactored(frame, upper_factor((vectors * size) @ vectors.T))
 
@@ -94,7 +94,7 @@ def _climb(points, here, frame, most, resolved) -> _Place:
         slope = frame.T @ here.gradient
         direction = _two_loops(slope, secants)
         if not (secants or resolved):
-            direction *= reach / max(reach, np.linalg.norm(direction))
+            direction *= reach / max(reach, float(np.linalg.norm(direction)))
         rise = float(slope @ direction)
         if min(rise, float(slope @ slope)) < left:
             break
@@ -143,10 +143,55 @@ def _two_loops(slope, secants):
 
 def _hessian(points, here, frame):
     """frame^T (-Hess f) frame by one-sided differences; None where f is not finite so near."""
-    step = STEP
     try:
-        _, ahead = points.value_and_grad(here.x + step * frame.T)
+        _, ahead = points.value_and_grad(here.x + STEP * frame.T)
     except NonFiniteTarget:
         return None
-    h = ((here.gradient - ahead) / step) @ frame
+    h = ((here.gradient - ahead) / STEP) @ frame
     return 0.5 * (h + h.T)
+
+
+# -- other modes ------------------------------------------------------------------------------------------------------
+
+WIDER = np.array([4.0, 8.0, 16.0, 32.0])  # times as far out as a draw: pairs of points to climb from
+CLIMB = 20  # steps
+FURTHER = 80  # steps of those that end apart, which may be on their way along a ridge
+CLIMBED = 1e-3  # length of a gradient, in standard deviations, at the end of a climb that found a mode
+APART = 1.0  # standard deviations between two modes, and
+DIP = 0.5  # nats that f falls between them
+NEGLIGIBLE = 10.0  # nats below the mode at hand
+
+
+def other_modes(points: Points, mean, frame, draws) -> np.ndarray:
+    """Modes of f apart from the one next to the mean, (k, d), from climbs that start far out along draws of N(0, I).
+
+    k-hat sees what q reaches.  A mode counts where a climb ends with no slope left, f is not far below that of the mode
+    at hand, and falls between the two.
+    """
+    home = _at(points, mean)
+    if home is None:
+        return np.zeros((0, len(mean)))
+    home = _climb(points, home, frame, CLIMB, True)
+    found: list[_Place] = []
+    for z in np.concatenate([WIDER[:, None] * draws, -WIDER[:, None] * draws]):
+        start = _at(points, mean + frame @ z)
+        end = None if start is None else _climb(points, start, frame, CLIMB, True)
+        if end is None or not _new(points, end, (home, *found), frame):
+            continue
+        end = _climb(points, end, frame, FURTHER, True)
+        if np.linalg.norm(frame.T @ end.gradient) < CLIMBED and _new(points, end, (home, *found), frame):
+            found.append(end)
+    return np.array([place.x for place in found]).reshape(-1, len(mean))
+
+
+def _new(points, end, known, frame) -> bool:
+    """Whether f is large there, and falls on the way to every known mode."""
+    return end.value > known[0].value - NEGLIGIBLE and all(_apart(points, end, other, frame) for other in known)
+
+
+def _apart(points, one, other, frame) -> bool:
+    """Whether f falls on the way from one place to another."""
+    if np.linalg.norm(np.linalg.solve(frame, one.x - other.x)) < APART:
+        return False
+    between = [_at(points, (1.0 - part) * one.x + part * other.x) for part in (0.25, 0.5, 0.75)]
+    return any(place is None or place.value < min(one.value, other.value) - DIP for place in between)
