@@ -17,21 +17,11 @@ from sbpfast.fitting import _newton, _psis
 from sbpfast.fitting._low_rank import LowRankCovariance
 from sbpfast.fitting._moments import ExactMoments, whitened_moments
 from sbpfast.fitting._newton import newton_direction
-from sbpfast.targets._expectations import (
-    RULE_NODES,
-    RULE_REACH,
-    RULE_SIZES,
-    RULE_WEIGHTS,
-    SOFTPLUS_SIGN,
-    WIDE,
-    WIDE_NODES,
-    WIDE_WEIGHTS,
-    WIDEST,
-    curvature_moments,
-)
+from sbpfast.targets._expectations import RULES, curvature_moments
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Gaussian is a poor approximation:sbpfast.FitWarning")
 LINKS = {
+    "negative_binomial": {"dispersion": 2.0},
     "logistic": {},
     "softplus": {},
     "probit": {},
@@ -86,15 +76,11 @@ def test_kernel_is_its_twin_on_every_isa_and_thread_count(isa, link, spread):
         target = sb.targets.ridge(a, offset, link, weights, y, **LINKS[link])
         chol = scale * np.tril(r.standard_normal((d, d)) + 2.0 * np.eye(d))
         mean = 0.3 * r.standard_normal(d)
-        arguments = (
-            a, offset, y, weights, target.link.code, target.parameters, target.pole, link in ("exp", "poisson"),
-            float(link == "poisson"), RULE_SIZES, RULE_REACH, RULE_NODES, RULE_WEIGHTS, SOFTPLUS_SIGN.get(link, 0.0),
-            WIDE_NODES, WIDE_WEIGHTS, WIDE, WIDEST, mean, chol, spread,
-        )  # fmt: skip
+        arguments = (target.design.matrix, target.terms, target.link_record, RULES, mean, chol, spread)
         results = []
         for run, threads in ((whitened_moments, 1), *((_core.load("fit", isa).whitened_moments, k) for k in (1, 2, 3))):
-            gradient, curvature = np.full(d, np.nan), np.full((d, d), np.nan)
-            results.append((run(*arguments, gradient, curvature, threads), gradient, curvature))
+            out = np.full((1 + d, d), np.nan)
+            results.append((run(*arguments, out, threads), out[0], out[1:]))
         twin, first = results[0], results[1]
         for got, want in zip(first, twin):
             np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9 * np.abs(want).max())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from sbpfast.fitting._sets import Points
 from sbpfast.fitting._start import check_start, full_start, low_rank_start
 from sbpfast.fitting._unknown_noise import UnknownNoiseMoments
 from sbpfast.gaussian import DiagonalGaussian
+from sbpfast.gaussian._full import GaussianBase
 from sbpfast.targets import NonFiniteTarget, Target
 from sbpfast.targets._ridge import Ridge
 from sbpfast.targets._unknown_noise import UnknownNoise
@@ -34,15 +35,15 @@ LONG, LONG_SAMPLED = 50, 10  # steps without convergence, after which another st
 
 def fit(
     target: Target,
-    q0=None,
+    q0: GaussianBase | Fit | None = None,
     *,
-    structure: str = "full",
+    structure: Literal["full", "diagonal", "low_rank"] = "full",
     rank: int | None = None,
-    estimator: str = "auto",
+    estimator: Literal["auto", "exact", "price", "stein"] = "auto",
     tol: float | None = None,
     max_iter: int = 200,
     max_samples: int = 65536,
-    rng=None,
+    rng: Any = None,
     n_threads: int | None = None,
     progress: bool = False,
     callback: Callable[[FitStep], object] | None = None,
@@ -170,12 +171,12 @@ def fit(
                 loop = _from_elsewhere(loop, structure, rank, max_iter, watch)
     result = Fit._of(loop, structure, target, key)
     if not loop.converged and not watch.stopped:
-        warnings.warn(f"{loop.message[0].upper()}{loop.message[1:]}.", FitWarning, stacklevel=2)
+        _checks.warn(f"{loop.message[0].upper()}{loop.message[1:]}.", FitWarning)
     if not isinstance(target, Ridge) or work(target) * DRAWS <= CHEAP:
-        result._diagnose(stacklevel=3)
+        result._diagnose()
     if not isinstance(target, Ridge | UnknownNoise):  # whose gradients are ours
-        result._check_gradient(stacklevel=3)
-        result._look_for_other_modes(n_threads, stacklevel=3)
+        result._check_gradient()
+        result._look_for_other_modes(n_threads)
     return result
 
 

@@ -10,7 +10,7 @@ from sbpfast._streams import FACTOR_NOISE, NOISE, normal_rows
 from sbpfast.fitting._moments import ExactMoments, Moments, SampledMoments
 from sbpfast.gaussian import LowRankGaussian
 from sbpfast.gaussian._draws import LOG_2PI
-from sbpfast.targets._expectations import curvature_moments, link_means
+from sbpfast.targets._expectations import curvature_moments, link_expectations
 
 MANY = 50  # rows a parameter from which P is formed, and held fixed during a step
 FEW = 256  # draws that stand for all in a second derivative
@@ -32,8 +32,7 @@ def exact_moments(source: ExactMoments, mean, shape) -> Moments:
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, len(m), BLOCK):
             rows = slice(start, start + BLOCK)
-            of_rows = m[rows], t[rows], target.y[rows]
-            link[:, rows] = link_means(*of_rows, n_threads=source.n_threads, **source.link_rules())
+            link[:, rows] = link_expectations(target.link_record, m[rows], t[rows], target.y[rows], source.n_threads)
         value, slope, bend = target.weights * link
         constant, quad_gradient = target.quadratic.expectation(LowRankGaussian(mean, shape.std**2, shape.factor))
         gradient = target.design.transposed_dot(slope, source.n_threads) + quad_gradient

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from sbpfast._files import read_npz, write_npz
 from sbpfast._streams import stream_key
 from sbpfast.fitting._full import FullCovariance
 from sbpfast.fitting._importance import (
+    DRAWS,
     GOOD,
     USABLE,
     ImportanceSample,
@@ -84,6 +84,9 @@ class Fit:
     drawn when the first of them is asked for (already by `fit` where it costs little).
     """
 
+    _evaluated = 0  # points, after the fit itself; here and below what fits of older versions have
+    other_modes = np.zeros((0, 0))
+
     def __init__(self, *, q, structure, elbo, elbo_stderr, converged, message, counts, key, state, target=None):
         self.q, self.structure = q, structure
         self.elbo, self.elbo_stderr = float(elbo), float(elbo_stderr)
@@ -92,7 +95,6 @@ class Fit:
         self.names: list[str] | None = None
         self.other_modes = np.zeros((0, q.dim))
         self._importance: ImportanceSample | None = None
-        self._evaluated = 0  # points, after the fit itself
 
     @classmethod
     def _of(cls, loop, structure, target, key):
@@ -154,9 +156,11 @@ class Fit:
 
     # importance sampling
 
-    def _diagnose(self, n_samples=None, key=None, stacklevel=2):
+    def _diagnose(self, n_samples=None, key=None):
         if self._target is None:
-            raise ValueError("this fit was loaded without its diagnostics and has no target; call diagnose(target=...)")
+            raise ValueError(
+                "this fit comes from a file or a pickle, which do not hold the target: call diagnose(target=...)"
+            )
         key = self._key ^ np.uint64(0x9E3779B97F4A7C15) if key is None else key  # draws the fit has not seen
         try:
             n = n_samples or first_look(self._target, self._spent)
@@ -165,24 +169,23 @@ class Fit:
                 n = max(n, second_look(self._target, self._spent))
                 self._importance = importance_sample(self.q, self._target, n, key, self._importance.ratios)
             self._evaluated += n
+            self._importance = self._importance._replace(ratios=np.zeros(0))
         except NonFiniteTarget as error:
             self._importance = unusable(self.q.dim)
-            text = f"The fit cannot be checked by importance sampling: {error}."
-            warnings.warn(text, FitWarning, stacklevel=stacklevel)
+            _checks.warn(f"The fit cannot be checked by importance sampling: {error}.", FitWarning)
             return
         if self.n_samples and self.n_samples < self._importance.n:
             self.elbo, self.elbo_stderr = self._importance.elbo, self._importance.elbo_stderr
         if not self._importance.trusted:
-            warnings.warn(
+            _checks.warn(
                 f"The Gaussian is a poor approximation: Pareto k-hat is {self._importance.khat:.2f}, above {USABLE}, "
                 "so its moments may be wrong and importance weights cannot repair them. Transform the parameters "
                 "(logarithms of scales, non-centred effects), use more data or a tighter prior, or run Markov chain "
                 "Monte Carlo.",
                 FitWarning,
-                stacklevel=stacklevel,
             )
 
-    def _check_gradient(self, stacklevel):
+    def _check_gradient(self):
         """Warn where a user's gradient is not that of the value."""
         try:
             differences, given = slopes_along_rays(self._target, self.q, self._key)
@@ -191,14 +194,13 @@ class Fit:
         self._evaluated += 3 * len(given)
         wrong = np.abs(differences - given) > 0.1 * np.maximum(np.abs(differences), np.abs(given))
         if wrong.sum() > len(wrong) // 2:
-            warnings.warn(
+            _checks.warn(
                 "The gradient of the target disagrees with its value: at a draw from q, f changes along a line at a "
                 f"rate of {differences[wrong][0]:.4g}, its gradient says {given[wrong][0]:.4g}. Check grad.",
                 FitWarning,
-                stacklevel=stacklevel,
             )
 
-    def _look_for_other_modes(self, n_threads, stacklevel):
+    def _look_for_other_modes(self, n_threads):
         """Warn of modes that q does not reach."""
         assert self._target is not None
         points = Points(self._target, False, self._key ^ np.uint64(0xD1B54A32D192ED03), n_threads)
@@ -207,12 +209,11 @@ class Fit:
         self.other_modes = other_modes(points, self.q.mean, frame, np.linalg.solve(frame, deviation.T).T)
         self._evaluated += points.counts["values"]
         if len(self.other_modes):
-            warnings.warn(
+            _checks.warn(
                 f"The density has another mode, near x = {point_text(self.other_modes[0])}, which this Gaussian does "
                 "not reach and k-hat does not see. A fit from there (q0) tells which mode has the higher ELBO; a "
                 "mixture or Markov chain Monte Carlo describes both.",
                 FitWarning,
-                stacklevel=stacklevel,
             )
 
     def _frame(self):
@@ -230,19 +231,19 @@ class Fit:
             More draws make k-hat and the PSIS moments more precise.
         rng : None, int, SeedSequence, BitGenerator or Generator
         target : Target, optional
-            The log density, for a fit that was loaded from a file.
+            The log density, for a fit that was loaded from a file or a pickle.
         """
         n_samples = _checks.count("n_samples", n_samples, 25)
         if target is not None:
             if not isinstance(target, Target) or target.dim != self.q.dim:
                 raise ValueError(f"target must be a Target of dimension {self.q.dim}")
             self._target = target
-        self._diagnose(n_samples, stream_key(rng), stacklevel=3)
+        self._diagnose(n_samples, stream_key(rng))
         return self
 
     def _sample(self) -> ImportanceSample:
         if self._importance is None:
-            self._diagnose(stacklevel=4)
+            self._diagnose()
         assert self._importance is not None
         return self._importance
 
@@ -289,7 +290,10 @@ class Fit:
     @property
     def importance_weights(self) -> np.ndarray:
         """Pareto smoothed importance weights of the draws from q behind the diagnostics; they sum to 1."""
-        return self._sample().weights
+        sample = self._sample()
+        if len(sample.weights) < sample.n:
+            raise ValueError("a pickle does not hold the weights of so many draws: call diagnose(target=...)")
+        return sample.weights
 
     # reading and showing
 
@@ -370,10 +374,19 @@ class Fit:
 
     # files
 
+    def __getstate__(self):
+        """What `save` writes, without the target and so without its data, and without the weights of many draws."""
+        if self._importance is None and self._target is not None:
+            self._diagnose()
+        sample = self._importance
+        if sample is not None and sample.n > DRAWS:
+            sample = sample._replace(weights=np.zeros(0))
+        return vars(self) | {"_target": None, "_importance": sample}
+
     def save(self, path) -> None:
         """Save to an .npz file; diagnostics not computed yet are computed first."""
         if self._importance is None and self._target is not None:
-            self._diagnose(stacklevel=3)
+            self._diagnose()
         arrays = {f"state_{name}": array for name, array in self._state.items()}
         arrays |= {f"q_{name}": np.asarray(value) for name, value in self.q._parameters().items()}
         if self._importance is not None:

@@ -9,6 +9,7 @@ import scipy
 
 from sbpfast import _checks
 from sbpfast.targets._design import as_design
+from sbpfast.targets._links import ANY, BINARY, COUNT, NON_NEGATIVE
 from sbpfast.targets._ridge import Ridge, quadratic, ridge
 
 
@@ -22,6 +23,7 @@ def _regression(X, y, link, weights, offset, prior_scale, prior_mean, constant, 
     scale = np.broadcast_to(scale, d)
     if np.isnan(scale).any() or not (scale > 0).all():
         raise ValueError("prior_scale must be positive (np.inf for a flat prior)")
+    _require_squares("prior_scale", scale[np.isfinite(scale)])
     weights = _checks.vector("weights", 1.0 if weights is None else weights, rows)
     if (weights < 0).any():
         raise ValueError("weights must not be negative")
@@ -30,6 +32,18 @@ def _regression(X, y, link, weights, offset, prior_scale, prior_mean, constant, 
     constant -= float(np.log(proper).sum()) + 0.5 * len(proper) * math.log(2.0 * math.pi)
     prior = quadratic(1.0 / scale**2, _checks.vector("prior_mean", prior_mean, d), constant)
     return ridge(X, offset, link, weights * term_weights, y, prior, **parameters)
+
+
+def _require_squares(name, scale):
+    """Refuse scales whose squares, or one over them, are not doubles."""
+    outside = np.atleast_1d(scale)[~((np.atleast_1d(scale) >= 1e-150) & (np.atleast_1d(scale) <= 1e150))]
+    if len(outside):
+        raise ValueError(f"{name} must lie between 1e-150 and 1e150, got {outside[0]}")
+
+
+def _log_binomial(n, k):
+    """log of the number of ways to choose k of n."""
+    return -np.log1p(n) - scipy.special.betaln(n - k + 1.0, k + 1.0)
 
 
 def _response(y, X, allowed, wanted):
@@ -67,13 +81,13 @@ def logistic_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weight
     """
     X = as_design("X", X)
     if trials is None:
-        y = _response(y, X, lambda v: (v == 0) | (v == 1), "0 or 1")
+        y = _response(y, X, *BINARY)
         return _regression(X, y, "logistic", weights, offset, prior_scale, prior_mean, 0.0)
     n = _checks.vector("trials", trials, X.shape[0])
     if not ((n >= 1) & (n == np.floor(n))).all():
         raise ValueError("trials must be whole numbers, at least 1")
     y = _response(y, X, lambda v: (v >= 0) & (v <= n) & (v == np.floor(v)), "whole numbers between 0 and trials")
-    constant = scipy.special.gammaln(n + 1) - scipy.special.gammaln(y + 1) - scipy.special.gammaln(n - y + 1)
+    constant = _log_binomial(n, y)
     return _regression(X, y / n, "logistic", weights, offset, prior_scale, prior_mean, constant, term_weights=n)
 
 
@@ -85,7 +99,7 @@ def probit_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weights=
     Arguments as for `logistic_regression`, with y 0 or 1.
     """
     X = as_design("X", X)
-    y = _response(y, X, lambda v: (v == 0) | (v == 1), "0 or 1")
+    y = _response(y, X, *BINARY)
     return _regression(X, y, "probit", weights, offset, prior_scale, prior_mean, 0.0)
 
 
@@ -94,11 +108,17 @@ def poisson_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weights
 
     sum_j w_j [y_j t_j - e^t_j - log y_j!] + log prior,  t = X x + offset
 
-    Arguments as for `logistic_regression`, with y counts.
+    Arguments as for `logistic_regression`, with y counts, not negative.  Where they are not all whole numbers, y are
+    rates and w exposures: w_j y_j is then a count of mean w_j e^t_j, and f the log joint density of these counts.
     """
     X = as_design("X", X)
-    y = _response(y, X, lambda v: (v >= 0) & (v == np.floor(v)), "whole numbers, not negative")
-    return _regression(X, y, "poisson", weights, offset, prior_scale, prior_mean, -scipy.special.gammaln(y + 1))
+    y = _response(y, X, *NON_NEGATIVE)
+    if (y == np.floor(y)).all():
+        return _regression(X, y, "poisson", weights, offset, prior_scale, prior_mean, -scipy.special.gammaln(y + 1))
+    w = _checks.vector("weights", 1.0 if weights is None else weights, len(y))
+    w = np.where(w > 0.0, w, 1.0)  # rows of no weight have no constant either
+    constant = scipy.special.xlogy(y, w) - scipy.special.gammaln(w * y + 1) / w
+    return _regression(X, y, "poisson", weights, offset, prior_scale, prior_mean, constant)
 
 
 def linear_regression(X, y, *, noise_scale, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
@@ -110,7 +130,8 @@ def linear_regression(X, y, *, noise_scale, prior_scale, prior_mean=0.0, offset=
     """
     X = as_design("X", X)
     noise = _checks.scalar("noise_scale", noise_scale, above=0.0)
-    y = _response(y, X, np.isfinite, "finite")
+    _require_squares("noise_scale", noise)
+    y = _response(y, X, *ANY)
     constant = -math.log(noise) - 0.5 * math.log(2.0 * math.pi)
     return _regression(X, y, "square", weights, offset, prior_scale, prior_mean, constant, term_weights=-0.5 / noise**2)
 
@@ -122,7 +143,25 @@ def student_t_regression(X, y, *, df, scale, prior_scale, prior_mean=0.0, offset
     """
     X = as_design("X", X)
     df, scale = _checks.scalar("df", df, above=0.0), _checks.scalar("scale", scale, above=0.0)
-    y = _response(y, X, np.isfinite, "finite")
-    gammaln = scipy.special.gammaln
-    constant = gammaln(0.5 * (df + 1.0)) - gammaln(0.5 * df) - 0.5 * math.log(df * math.pi) - math.log(scale)
+    y = _response(y, X, *ANY)
+    _require_squares("scale", scale)
+    _require_squares("df", df)
+    constant = math.log(scipy.special.poch(0.5 * df, 0.5)) - 0.5 * math.log(df * math.pi) - math.log(scale)
     return _regression(X, y, "student_t", weights, offset, prior_scale, prior_mean, float(constant), df=df, scale=scale)
+
+
+def negative_binomial_regression(X, y, *, dispersion, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
+    """Log joint density of regression of counts that vary more than Poisson's, with known dispersion r.
+
+    sum_j w_j log NB(y_j; mean e^t_j, variance e^t_j + e^(2 t_j) / r) + log prior,  t = X x + offset
+
+    Arguments as for `logistic_regression`, with y counts and r the ``dispersion``, positive: the larger it is, the
+    closer to Poisson.
+    """
+    X = as_design("X", X)
+    r = _checks.scalar("dispersion", dispersion, above=0.0)
+    y = _response(y, X, *COUNT)
+    _require_squares("dispersion", r)
+    some = np.where(y > 0.0, y, 1.0)
+    constant = np.where(y > 0.0, -np.log(some) - scipy.special.betaln(some, r), 0.0)
+    return _regression(X, y, "negative_binomial", weights, offset, prior_scale, prior_mean, constant, dispersion=r)

@@ -12,29 +12,51 @@ from sbpfast._forms import FullForm
 from sbpfast._means import BLOCK, group_mean, group_sizes
 from sbpfast._streams import LANES, LONG, to_panels, to_rows
 from sbpfast.targets._design import Design, as_design
-from sbpfast.targets._links import LINKS, Link
+from sbpfast.targets._expectations import link_expectations
+from sbpfast.targets._links import LINKS, Link, link_record
 from sbpfast.targets._quadratic import Quadratic
 from sbpfast.targets._target import NonFiniteTarget, Target, point_text, require_finite
-
-NAMES_IN_VERSION_0_1 = {
-    "offset": "offset", "weights": "weights", "y": "y", "link_name": "link_name", "parameters": "parameters",
-    "pole": "pole", "quad": "quadratic",
-}  # fmt: skip
 
 
 class Ridge(Target):
     """q(x) + sum_j w_j phi(a_j . x + c_j; y_j), see `ridge`."""
 
     def __init__(self, design: Design, offset, link, parameters, weights, y, quad):
-        self.design, self.offset, self.weights, self.y = design, offset, weights, y
+        self.design, self.terms = design, np.stack([offset, y, weights])
         self.n_rows, self.dim = design.shape
         self.link_name = link
-        self.parameters = np.array(parameters or (0.0,))
-        self.pole = self.link.pole(*parameters)
+        self.link_record = link_record(link, *parameters)
         self.quadratic = quad
 
     def __repr__(self):
         return f"Ridge(dim={self.dim}, rows={self.n_rows}, link={self.link_name!r})"
+
+    @property
+    def offset(self) -> np.ndarray:
+        return self.terms[0]
+
+    @property
+    def y(self) -> np.ndarray:
+        return self.terms[1]
+
+    @property
+    def weights(self) -> np.ndarray:
+        return self.terms[2]
+
+    @property
+    def pole(self) -> float:
+        """The distance of the link's nearest singularity from the real axis."""
+        return float(self.link_record[1])
+
+    @property
+    def parameters(self) -> np.ndarray:
+        """Of the link, and a last 0, so that there is one to point at."""
+        return self.link_record[2:]
+
+    @property
+    def centres(self) -> np.ndarray:
+        """For each row the point of the real axis near which the link's singularities lie."""
+        return np.broadcast_to(self.link.centre(self.y, *self.parameters[:-1]), self.n_rows)
 
     @property
     def link(self) -> Link:
@@ -46,18 +68,21 @@ class Ridge(Target):
     def every(self, stride) -> Ridge:
         """The same with every stride-th row, the weights scaled up to the same sum: a cheap stand-in."""
         rows = slice(None, None, stride)
-        weights = self.weights[rows] * (self.weights.sum() / self.weights[rows].sum())
         part = copy.copy(self)
-        part.design, part.weights = self.design.every(stride), weights
-        part.offset, part.y = self.offset[rows].copy(), self.y[rows].copy()
+        part.design, part.terms = self.design.every(stride), self.terms[:, rows].copy()
+        part.terms[2] *= self.weights.sum() / part.weights.sum()
         part.n_rows = part.design.n_rows
         return part
 
     def __setstate__(self, state):
         """Of this version, or of version 0.1, whose attributes had underscores and whose rows were a bare matrix."""
         if "_a" in state:
-            old = {new: state[f"_{name}"] for name, new in NAMES_IN_VERSION_0_1.items()}
-            state = old | {"design": as_design("a", state["_a"]), "n_rows": state["_rows"], "dim": state["dim"]}
+            design, name = as_design("a", state["_a"]), state["_link_name"]
+            parameters = state["_parameters"][: len(LINKS[name].parameters)].tolist()
+            Ridge.__init__(
+                self, design, state["_offset"], name, parameters, state["_weights"], state["_y"], state["_quad"]
+            )
+            return
         self.__dict__.update(state)
 
     # at given points
@@ -202,7 +227,8 @@ class Ridge(Target):
     def _exact(self, q, form, n_threads):
         """E f, E grad f and E Hess f (in the given form) under the Gaussian q, by one-dimensional integrals."""
         m, t = q._projections(self.design, self.offset, n_threads)
-        v, s, c = self._link_expectations(m, t, n_threads)
+        with np.errstate(over="ignore"):
+            v, s, c = link_expectations(self.link_record, m, t, self.y, n_threads)
         w = self.weights
         constant, quad_grad = self.quadratic.expectation(q)
         value = constant + float(w @ v)
@@ -210,19 +236,6 @@ class Ridge(Target):
         if not (math.isfinite(value) and np.isfinite(grad).all()):
             raise NonFiniteTarget(f"the expectation of f overflows under the Gaussian with mean {point_text(q.mean)}")
         return value, grad, self._from_curvature(form, w * c, n_threads)
-
-    def _link_expectations(self, m, t, n_threads):
-        """E phi, E phi', E phi'' under N(m_j, t_j^2)."""
-        y = self.y
-        if self.link_name in ("exp", "poisson"):
-            with np.errstate(over="ignore"):
-                e = np.exp(m + 0.5 * t * t)
-            return (e, e, e) if self.link_name == "exp" else (y * m - e, y - e, -e)
-        if self.link_name == "square":
-            return (m - y) ** 2 + t * t, 2.0 * (m - y), np.full_like(m, 2.0)
-        v, s, c = np.empty_like(m), np.empty_like(m), np.empty_like(m)
-        _core.ridge.gaussian_expectations(m, t, y, self.link.code, self.parameters, self.pole, v, s, c, n_threads)
-        return v, s, c
 
 
 def quadratic(precision, mean, constant=0.0) -> Ridge:
@@ -275,7 +288,7 @@ def ridge(a, offset, link, weights=1.0, y=None, quadratic=None, **parameters) ->
     quadratic : Target, optional
         q, made by `quadratic`.
     **parameters
-        Of the link: ``df`` and ``scale`` for "student_t".
+        Of the link: ``df`` and ``scale`` for "student_t", ``dispersion`` for "negative_binomial".
 
     Returns
     -------
@@ -291,10 +304,9 @@ def ridge(a, offset, link, weights=1.0, y=None, quadratic=None, **parameters) ->
         raise TypeError(f"link {link!r} takes the parameters {list(wanted)}, got {sorted(parameters)}")
     values = tuple(_checks.scalar(name, parameters[name], above=0.0) for name in wanted)
     y = _checks.vector("y", 0.0 if y is None else y, rows)
-    if link == "logistic" and not ((y >= 0) & (y <= 1)).all():
-        raise ValueError("y must lie in [0, 1] for the logistic link")
-    if link == "probit" and not np.isin(y, (0.0, 1.0)).all():
-        raise ValueError("y must be 0 or 1 for the probit link")
+    allowed, wanted_y = LINKS[link].response
+    if not allowed(y).all():
+        raise ValueError(f"y must be {wanted_y} for the {link} link, got {y[~allowed(y)][0]}")
     if quadratic is None:
         quad = Quadratic(np.zeros(d), np.zeros(d), 0.0)
     elif isinstance(quadratic, Ridge) and quadratic.n_rows == 0:

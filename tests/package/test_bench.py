@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,23 @@ def test_workloads_time_us_and_somebody_else_by_one_rule(quick):
             assert 0 < t["least"] <= t["median"], name
         assert entry["seconds"]["sbpfast"]["ratio to ours"] == 1.0
     assert len(rows) > 40
+
+
+def test_what_takes_long_is_called_once(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
+    import timing
+
+    calls = {"sbpfast": 0, "slow": 0}
+
+    def call(name, pause):
+        calls[name] += 1
+        time.sleep(pause)
+
+    rule = timing.Rule(rounds=3, fill=0.0, pause=0.0, once=0.03)
+    found = rule.compare({"sbpfast": lambda: call("sbpfast", 0.001), "slow": lambda: call("slow", 0.04)})
+    assert calls["slow"] == 1 and calls["sbpfast"] > 3
+    assert found["slow"]["median"] == found["slow"]["least"] >= 0.04
+    assert found["slow"]["ratio to ours"] == pytest.approx(found["slow"]["median"] / found["sbpfast"]["median"])
 
 
 def test_a_name_that_is_not_there_is_refused():
