@@ -153,13 +153,23 @@ def _hessian(points, here, frame):
 
 # -- other modes ------------------------------------------------------------------------------------------------------
 
-WIDER = np.array([4.0, 8.0, 16.0, 32.0])  # times as far out as a draw: pairs of points to climb from
+WIDER = np.array([4.0, 8.0, 16.0])  # times as far out as a draw: pairs of points to climb from
 CLIMB = 20  # steps
 FURTHER = 80  # steps of those that end apart, which may be on their way along a ridge
 CLIMBED = 1e-3  # length of a gradient, in standard deviations, at the end of a climb that found a mode
 APART = 1.0  # standard deviations between two modes, and
 DIP = 0.5  # nats that f falls between them
 NEGLIGIBLE = 10.0  # nats below the mode at hand
+
+
+class FarPoints(Points):
+    """Points so far out that a function which fails there says nothing against it."""
+
+    def value_and_grad(self, x):
+        try:
+            return super().value_and_grad(x)
+        except (ArithmeticError, ValueError) as error:
+            raise NonFiniteTarget(str(error)) from error
 
 
 def other_modes(points: Points, mean, frame, draws) -> np.ndarray:

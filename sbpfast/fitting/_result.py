@@ -23,7 +23,7 @@ from sbpfast.fitting._importance import (
     unusable,
 )
 from sbpfast.fitting._low_rank import LowRankCovariance
-from sbpfast.fitting._mode import WIDER, other_modes
+from sbpfast.fitting._mode import WIDER, FarPoints, other_modes
 from sbpfast.fitting._moments import Sampler
 from sbpfast.fitting._natural import NaturalFit
 from sbpfast.fitting._sampled import SampledFit
@@ -203,7 +203,7 @@ class Fit:
     def _look_for_other_modes(self, n_threads):
         """Warn of modes that q does not reach."""
         assert self._target is not None
-        points = Points(self._target, False, self._key ^ np.uint64(0xD1B54A32D192ED03), n_threads)
+        points = FarPoints(self._target, False, self._key ^ np.uint64(0xD1B54A32D192ED03), n_threads)
         deviation = self.q._draw(points.key, 0, len(WIDER), False, n_threads).x - self.q.mean
         frame = self._frame()
         self.other_modes = other_modes(points, self.q.mean, frame, np.linalg.solve(frame, deviation.T).T)

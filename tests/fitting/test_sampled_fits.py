@@ -249,6 +249,17 @@ def test_single_modes_are_not_suspected():
                 assert len(sb.fit(target, rng=seed).other_modes) == 0
 
 
+def test_a_density_that_fails_far_away_is_fitted():
+    def inside(x):
+        if np.abs(x).max() > 9.0:
+            raise np.linalg.LinAlgError("not positive definite")
+        return x
+
+    target = sb.Target(lambda x: -0.5 * (inside(x) ** 2).sum(axis=1), lambda x: -inside(x), dim=2)
+    fit = sb.fit(target, rng=0)
+    assert fit.converged and fit.q.kl(sb.Gaussian(np.zeros(2), np.eye(2))) < 1e-6
+
+
 def test_saved_fits_keep_their_counts_and_other_modes(tmp_path):
     target, _ = logistic(4, 40)
     fit = sb.fit(target, rng=0)
