@@ -25,6 +25,7 @@ from sbpfast.fitting._unknown_noise import UnknownNoiseMoments
 from sbpfast.gaussian import DiagonalGaussian
 from sbpfast.gaussian._full import GaussianBase
 from sbpfast.targets import NonFiniteTarget, Target
+from sbpfast.targets._bridges import BRIDGES, bridged
 from sbpfast.targets._ridge import Ridge
 from sbpfast.targets._unknown_noise import UnknownNoise
 
@@ -34,7 +35,7 @@ LONG, LONG_SAMPLED = 50, 10  # steps without convergence, after which another st
 
 
 def fit(
-    target: Target,
+    target: Any,
     q0: GaussianBase | Fit | None = None,
     *,
     structure: Literal["full", "diagonal", "low_rank"] = "full",
@@ -65,13 +66,13 @@ def fit(
 
     Parameters
     ----------
-    target : Target
-        f, up to a constant, with a value and a gradient.  Value and gradient are wanted at the same points, one after
-        the other.
+    target : Target, pymc.Model or bridgestan.StanModel
+        f, up to a constant, with a value and a gradient; models are taken as by `Target.from_pymc` and
+        `Target.from_bridgestan`.
     q0 : Gaussian, Fit or None
-        Where to start.  None: the Laplace approximation at a mode, searched for from the zero vector; with draws also
-        the standard normal, where that has the higher ELBO or the other does not converge.  A `Fit` (of the same target
-        and settings) is continued, bit for bit as if it had never stopped.
+        Where to start.  None: the Laplace approximation at a mode, searched for from the zero vector or the start of
+        the model; with draws also a standard normal there, where that has the higher ELBO or the other does not
+        converge.  A `Fit` (of the same target and settings) is continued, bit for bit as if it had never stopped.
     structure : {"full", "diagonal", "low_rank"}
         Of the covariance.  The last two form nothing larger than the data and (d, rank), but for a target's Hessians.
     rank : int, optional
@@ -123,6 +124,7 @@ def fit(
     -----
     FitWarning
         The fit did not converge, k-hat is above 0.7, the gradient is not that of the value, or f has another mode.
+        Ctrl-C ends a fit after its last whole step: what there is is returned, and ``q0=`` goes on from it.
 
     References
     ----------
@@ -140,6 +142,7 @@ def fit(
     >>> sb.fit(sb.targets.logistic_regression(X, y, prior_scale=1.0)).q.mean.round(4)
     array([0.1794, 0.5741])
     """
+    target = _as_target(target)
     exact = _check_target(target, estimator, structure)
     _checks.choice("structure", structure, STRUCTURES)
     rank = _checked_rank(rank, structure, target.dim)
@@ -166,12 +169,14 @@ def fit(
         else:
             loop = _new_loop(source, q0, structure, rank, tol, max_samples)
             loop.run(max_iter, watch)
-            left = not (exact or loop.converged or watch.stopped) and loop.n_iter >= LONG
-            if q0 is None and left:
+            ended = exact or loop.converged or watch.stopped or loop.interrupted
+            if q0 is None and not ended and loop.n_iter >= LONG:
                 loop = _from_elsewhere(loop, structure, rank, max_iter, watch)
     result = Fit._of(loop, structure, target, key)
     if not loop.converged and not watch.stopped:
         _checks.warn(f"{loop.message[0].upper()}{loop.message[1:]}.", FitWarning)
+    if loop.interrupted:
+        return result  # at once; what is left out is worked out when it is asked for
     if not isinstance(target, Ridge) or work(target) * DRAWS <= CHEAP:
         result._diagnose()
     if not isinstance(target, Ridge | UnknownNoise):  # whose gradients are ours
@@ -194,7 +199,7 @@ def _new_loop(source, q0, structure, rank, tol, max_samples) -> NaturalFit:
 def _best_sampled(source, q0, tol, max_samples, max_iter, watch) -> SampledFit:
     """The first fit that converges, of those from several starts; else that with the highest ELBO."""
     if q0 is None:
-        starts = sampled_starts(source, np.zeros(source.dim))
+        starts = sampled_starts(source, source.target._first_point())
     else:
         check_start(q0, source.target)
         starts = [(np.array(q0.mean), np.array(q0.to_cholesky().chol))]
@@ -208,7 +213,7 @@ def _best_sampled(source, q0, tol, max_samples, max_iter, watch) -> SampledFit:
                 raise
             break
         loops.append(loop)
-        if loop.converged or watch.stopped or loop.n_iter < LONG_SAMPLED:
+        if loop.converged or watch.stopped or loop.interrupted or loop.n_iter < LONG_SAMPLED:
             break
     return next((loop for loop in loops if loop.converged), max(loops, key=lambda loop: loop.last.elbo))
 
@@ -225,10 +230,19 @@ def _from_elsewhere(loop, structure, rank, max_iter, watch) -> NaturalFit:
     return other if other.last.elbo > loop.last.elbo else loop
 
 
+def _as_target(target) -> Target:
+    """The target itself, or that of a model of another program."""
+    if isinstance(target, Target):
+        return target
+    made = bridged(target)
+    if made is None:
+        kinds = ", ".join(["a sbpfast.Target", *(bridge.kind for bridge in BRIDGES.values())])
+        raise TypeError(f"target must be one of {kinds}; got {type(target).__name__}")
+    return made
+
+
 def _check_target(target, estimator, structure):
     """Whether the moments will be exact."""
-    if not isinstance(target, Target):
-        raise TypeError(f"target must be a sbpfast.Target, got {type(target).__name__}")
     _checks.choice("estimator", estimator, ESTIMATORS)
     missing = [name for name in ("value", "grad") if not target._has(name)]
     if missing:

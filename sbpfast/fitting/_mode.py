@@ -13,6 +13,7 @@ import numpy as np
 
 from sbpfast.fitting._factors import refactored, upper_factor
 from sbpfast.fitting._sets import Points
+from sbpfast.fitting._start import place
 from sbpfast.targets import NonFiniteTarget
 
 MEMORY = 10
@@ -45,7 +46,7 @@ def find_mode(points: Points, x, frame) -> Mode:
     here = _at(points, x)
     if here is None:
         raise NonFiniteTarget(
-            "f or a derivative is not finite at the zero vector, where the fit starts; pass q0 to start elsewhere"
+            f"f or a derivative is not finite at {place(x)}, where the fit starts; pass q0 to start elsewhere"
         )
     resolved = False
     for most in MOST_STEPS:
@@ -153,7 +154,7 @@ def _hessian(points, here, frame):
 
 # -- other modes ------------------------------------------------------------------------------------------------------
 
-WIDER = np.array([4.0, 8.0, 16.0])  # times as far out as a draw: pairs of points to climb from
+WIDER = np.array([4.0, 8.0, 16.0, 32.0])  # times as far out as a draw: pairs of points to climb from
 CLIMB = 20  # steps
 FURTHER = 80  # steps of those that end apart, which may be on their way along a ridge
 CLIMBED = 1e-3  # length of a gradient, in standard deviations, at the end of a climb that found a mode

@@ -100,7 +100,9 @@ class SampledFit:
         self.spread: list[np.ndarray] = []  # steps on fresh sets, as one pair would take them
         self.elbo_trace: list[float] = []
         self.residual_trace: list[float] = []
-        self.converged, self.message, self.left = False, "", math.inf
+        self.converged = self.interrupted = False
+        self.message, self.left = "", math.inf
+        self._whole: dict | None = None  # the state after the last whole step
         self.last: Look
 
     @property
@@ -171,7 +173,20 @@ class SampledFit:
     # the loop
 
     def run(self, max_iter, watch) -> None:
-        """Step until the KL divergence still left is within tol, or max_iter or the budget is reached."""
+        """Step until the KL divergence still left is within tol, or max_iter or the budget is reached; or Ctrl-C.
+
+        An interrupt leaves the state after the last whole step; before the first moments there is none to leave.
+        """
+        try:
+            self._run(max_iter, watch)
+        except KeyboardInterrupt:
+            if self._whole is None:
+                raise
+            self.restore(self._whole)
+            self.interrupted = True
+            self.message = f"interrupted after {self.n_iter} steps, with {self._error_text()}"
+
+    def _run(self, max_iter, watch) -> None:
         if not self.elbo_trace and self._fits_already():
             return
         again = bool(self.elbo_trace)
@@ -181,6 +196,7 @@ class SampledFit:
         counted = self._evaluations if again else self.spent
         while not self.message:
             self.spent, counted = self.spent + self._evaluations - counted, self._evaluations
+            self._whole = self.state()
             if self.n_iter >= max_iter or self.spent >= self._budget:
                 self._give_up("steps" if self.n_iter >= max_iter else "evaluations")
                 break
