@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sbpfast import _moved, contract, targets  # noqa: F401  pickles of version 0.1
 from sbpfast._config import show_config
 from sbpfast._streams import standard_normal
-from sbpfast.estimate import Estimate, expectation_grad
+from sbpfast.estimate import Estimate, EstimateWarning, expectation_grad
 from sbpfast.gaussian import (
     CholeskyGaussian,
     DiagonalGaussian,
@@ -81,6 +81,7 @@ __all__ = [
     "CholeskyGaussian",
     "DiagonalGaussian",
     "Estimate",
+    "EstimateWarning",
     "Fit",
     "FitStep",
     "FitWarning",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import scipy
@@ -14,6 +15,15 @@ from sbpfast._means import BLOCK, RunningMean, group_mean, group_sizes
 
 GROUPS = 64  # least number of groups behind a standard error, where there are as many draws
 REPLICATES = 16  # independent scrambles of a Sobol sequence
+PROBE = 256  # draws that tell whether replicates that agree are exact
+
+
+Sampling = Literal["mc", "antithetic", "sobol"]
+
+
+def pilot_key(key):
+    """Of draws that are independent of those of the key."""
+    return key ^ np.uint64(0x9E3779B97F4A7C15)
 
 
 class Block:
@@ -48,9 +58,7 @@ class Run:
 
     def __init__(self, target, distribution, n_samples, sampling, key, n_threads, least=1, wrt=None):
         self.target, self.q, self.sampling, self.n_threads = target, distribution, sampling, n_threads
-        self.wrt = wrt
-        self.key = key
-        self.pilot_key = self.key ^ np.uint64(0x9E3779B97F4A7C15)  # of draws that are independent of the run's
+        self.wrt, self.key, self._least = wrt, key, least
         # every group, and every part of one, is a multiple of this: where an estimator has a baseline (least > 1), two
         # independent draws, which are two pairs of antithetic ones
         pair = (2 if sampling == "antithetic" else 1) * (2 if least > 1 and sampling != "sobol" else 1)
@@ -82,12 +90,13 @@ class Run:
     def _sobol(self, size):
         """Independent scrambles of a Sobol sequence (scipy's direction numbers), one replicate a group."""
         dims = sum(self.q._noise_dims())
+        seed = [*map(int, self.key)]
+        ends = _Ends(dims, self.m, np.random.default_rng([*seed, REPLICATES]))
         for replicate in range(REPLICATES):
-            seed = np.random.default_rng([*map(int, self.key), replicate])
-            sequence = scipy.stats.qmc.Sobol(dims, scramble=True, rng=seed)
+            sequence = scipy.stats.qmc.Sobol(dims, scramble=True, rng=np.random.default_rng([*seed, replicate]))
             for _ in range(0, self.m, size):
                 u = sequence.random(size) + 2.0**-31  # the points are multiples of 2^-30: to the middle of their cells
-                yield self.q._draw_from(scipy.special.ndtri(u), self.n_threads)
+                yield self.q._draw_from(scipy.special.ndtri(ends.spread(u, replicate)), self.n_threads)
 
     def groups(self, rule, cost) -> Iterator[tuple[dict, np.ndarray]]:
         """What a rule makes of every block: group means by name, (groups, ...), and the sizes of the groups."""
@@ -113,6 +122,50 @@ class Run:
             for name, mean in means.items():
                 statistics[name].add(mean, sizes)
         return statistics
+
+
+    def resolved(self, rule, cost, means, errors) -> dict[str, Any]:
+        """The errors, none smaller than Sobol replicates can resolve.
+
+        Replicates of m points that agree to rounding either integrate exactly, or count so coarsely that none of them
+        happens to show the difference.  A few independent draws tell: if they vary, by sd, one point of m has changed
+        sides with a chance of about 1 / (replicates + 2).
+        """
+        agree = {key: errors[key] <= 1e-12 * np.abs(mean) for key, mean in means.items()}
+        if self.sampling != "sobol" or not any(map(np.any, agree.values())):
+            return errors
+        probe = Run(self.target, self.q, PROBE, "mc", pilot_key(self.key), self.n_threads, self._least, self.wrt)
+        spread = probe.collect(rule, cost)
+        scale = math.sqrt(probe.n) / (self.m * (REPLICATES + 2))
+        return {
+            key: np.where(agree[key], np.maximum(errors[key], scale * spread[key].standard_error()), errors[key])[()]
+            for key in means
+        }
+
+
+class _Ends:
+    """Stratifies, over the replicates, the points next to 0 and to 1 in every coordinate.
+
+    A replicate of m points has one point in [0, 1/m) and one in [1 - 1/m, 1).  Where f or a weight grows without bound
+    they carry most of what is left of the variance, rarely: independent replicates would show nothing of it most of the
+    time, and their spread would be too small.  Here each replicate puts its point into another of REPLICATES equal parts
+    of the cell, at random.  That leaves every replicate a scrambled net and unbiased, and makes the ends negatively
+    dependent: the error is smaller, and the spread of the replicates an upper bound of it.
+    """
+
+    def __init__(self, dims, m, rng):
+        self.m = m
+        order = np.tile(np.arange(REPLICATES), (dims, 1))
+        self.low, self.high = rng.permuted(order, axis=1), rng.permuted(order, axis=1)
+
+    def spread(self, u, replicate) -> np.ndarray:
+        """The points u (n, dims) of a replicate, those at the ends moved within their cells."""
+        if self.m < 8:  # the ends are all there is
+            return u
+        cells = self.m * REPLICATES
+        low, high = u * self.m, (1.0 - u) * self.m
+        u = np.where(low < 1.0, (self.low[:, replicate] + low) / cells, u)
+        return np.where(high < 1.0, 1.0 - (self.high[:, replicate] + high) / cells, u)
 
 
 def _power_of_two_below(n):

@@ -21,7 +21,10 @@ NOISE = 0
 FACTOR_NOISE = 1
 
 
-def stream_key(rng=None) -> np.ndarray:
+Seed = int | np.random.SeedSequence | np.random.BitGenerator | np.random.Generator | None
+
+
+def stream_key(rng: Seed = None) -> np.ndarray:
     """The key (4,) of a family of streams, from anything SPEC 7 allows.
 
     Parameters

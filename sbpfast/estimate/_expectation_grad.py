@@ -8,31 +8,30 @@ many there are or which thread works on them, and memory does not grow with the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import get_args
 
 from sbpfast import _checks, _core
-from sbpfast._blocks import Run
-from sbpfast._streams import stream_key
+from sbpfast._blocks import Run, Sampling, pilot_key
+from sbpfast._streams import Seed, stream_key
 from sbpfast.estimate._choice import automatic
-from sbpfast.estimate._estimators import MONTE_CARLO, NEEDS, exact
-from sbpfast.estimate._result import Estimate
-from sbpfast.gaussian._full import GaussianBase
+from sbpfast.estimate._distribution import Distribution, is_chained, is_distribution
+from sbpfast.estimate._estimators import ESTIMATORS, EstimatorName, applies
+from sbpfast.estimate._result import Estimate, EstimateWarning
 from sbpfast.targets import Target
-from sbpfast.targets._ridge import Ridge
-
-ESTIMATORS = (*NEEDS, "auto")
-SAMPLINGS = ("mc", "antithetic", "sobol")
 
 
 def expectation_grad(
     target: Target,
-    distribution,
+    distribution: Distribution,
     *,
-    wrt=None,
-    estimator: str = "auto",
+    wrt: str | Sequence[str] | None = None,
+    estimator: EstimatorName = "auto",
     n_samples: int = 4096,
-    sampling: str = "mc",
-    rng=None,
+    sampling: Sampling = "mc",
+    rng: Seed = None,
     n_threads: int | None = None,
 ) -> Estimate:
     """Value and gradients of E[f(x)], x from a distribution, with respect to the distribution's parameters.
@@ -84,28 +83,29 @@ def expectation_grad(
     """
     if not isinstance(target, Target):
         raise TypeError(f"target must be a sbpfast.Target, got {type(target).__name__}")
-    if not hasattr(distribution, "_estimators"):
+    if not is_distribution(distribution):
         raise TypeError(f"distribution must be one of sbpfast's, got {type(distribution).__name__}")
     if target.dim != distribution.dim:
         raise ValueError(f"target has dimension {target.dim}, but distribution has dimension {distribution.dim}")
-    _checks.choice("estimator", estimator, ESTIMATORS)
-    _checks.choice("sampling", sampling, SAMPLINGS)
+    _checks.choice("estimator", estimator, get_args(EstimatorName))
+    _checks.choice("sampling", sampling, get_args(Sampling))
     n_samples = _checks.count("n_samples", n_samples)
-    wrt = _wanted(wrt, distribution)
+    wanted = _wanted(wrt, distribution)
     n_threads = _core.effective_threads(n_threads)
     key = stream_key(rng)
 
-    def make_run(n, name):
-        return Run(
-            target, distribution, n, sampling, key, n_threads, least=8 if name in ("score", "combined") else 1, wrt=wrt
-        )
+    def make_run(n, name, key=key):
+        least = ESTIMATORS[name].least
+        return Run(target, distribution, n, sampling, key, n_threads, least=least, wrt=wanted)
 
+    name, doubts = estimator, ()
     if estimator == "auto":
-        estimator = automatic(target, distribution, make_run, n_samples)
-    _require(estimator, target, distribution, n_samples)
-    if estimator == "exact":
-        return Estimate(exact(target, distribution, wrt, n_threads), wrt, distribution)
-    return Estimate(MONTE_CARLO[estimator](make_run(n_samples, estimator)), wrt, distribution)
+        name, doubts = automatic(target, distribution, partial(make_run, key=pilot_key(key)), n_samples)
+    _require(name, target, distribution, n_samples)
+    result = ESTIMATORS[name].rule(make_run(n_samples, name))
+    for doubt in (*doubts, *result.doubts):
+        warnings.warn(doubt, EstimateWarning, stacklevel=2)
+    return Estimate(result, wanted, distribution)
 
 
 def _wanted(wrt, distribution):
@@ -128,14 +128,20 @@ def _require(estimator, target, distribution, n_samples):
         raise ValueError(
             f"estimator {estimator!r} is not defined for {type(distribution).__name__}; use one of {allowed}"
         )
-    missing = [name for name in NEEDS[estimator] if not target._has(name)]
+    row = ESTIMATORS[estimator]
+    missing = [name for name in row.needs if not target._has(name)]
     if missing:
         raise ValueError(f"estimator {estimator!r} needs the target's {' and '.join(missing)}, which it does not have")
-    if estimator in ("score", "combined") and n_samples < 2:
+    if row.least > 1 and n_samples < 2:
         raise ValueError(
             f"estimator {estimator!r} needs n_samples of at least 2 for its leave-one-out baseline, got {n_samples}"
         )
-    if estimator == "exact" and isinstance(distribution, GaussianBase) and not isinstance(target, Ridge):
+    if estimator == "combined" and not any(row.part and applies(k, target, distribution) for k, row in ESTIMATORS.items()):
+        raise ValueError(
+            f"estimator 'combined' has nothing to mix: the target has none of the derivatives that the estimators of "
+            f"{type(distribution).__name__} need"
+        )
+    if estimator == "exact" and is_chained(distribution) and not distribution._integrates(target):
         raise ValueError(
             "estimator 'exact' needs a ridge target (sbpfast.targets.ridge, quadratic or a regression) under a Gaussian"
         )

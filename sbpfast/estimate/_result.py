@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sbpfast import _checks
+from sbpfast.estimate._distribution import Distribution
+
+
+class EstimateWarning(UserWarning):
+    """An estimate, or a part of it, is not to be trusted; the text says why."""
 
 
 class Result(NamedTuple):
-    """What an estimator hands back: gradients by parameter name, and (g, G) as "mean" and "cov" where known."""
+    """What an estimator hands back: gradients by parameter name, and (g, G) as "mean" and "cov" where known.
+
+    `errors` may be a function, which is called when the errors are first asked for; `doubts` are texts of warnings.
+    """
 
     value: float
     value_error: float
@@ -21,6 +29,7 @@ class Result(NamedTuple):
     moments: dict
     n: int
     name: str
+    doubts: tuple[str, ...] = ()
 
 
 class Estimate:
@@ -42,7 +51,12 @@ class Estimate:
         The estimator used.
     """
 
-    def __init__(self, result, wrt, distribution):
+    value: float
+    grad: dict[str, np.ndarray]
+    n_samples: int
+    estimator: str
+
+    def __init__(self, result: Result, wrt: tuple[str, ...], distribution: Distribution):
         self.value = float(result.value)
         self.n_samples = result.n
         self.estimator = result.name
@@ -55,13 +69,17 @@ class Estimate:
         return np.asarray(array, dtype=np.float64).reshape(np.shape(distribution._parameters()[name]))
 
     @cached_property
-    def stderr(self) -> dict:
+    def stderr(self) -> dict[str, Any]:
         errors = self._result.errors
         errors = errors() if callable(errors) else errors
         gradients = {name: self._shaped(self._distribution, name, errors[name]) for name in self.grad}
         return {"value": float(self._result.value_error)} | gradients
 
-    def pullback(self, **jacobians) -> np.ndarray:
+    def __getstate__(self) -> dict[str, Any]:
+        """The state that pickles and copies hold: the errors themselves instead of the draws they would come from."""
+        return self.__dict__ | {"stderr": self.stderr, "_result": self._result._replace(errors={})}
+
+    def pullback(self, **jacobians: Any) -> np.ndarray:
         """The chain rule to any parameters theta that the distribution's parameters depend on.
 
         Parameters
@@ -94,7 +112,7 @@ class Estimate:
             total = total + np.tensordot(grad, jacobian, axes=grad.ndim)
         return total
 
-    def natural_grad(self) -> dict:
+    def natural_grad(self) -> dict[str, np.ndarray]:
         """Natural gradients by parameter name: the inverse Fisher information times the gradient.
 
         Raises
@@ -109,7 +127,7 @@ class Estimate:
             )
         return self._distribution._natural_grad(self.grad)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         lines = [f"Estimate of E[f] by {self.estimator!r}" + (f", {self.n_samples} draws" if self.n_samples else "")]
         lines.append(f"  value {self.value:.6g} +- {float(self.stderr['value']):.2g}")
         for name, grad in self.grad.items():

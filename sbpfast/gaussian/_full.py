@@ -107,9 +107,14 @@ class GaussianBase(ABC):
     def _parameters(self):
         return {name: getattr(self, name) for name in self._names}
 
+    @staticmethod
+    def _integrates(target) -> bool:
+        """Whether the target knows its expectations under Gaussians."""
+        return hasattr(target, "_exact")
+
     # draws
 
-    def _noise_dims(self):
+    def _noise_dims(self) -> tuple[int, ...]:
         return (self.dim,)
 
     def _draw(self, key, start, stop, antithetic, n_threads) -> Draws:

@@ -122,7 +122,7 @@ class LowRankGaussian(LowRankBase):
     d/dU = 2 G U and d/ddiag = diag(G): O(d k) a draw, and no (d, d) array unless ``cov`` is asked for.
     """
 
-    def _noise_dims(self):
+    def _noise_dims(self) -> tuple[int, ...]:
         return (self.dim, self.rank)
 
     @property
