@@ -54,9 +54,13 @@ class Block:
 
 
 class Run:
-    """One call: the target, the distribution and the blocks of draws, which can be replayed."""
+    """One call: the target, the distribution and the blocks of draws, which can be replayed.
 
-    def __init__(self, target, distribution, n_samples, sampling, key, n_threads, least=1, wrt=None):
+    Draws come in groups of m: of `group` where it is given, else of at least `least`, and so many that there are
+    GROUPS of them.
+    """
+
+    def __init__(self, target, distribution, n_samples, sampling, key, n_threads, least=1, wrt=None, group=None):
         self.target, self.q, self.sampling, self.n_threads = target, distribution, sampling, n_threads
         self.wrt, self.key, self._least = wrt, key, least
         # every group, and every part of one, is a multiple of this: where an estimator has a baseline (least > 1), two
@@ -68,7 +72,7 @@ class Run:
         else:
             self.n = -(-n_samples // pair) * pair if sampling == "antithetic" else n_samples - n_samples % pair
             for_errors = min(BLOCK, _power_of_two_below(self.n // GROUPS))
-            self.m = max(pair, min(least, _power_of_two_below(self.n // 2)), for_errors)
+            self.m = group or max(pair, min(least, _power_of_two_below(self.n // 2)), for_errors)
         self.pair = pair
 
     def blocks(self, cost) -> Iterator[tuple[Any, bool]]:
@@ -123,7 +127,6 @@ class Run:
                 statistics[name].add(mean, sizes)
         return statistics
 
-
     def resolved(self, rule, cost, means, errors) -> dict[str, Any]:
         """The errors, none smaller than Sobol replicates can resolve.
 
@@ -131,7 +134,7 @@ class Run:
         happens to show the difference.  A few independent draws tell: if they vary, by sd, one point of m has changed
         sides with a chance of about 1 / (replicates + 2).
         """
-        agree = {key: errors[key] <= 1e-12 * np.abs(mean) for key, mean in means.items()}
+        agree = {key: (mean != 0) & (errors[key] <= 1e-12 * np.abs(mean)) for key, mean in means.items()}
         if self.sampling != "sobol" or not any(map(np.any, agree.values())):
             return errors
         probe = Run(self.target, self.q, PROBE, "mc", pilot_key(self.key), self.n_threads, self._least, self.wrt)
@@ -147,10 +150,10 @@ class _Ends:
     """Stratifies, over the replicates, the points next to 0 and to 1 in every coordinate.
 
     A replicate of m points has one point in [0, 1/m) and one in [1 - 1/m, 1).  Where f or a weight grows without bound
-    they carry most of what is left of the variance, rarely: independent replicates would show nothing of it most of the
-    time, and their spread would be too small.  Here each replicate puts its point into another of REPLICATES equal parts
-    of the cell, at random.  That leaves every replicate a scrambled net and unbiased, and makes the ends negatively
-    dependent: the error is smaller, and the spread of the replicates an upper bound of it.
+    these carry most of what is left of the variance, rarely: most of the time independent replicates would show none of
+    it, and their spread would be too small.  Here each replicate puts its point into another of REPLICATES equal parts
+    of the cell, at random.  Every replicate remains a scrambled net and unbiased; the ends are negatively dependent, so
+    the error is smaller than the spread of the replicates says.
     """
 
     def __init__(self, dims, m, rng):

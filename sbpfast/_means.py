@@ -59,17 +59,17 @@ class RunningMean:
     def add(self, x, sizes) -> None:
         """Add group means x (groups, ...) of groups of these sizes."""
         n = int(sizes.sum())
-        shape = (-1,) + (1,) * (x.ndim - 1)
-        if len(sizes) == 1:
-            mean, m2 = x[0], 0.0
-        else:
-            weights = sizes.reshape(shape)
-            mean = (weights * x).sum(axis=0) / n
-            m2 = (weights * (x - mean) ** 2).sum(axis=0)
-        shift = mean - self.mean
         total = self.count + n
-        self._m2 = self._m2 + m2 + shift * shift * (self.count * n / total)
-        self.mean = self.mean + shift * (n / total)
+        with np.errstate(over="ignore", invalid="ignore"):  # an error may be infinite
+            if len(sizes) == 1:
+                mean, m2 = x[0], 0.0
+            else:
+                weights = sizes.reshape((-1,) + (1,) * (x.ndim - 1))
+                mean = (weights * x).sum(axis=0) / n
+                m2 = (weights * (x - mean) ** 2).sum(axis=0)
+            shift = mean - self.mean
+            self._m2 = self._m2 + m2 + shift * shift * (self.count * n / total)
+            self.mean = self.mean + shift * (n / total)
         self.count = total
         self.groups += len(sizes)
 
@@ -137,7 +137,8 @@ def _merge(moments, more) -> None:
         return
     total = moments["n"] + more["n"]
     shift = more["mean"] - moments["mean"]
-    moments["cross"] = moments["cross"] + more["cross"] + shift[:, None] * shift[None] * (moments["n"] * more["n"] / total)
+    moved = shift[:, None] * shift[None] * (moments["n"] * more["n"] / total)
+    moments["cross"] = moments["cross"] + more["cross"] + moved
     moments["mean"] = moments["mean"] + shift * (more["n"] / total)
     moments["n"] = total
     moments["groups"] += more["groups"]

@@ -205,6 +205,7 @@ def gaussian(g, H, jac_mean, jac_cov, weights=None, per_sample=False, *, n_threa
     jm, jc = _jacobian("jac_mean", jac_mean, (d,), n), _jacobian("jac_cov", jac_cov, h.shape[1:], n)
     if jm.shape[-1] != jc.shape[-1]:
         raise ValueError(f"jac_mean and jac_cov must have the same p, got {jm.shape[-1]} and {jc.shape[-1]}")
+    per_sample = _checks.flag("per_sample", per_sample)
     if not per_sample and len(jm) == 1 and len(jc) == 1:
         return bonnet(g, jac_mean, weights, n_threads=n_threads) + price(h, jac_cov, weights, n_threads=n_threads)
     out = np.zeros((n, jm.shape[-1]))
@@ -236,8 +237,10 @@ def expfam(grad_f, B, weights=None, per_sample=False, *, n_threads=None) -> np.n
     if b.shape[:2] != g.shape:
         n, d = g.shape
         raise ValueError(f"B must have shape ({n}, {d}) or ({n}, {d}, ...), got {b.shape}")
+    per_sample = _checks.flag("per_sample", per_sample)
     if b.ndim == 2:
-        out = g.astype(np.float64) * b
+        with np.errstate(over="ignore", invalid="ignore"):
+            out = g.astype(np.float64) * b
     else:
         flat = b.reshape(*g.shape, -1)
         out = np.zeros((len(g), flat.shape[-1]))
@@ -273,7 +276,10 @@ def product(f, grad_f, Btilde, dBtilde, boundary=0.0, per_sample=False, weights=
     b = _checks.real_array("Btilde", Btilde, shape=g.shape)
     db = _checks.real_array("dBtilde", dBtilde, shape=g.shape)
     boundary = _checks.vector("boundary", boundary, g.shape[1])
-    return _finish(boundary - (b * g + db * f[:, None]), weights, per_sample, threads)
+    per_sample = _checks.flag("per_sample", per_sample)
+    with np.errstate(over="ignore", invalid="ignore"):
+        out = boundary - (b * g + db * f[:, None])
+    return _finish(out, weights, per_sample, threads)
 
 
 def _finish(out, weights, per_sample, threads):

@@ -46,12 +46,10 @@ def _averaged(run, rule, name, extra_draws=0):
     return _result(run, means, errors, name, extra_draws)
 
 
-def _average_of(name):
+def _average_of(name, part):
     """The estimator that averages one part."""
 
     def estimator(run):
-        part = ESTIMATORS[name].part
-
         def rule(block):
             grads = part(run, block)  # first, so that the values come with the gradients
             return grads | {"value": block.mean(block.f)}
@@ -68,7 +66,7 @@ def _price(run):
     """
     target, q = run.target, run.q
     if not isinstance(target, Ridge):
-        return _average_of("price")(run)
+        return _average_of("price", price_part)(run)
     slope, curvature, mean_x = np.zeros(target._rows), np.zeros(target._rows), np.zeros(target.dim)
 
     def rule(block):
@@ -134,29 +132,30 @@ def _combined(run):
 
     Price is left out of it where its Hessians contradict the gradients.
     """
-    names = [name for name, row in ESTIMATORS.items() if row.part and applies(name, run.target, run.q)]
+    parts = parts_for(run.target, run.q)
+    names = list(parts)
     mixes: dict[str, RunningMix] = defaultdict(RunningMix)
     value, hold = RunningMean(), Hold()
 
     def rule(block):
-        parts = {(name, key): mean for name in names for key, mean in ESTIMATORS[name].part(run, block).items()}
-        return parts | {"value": block.mean(block.f)}
+        means = {(name, key): mean for name, part in parts.items() for key, mean in part(run, block).items()}
+        return means | {"value": block.mean(block.f)}
 
     cost = cost_of_a_draw(run, *names)
-    for block, sizes in run.groups(rule, cost):
-        value.add(block.pop("value"), sizes)
-        for key in dict.fromkeys(key for _, key in block):
-            mixes[key].add([block[name, key] for name in names], sizes)
+    for groups, sizes in run.groups(rule, cost):
+        value.add(groups.pop("value"), sizes)
+        for key in dict.fromkeys(key for _, key in groups):
+            mixes[key].add([groups[name, key] for name in names], sizes)
             if "price" in names:
-                hold.add(key, block["price", key], block["pathwise", key], sizes)
+                hold.add(key, groups["price", key], groups["pathwise", key], sizes)
     kept = [i for i, name in enumerate(names) if not (name == "price" and hold.broken())]
     results = {key: mix.result(kept) for key, mix in mixes.items()} | {"value": (value.mean, value.standard_error())}
     means, errors = ({key: pair[i] for key, pair in results.items()} for i in (0, 1))
 
     def first(block):
         """One part, by which to tell agreement from certainty."""
-        parts = rule(block)
-        return {key: parts.get((names[kept[0]], key), parts.get(key)) for key in means}
+        name = names[kept[0]]
+        return parts[name](run, block) | {"value": block.mean(block.f)}
 
     errors = run.resolved(first, cost, means, errors)
     doubts = () if len(kept) == len(names) else (KINKS,)
@@ -200,15 +199,17 @@ EstimatorName = Literal["difference", "price", "stein", "pathwise", "score", "pr
 # reverse differentiation makes it, and a Hessian as one f a coordinate.
 ESTIMATORS: dict[str, Estimator] = {
     "difference": Estimator(
-        ("value",), _average_of("difference"), difference_part, work=lambda d, f, form: (d + 1.0) * f
+        ("value",), _average_of("difference", difference_part), difference_part, work=lambda d, f, form: (d + 1.0) * f
     ),
     "price": Estimator(("grad", "hess"), _price, price_part, work=lambda d, f, form: (3.0 + d) * f + form),
     "stein": Estimator(("grad",), _stein, work=lambda d, f, form: 3.0 * f + 4.0 * form),
     "pathwise": Estimator(
-        ("grad",), _average_of("pathwise"), pathwise_part, work=lambda d, f, form: 3.0 * f + 2.0 * form
+        ("grad",), _average_of("pathwise", pathwise_part), pathwise_part, work=lambda d, f, form: 3.0 * f + 2.0 * form
     ),
-    "score": Estimator(("value",), _average_of("score"), score_part, least=8, work=lambda d, f, form: f + 2.0 * form),
-    "product": Estimator(("value", "grad"), _average_of("product"), product_part),
+    "score": Estimator(
+        ("value",), _average_of("score", score_part), score_part, least=8, work=lambda d, f, form: f + 2.0 * form
+    ),
+    "product": Estimator(("value", "grad"), _average_of("product", product_part), product_part),
     "combined": Estimator((), _combined, least=8),
     "exact": Estimator((), _exact),
 }
@@ -217,3 +218,8 @@ ESTIMATORS: dict[str, Estimator] = {
 def applies(name, target, q):
     """Whether an estimator serves this target and distribution, for all parameters."""
     return name in q._estimators and name not in q._refused and all(map(target._has, ESTIMATORS[name].needs))
+
+
+def parts_for(target, q) -> dict[str, Callable]:
+    """The parts that a mix for this target and distribution is made of, by name."""
+    return {name: row.part for name, row in ESTIMATORS.items() if row.part and applies(name, target, q)}

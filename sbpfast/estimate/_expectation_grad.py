@@ -18,7 +18,7 @@ from sbpfast._blocks import Run, Sampling, pilot_key
 from sbpfast._streams import Seed, stream_key
 from sbpfast.estimate._choice import automatic
 from sbpfast.estimate._distribution import Distribution, is_chained, is_distribution
-from sbpfast.estimate._estimators import ESTIMATORS, EstimatorName, applies
+from sbpfast.estimate._estimators import ESTIMATORS, EstimatorName, parts_for
 from sbpfast.estimate._result import Estimate, EstimateWarning
 from sbpfast.targets import Target
 
@@ -98,7 +98,8 @@ def expectation_grad(
         least = ESTIMATORS[name].least
         return Run(target, distribution, n, sampling, key, n_threads, least=least, wrt=wanted)
 
-    name, doubts = estimator, ()
+    name: str = estimator
+    doubts: tuple[str, ...] = ()
     if estimator == "auto":
         name, doubts = automatic(target, distribution, partial(make_run, key=pilot_key(key)), n_samples)
     _require(name, target, distribution, n_samples)
@@ -136,7 +137,7 @@ def _require(estimator, target, distribution, n_samples):
         raise ValueError(
             f"estimator {estimator!r} needs n_samples of at least 2 for its leave-one-out baseline, got {n_samples}"
         )
-    if estimator == "combined" and not any(row.part and applies(k, target, distribution) for k, row in ESTIMATORS.items()):
+    if estimator == "combined" and not parts_for(target, distribution):
         raise ValueError(
             f"estimator 'combined' has nothing to mix: the target has none of the derivatives that the estimators of "
             f"{type(distribution).__name__} need"

@@ -131,7 +131,7 @@ class Estimate:
         lines = [f"Estimate of E[f] by {self.estimator!r}" + (f", {self.n_samples} draws" if self.n_samples else "")]
         lines.append(f"  value {self.value:.6g} +- {float(self.stderr['value']):.2g}")
         for name, grad in self.grad.items():
-            error = float(np.sqrt(np.mean(np.square(self.stderr[name]))))
+            error = float(np.linalg.norm(self.stderr[name])) / max(np.size(grad), 1) ** 0.5
             lines.append(
                 f"  d/d{name} {np.shape(grad)}, norm {float(np.linalg.norm(grad)):.6g}, "
                 f"standard error {error:.2g} (root mean square)"
