@@ -21,9 +21,13 @@ PROBE = 256  # draws that tell whether replicates that agree are exact
 Sampling = Literal["mc", "antithetic", "sobol"]
 
 
-def pilot_key(key):
+# what draws beside those of a run are for
+CONTROL, CHOICE, RESOLUTION = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64)
+
+
+def other_key(key, purpose) -> np.ndarray:
     """Of draws that are independent of those of the key."""
-    return key ^ np.uint64(0x9E3779B97F4A7C15)
+    return key ^ purpose
 
 
 class Block:
@@ -137,7 +141,9 @@ class Run:
         agree = {key: (mean != 0) & (errors[key] <= 1e-12 * np.abs(mean)) for key, mean in means.items()}
         if self.sampling != "sobol" or not any(map(np.any, agree.values())):
             return errors
-        probe = Run(self.target, self.q, PROBE, "mc", pilot_key(self.key), self.n_threads, self._least, self.wrt)
+        probe = Run(
+            self.target, self.q, PROBE, "mc", other_key(self.key, RESOLUTION), self.n_threads, self._least, self.wrt
+        )
         spread = probe.collect(rule, cost)
         scale = math.sqrt(probe.n) / (self.m * (REPLICATES + 2))
         return {
@@ -151,24 +157,27 @@ class _Ends:
 
     A replicate of m points has one point in [0, 1/m) and one in [1 - 1/m, 1).  Where f or a weight grows without bound
     these carry most of what is left of the variance, rarely: most of the time independent replicates would show none of
-    it, and their spread would be too small.  Here each replicate puts its point into another of REPLICATES equal parts
-    of the cell, at random.  Every replicate remains a scrambled net and unbiased; the ends are negatively dependent, so
-    the error is smaller than the spread of the replicates says.
+    it, and their spread would be too small.  Here each replicate puts its point into another of equal parts of the
+    cell, at random, separately among those of even and of odd number: these are the folds of a mix, to be independent.
+    Every replicate remains a scrambled net and unbiased; the ends are negatively dependent, so the error is smaller
+    than the spread of the replicates says.
     """
 
     def __init__(self, dims, m, rng):
-        self.m = m
-        order = np.tile(np.arange(REPLICATES), (dims, 1))
-        self.low, self.high = rng.permuted(order, axis=1), rng.permuted(order, axis=1)
+        self.m, self.parts = m, REPLICATES // 2
+        order = np.tile(np.arange(self.parts), (2, 2, dims, 1))  # of the folds, for both ends
+        self.part = rng.permuted(order, axis=-1)
 
     def spread(self, u, replicate) -> np.ndarray:
         """The points u (n, dims) of a replicate, those at the ends moved within their cells."""
         if self.m < 8:  # the ends are all there is
             return u
-        cells = self.m * REPLICATES
-        low, high = u * self.m, (1.0 - u) * self.m
-        u = np.where(low < 1.0, (self.low[:, replicate] + low) / cells, u)
-        return np.where(high < 1.0, 1.0 - (self.high[:, replicate] + high) / cells, u)
+        low, high = self.part[replicate % 2, :, :, replicate // 2]
+        for part, mirrored in ((low, False), (high, True)):
+            v = (1.0 - u if mirrored else u) * self.m
+            v = np.where(v < 1.0, (part + v) / self.parts, v) / self.m
+            u = 1.0 - v if mirrored else v
+        return u
 
 
 def _power_of_two_below(n):

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from sbpfast._blocks import pilot_key
+from sbpfast._blocks import CONTROL, other_key
 from sbpfast._means import BLOCK, RunningMean, RunningMix
 from sbpfast.estimate._distribution import is_chained
 from sbpfast.estimate._hold import KINKS, Hold
@@ -97,7 +97,7 @@ def _stein(run):
     """
     q, target, form = run.q, run.target, run.q._form()
     size = min(BLOCK, max(8, 2**22 // target.dim), max(2 * (target.dim + 1), run.n // 8))
-    pilot = q._draw(pilot_key(run.key), 0, size, False, run.n_threads)
+    pilot = q._draw(other_key(run.key, CONTROL), 0, size, False, run.n_threads)
     c, slope = _linear_fit(pilot.x - q.mean, target._value_and_grad(pilot.x, run.n_threads)[1])
     known = form.zeros(target.dim)
     form.subtract(known, -slope)

@@ -13,8 +13,10 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import get_args
 
+import numpy as np
+
 from sbpfast import _checks, _core
-from sbpfast._blocks import Run, Sampling, pilot_key
+from sbpfast._blocks import CHOICE, Run, Sampling, other_key
 from sbpfast._streams import Seed, stream_key
 from sbpfast.estimate._choice import automatic
 from sbpfast.estimate._distribution import Distribution, is_chained, is_distribution
@@ -71,8 +73,8 @@ def expectation_grad(
     Raises
     ------
     TypeError, ValueError
-        Wrong kinds, dimensions that do not match, n_samples < 1, an unknown estimator, sampling or parameter, or an
-        estimator whose derivatives the target lacks.
+        Wrong kinds, dimensions that do not match, n_samples < 1, an unknown estimator, sampling or parameter, an
+        estimator whose derivatives the target lacks, or a gradient that overflows double precision.
     NonFiniteTarget
         f or a derivative is not finite at a drawn point.
 
@@ -100,10 +102,11 @@ def expectation_grad(
 
     name: str = estimator
     doubts: tuple[str, ...] = ()
-    if estimator == "auto":
-        name, doubts = automatic(target, distribution, partial(make_run, key=pilot_key(key)), n_samples)
-    _require(name, target, distribution, n_samples)
-    result = ESTIMATORS[name].rule(make_run(n_samples, name))
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found in the result, and said
+        if estimator == "auto":
+            name, doubts = automatic(target, distribution, partial(make_run, key=other_key(key, CHOICE)), n_samples)
+        _require(name, target, distribution, n_samples)
+        result = ESTIMATORS[name].rule(make_run(n_samples, name))
     for doubt in (*doubts, *result.doubts):
         warnings.warn(doubt, EstimateWarning, stacklevel=2)
     return Estimate(result, wanted, distribution)
@@ -117,7 +120,7 @@ def _wanted(wrt, distribution):
         raise TypeError(f"wrt must be a sequence of parameter names, got {type(wrt).__name__}")
     wrt = (wrt,) if isinstance(wrt, str) else tuple(wrt)
     for name in wrt:
-        if name not in names:
+        if not isinstance(name, str) or name not in names:
             raise ValueError(f"wrt must name parameters among {', '.join(names)}; got {name!r}")
     return wrt
 

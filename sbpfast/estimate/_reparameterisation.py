@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from sbpfast import _checks, _core
 from sbpfast._blocks import Run
 from sbpfast._streams import Seed, stream_key
@@ -77,7 +79,8 @@ def generalised_reparameterisation(
         terms = distribution._weighted_terms(block.draws, block.f, block.grad, v, dv)
         return {name: block.mean(term) for name, term in terms.items()} | {"value": block.mean(block.f)}
 
-    statistics = run.collect(rule, target.dim)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found in the result, and said
+        statistics = run.collect(rule, target.dim)
     value = statistics.pop("value")
     grads = {name: s.mean for name, s in statistics.items()}
     errors = {name: s.standard_error() for name, s in statistics.items()}

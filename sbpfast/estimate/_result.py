@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -63,6 +64,11 @@ class Estimate:
         self.grad = {name: self._shaped(distribution, name, result.grads[name]) for name in wrt}
         self._result = result
         self._distribution = distribution
+        for name, grad in self.grad.items():
+            if not np.isfinite(grad).all():
+                raise ValueError(f"the gradient with respect to {name} overflows double precision")
+        if math.isinf(self.value):
+            raise ValueError("the mean of f overflows double precision")
 
     @staticmethod
     def _shaped(distribution, name, array):
@@ -71,7 +77,8 @@ class Estimate:
     @cached_property
     def stderr(self) -> dict[str, Any]:
         errors = self._result.errors
-        errors = errors() if callable(errors) else errors
+        with np.errstate(over="ignore", invalid="ignore"):
+            errors = errors() if callable(errors) else errors
         gradients = {name: self._shaped(self._distribution, name, errors[name]) for name in self.grad}
         return {"value": float(self._result.value_error)} | gradients
 
@@ -131,9 +138,10 @@ class Estimate:
         lines = [f"Estimate of E[f] by {self.estimator!r}" + (f", {self.n_samples} draws" if self.n_samples else "")]
         lines.append(f"  value {self.value:.6g} +- {float(self.stderr['value']):.2g}")
         for name, grad in self.grad.items():
-            error = float(np.linalg.norm(self.stderr[name])) / max(np.size(grad), 1) ** 0.5
+            with np.errstate(over="ignore"):
+                norm = float(np.linalg.norm(grad))
+                error = float(np.linalg.norm(self.stderr[name])) / max(np.size(grad), 1) ** 0.5
             lines.append(
-                f"  d/d{name} {np.shape(grad)}, norm {float(np.linalg.norm(grad)):.6g}, "
-                f"standard error {error:.2g} (root mean square)"
+                f"  d/d{name} {np.shape(grad)}, norm {norm:.6g}, standard error {error:.2g} (root mean square)"
             )
         return "\n".join(lines)

@@ -10,6 +10,7 @@ from sbpfast._forms import LowRankForm
 from sbpfast.gaussian._draws import row_blocks, row_norms
 from sbpfast.gaussian._full import GaussianBase
 
+LEAST = 1e-300  # element of diag
 LARGE = 1e8  # sum of squares beyond which I + V^T V would lose the I in half of its digits
 DENSE = 1024  # unknowns up to which an information that conjugate gradients cannot solve is decomposed
 
@@ -50,14 +51,19 @@ class LowRankBase(GaussianBase):
         d = self._set_mean(mean)
         self.diag = _checks.frozen(_checks.positive("diag", _checks.real_array("diag", diag, shape=(d,))))
         self.factor = _checks.frozen(_checks.real_array("factor", factor, shape=(d, None)))
+        if self.diag.min() < LEAST:
+            raise ValueError(
+                f"diag must be at least {LEAST:g}, below which its inverse overflows, got {self.diag.min()}"
+            )
         with np.errstate(over="ignore"):
             scaled = self.factor / np.sqrt(self.diag)[:, None]
-            if not (np.isfinite(self.factor**2).all() and np.isfinite(scaled**2).all()):
+            if not (np.isfinite((self.factor**2).sum()) and np.isfinite((scaled**2).sum())):
                 raise ValueError("factor is too large: the diagonal of factor factor^T overflows, or its ratio to diag")
         self._small_chol = _capacitance_factor(scaled)
         # W with (D + U U^T)^-1 = D^-1 - W W^T
         scaled = self.factor / self.diag[:, None]
         self._w = scipy.linalg.solve_triangular(self._small_chol, scaled.T, lower=True, check_finite=False).T
+        self._require_range()
 
     @property
     def rank(self) -> int:
