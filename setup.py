@@ -22,7 +22,9 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 CORE = Path("sbpfast/_core")
-TOPICS = ("elementary", "random", "contract", "ridge", "weights", "special", "draws", "statistics", "rbm", "fit")
+TOPICS = (
+    "elementary", "random", "contract", "ridge", "weights", "special", "draws", "statistics", "rbm", "fit", "lowrank"
+)  # fmt: skip
 DEBUG = os.environ.get("SBPFAST_DEBUG") == "1"
 COVERAGE = os.environ.get("SBPFAST_COVERAGE") == "1"
 

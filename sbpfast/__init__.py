@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sbpfast import _moved, contract, targets  # noqa: F401  pickles of version 0.1
-from sbpfast._config import show_config
+from sbpfast._config import __version__, show_config
 from sbpfast._streams import standard_normal
 from sbpfast.estimate import Estimate, EstimateWarning, expectation_grad
 from sbpfast.gaussian import (
@@ -70,8 +70,6 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *_LATER])
 
 
-__version__ = "0.1.0"
-
 __all__ = [
     "BayesianLinearRegression",
     "BayesianLogisticRegression",
@@ -95,6 +93,7 @@ __all__ = [
     "NonFiniteTarget",
     "Target",
     "TrainingDiverged",
+    "__version__",
     "contract",
     "expectation_grad",
     "expfam",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -136,6 +137,14 @@ def cholesky(name, matrix) -> np.ndarray:
     except np.linalg.LinAlgError:
         least = np.linalg.eigvalsh(matrix)[0]
         raise ValueError(f"{name} must be positive definite, but has an eigenvalue {least:.3g}") from None
+
+
+def warn(text, category) -> None:
+    """Warn at the line of the user's own that led here: the nearest one outside this package."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, category, stacklevel=level)
 
 
 class NotFittedError(ValueError, AttributeError):

@@ -9,11 +9,11 @@ import numpy as np
 
 from sbpfast import _core
 
+__version__ = "0.1.0"
+
 
 def describe() -> dict[str, str]:
     """Version, instruction sets, OpenMP, threads and BLAS, as text by name."""
-    from sbpfast import __version__
-
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     specification = f"specification {_core.OPENMP}" if _core.OPENMP else "absent: this build is serial"
     return {

@@ -18,6 +18,8 @@ def write_npz(path, arrays):
         with open(temporary, "wb") as file:  # an open file, because to a name NumPy would append .npz
             np.savez(file, **arrays)
         os.replace(temporary, path)
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, path) from None  # not the name of the temporary file
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)

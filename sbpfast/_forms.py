@@ -8,9 +8,7 @@ average like any others, with or without leading batch axes.
 from __future__ import annotations
 
 import numpy as np
-import scipy
 
-from sbpfast import _core
 from sbpfast._means import group_cross, group_mean
 
 
@@ -45,13 +43,9 @@ class FullForm:
         return 0.5 * (cross + cross.swapaxes(-1, -2))
 
     @staticmethod
-    def of_factored(a, c, n_threads):
-        """A^T diag(c) A for A (N, d), c (N,)."""
-        if scipy.sparse.issparse(a):
-            return (a.T @ scale_rows(a, c)).toarray()
-        out = np.empty((a.shape[1], a.shape[1]))
-        _core.ridge.weighted_product(a, c, a, True, out, n_threads)
-        return out
+    def of_factored(design, c, n_threads):
+        """A^T diag(c) A for a design A (N, d), c (N,)."""
+        return design.weighted_gram(c, n_threads)
 
 
 class DiagonalForm:
@@ -78,8 +72,8 @@ class DiagonalForm:
         return group_mean(a * b, m)
 
     @staticmethod
-    def of_factored(a, c, n_threads):
-        return _squares(a, c, n_threads)
+    def of_factored(design, c, n_threads):
+        return design.weighted_squares(c, n_threads)
 
 
 class LowRankForm:
@@ -105,27 +99,8 @@ class LowRankForm:
         product = 0.5 * (group_cross(a, b @ self.w, m) + group_cross(b, a @ self.w, m))
         return _beside(DiagonalForm.of_outer(a, b, m), product)
 
-    def of_factored(self, a, c, n_threads):
-        aw = np.ascontiguousarray(a @ self.w)
-        if scipy.sparse.issparse(a):
-            return np.column_stack([_squares(a, c, n_threads), a.T @ (c[:, None] * aw)])
-        product = np.empty((self.w.shape[1], a.shape[1]))
-        _core.ridge.weighted_product(aw, c, a, False, product, n_threads)
-        return np.column_stack([_squares(a, c, n_threads), product.T])
-
-
-def scale_rows(a, c):
-    """diag(c) A for a sparse A."""
-    return scipy.sparse.diags_array(c) @ a
-
-
-def _squares(a, c, n_threads):
-    """sum_j c_j a_j^2, elementwise in the columns."""
-    if scipy.sparse.issparse(a):
-        return (a * a).T @ c
-    out = np.empty(a.shape[1])
-    _core.contract.weighted_sum_of_squares(a, c, out, n_threads)
-    return out
+    def of_factored(self, design, c, n_threads):
+        return _beside(design.weighted_squares(c, n_threads), design.weighted_gram_dot(c, self.w, n_threads))
 
 
 def _beside(diagonal, product):

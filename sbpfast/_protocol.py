@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 import sys
@@ -10,6 +11,9 @@ from typing import Any, Self
 import numpy as np
 
 from sbpfast import _checks
+
+METHODS = ("fit", "partial_fit", "predict", "predict_proba", "predict_log_proba", "decision_function", "score")
+DATA = ("self", "X", "y")
 
 
 class Estimator:
@@ -34,6 +38,43 @@ class Estimator:
             if name not in known:
                 raise ValueError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(known)}")
             setattr(self, name, value)
+        return self
+
+    def get_metadata_routing(self):
+        """What scikit-learn's pipelines and searches shall pass on, a ``MetadataRequest``; needs scikit-learn."""
+        from sklearn.utils.metadata_routing import MetadataRequest
+
+        if hasattr(self, "_metadata_request"):
+            return copy.deepcopy(self._metadata_request)
+        routing = MetadataRequest(owner=self)
+        for method in METHODS:
+            for name in self._metadata(method):
+                getattr(routing, method).add_request(param=name, alias=None)
+        return routing
+
+    def _metadata(self, method) -> list[str]:
+        """Arguments of a method beside the data."""
+        if not hasattr(type(self), method):
+            return []
+        return [name for name in inspect.signature(getattr(type(self), method)).parameters if name not in DATA]
+
+    def _set_request(self, method, requests) -> Self:
+        from sklearn import get_config
+
+        if not get_config().get("enable_metadata_routing", False):
+            raise RuntimeError(
+                "This method is only available when metadata routing is enabled. You can enable it using "
+                "sklearn.set_config(enable_metadata_routing=True)."
+            )
+        known = self._metadata(method)
+        if not set(requests) <= set(known):
+            unknown = set(requests) - set(known)
+            raise TypeError(f"Unexpected args: {unknown} in {method}. Accepted arguments are: {known}")
+        routing = self.get_metadata_routing()
+        for name, alias in requests.items():
+            if alias != "$UNCHANGED$":  # scikit-learn's own mark
+                getattr(routing, method).add_request(param=name, alias=alias)
+        self._metadata_request = routing  # the name under which clone looks for it
         return self
 
     def __repr__(self) -> str:

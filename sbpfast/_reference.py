@@ -132,6 +132,11 @@ def link_derivatives(t, y, link, parameters=()):
         return value, -(df + 1.0) * u / (scale * (df + u * u)), -(df + 1.0) * (df - u * u) / (scale * (df + u * u)) ** 2
     if link == "log_cosh":
         return np.logaddexp(t, -t) - math.log(2.0), np.tanh(t), 1.0 / np.cosh(t) ** 2
+    if link == "negative_binomial":
+        (r,) = parameters
+        p = special.expit(t - math.log(r))  # of the mean over the mean + r
+        value = special.xlogy(y, p) + r * special.log_expit(math.log(r) - t)
+        return value, y - (y + r) * p, -(y + r) * p * special.expit(math.log(r) - t)
     raise ValueError(f"unknown link {link!r}")
 
 
@@ -160,7 +165,7 @@ def projected_moments(a, offset, mean, factor):
     return a @ mean + offset, np.sqrt(((a @ factor) ** 2).sum(axis=1))
 
 
-def gaussian_expectations(m, t, y, link, parameters=()):
+def expectations(m, t, y, link, parameters=()):
     """E phi, E phi', E phi'' under N(m_j, t_j^2) by a trapezoid rule far finer than the kernel's."""
     out = np.empty((3, len(m)))
     for j, (mean, sd, data) in enumerate(zip(m, t, y)):

@@ -91,6 +91,29 @@ def simplex(log_gamma, k, n):
     return np.exp(log_x), np.exp(log_y), log_x, log_y
 
 
+# -- one parameter an element -----------------------------------------------------------------------------------------
+
+
+def gamma_each(key, stream, shape):
+    """Gammas and their logarithms: element i is lane i % 64 of row i // 64 of block 0, of its own shape."""
+    log_x = np.array([row_gamma(key, stream, 0, i // 64, a)[i % 64] for i, a in enumerate(shape)])
+    return np.exp(log_x), log_x
+
+
+def von_mises_each(key, stream, concentration):
+    """tan(x/2) of von Mises draws, each of its own concentration."""
+    return np.array([row_von_mises(key, stream, 0, i // 64, k)[i % 64] for i, k in enumerate(concentration)])
+
+
+def simplex_each(log_gamma):
+    """x and log x of normalised rows of k gammas (n, k)."""
+    others = [
+        np.logaddexp.reduce(np.delete(log_gamma, i, axis=1), axis=1, initial=-np.inf) for i in range(log_gamma.shape[1])
+    ]
+    log_x = -np.logaddexp(0.0, np.stack(others, axis=1) - log_gamma)
+    return np.exp(log_x), log_x
+
+
 # -- statistics -------------------------------------------------------------------------------------------------------
 
 

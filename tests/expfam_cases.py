@@ -128,14 +128,3 @@ def quantiles(name, params, n=25, tail=0.02):
     if name in ("Bernoulli", "Binomial", "Poisson", "Geometric", "NegativeBinomial"):
         x = np.unique(x)
     return x[:, None]
-
-
-def z_scores(estimate, exact, error, slack=1e-10):
-    """Standardised deviations; where the error is at rounding level, 0 for agreement to `slack`."""
-    gap = np.abs(np.asarray(estimate) - np.asarray(exact))
-    error = np.asarray(error)
-    tiny = gap <= slack * (1.0 + np.abs(exact))
-    return np.where(tiny, 0.0, gap / np.maximum(error, 1e-300))
-
-
-Z_LIMIT = 5.0  # two-sided false alarm 6e-7 for each number compared

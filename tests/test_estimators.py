@@ -7,8 +7,8 @@ import tracemalloc
 import numpy as np
 import pytest
 import scipy.stats
+from gaussian_cases import STRUCTURES, case, table_of_theory
 from statistics_helpers import MC_FREEDOM, SOBOL_FREEDOM, assert_calibrated, assert_unbiased, assert_unbiased_over_runs
-from test_gaussian import STRUCTURES, case, table_of_theory
 
 import sbpfast as sb
 from sbpfast._blocks import Run

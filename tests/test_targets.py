@@ -33,6 +33,10 @@ def mp_link(name, t, y, df=3.0, scale=0.7):
         return y * t - mpmath.exp(t), y - mpmath.exp(t), -mpmath.exp(t)
     if name == "square":
         return (t - y) ** 2, 2 * (t - y), mpmath.mpf(2)
+    if name == "negative_binomial":
+        r = mpmath.mpf(NEGATIVE_BINOMIAL["dispersion"])
+        p, q = 1 / (1 + mpmath.exp(-t) * r), 1 / (1 + mpmath.exp(t) / r)
+        return y * mpmath.log(p) + r * mpmath.log(q), y - (y + r) * p, -(y + r) * p * q
     if name == "student_t":
         u2 = ((t - y) / scale) ** 2
         return (
@@ -49,17 +53,29 @@ DATA = {
     "poisson": (0.0, 4.0),
     "square": (0.0, -1.5),
     "student_t": (0.0, 2.5),
+    "negative_binomial": (0.0, 4.0),
 }
 LINKS = [
     (name, y)
-    for name in ("softplus", "logistic", "probit", "exp", "poisson", "square", "student_t", "log_cosh")
+    for name in (
+        "softplus",
+        "logistic",
+        "probit",
+        "exp",
+        "poisson",
+        "square",
+        "student_t",
+        "log_cosh",
+        "negative_binomial",
+    )
     for y in DATA.get(name, (0.0,))
 ]
-STUDENT = {"df": 3.0, "scale": 0.7}
+STUDENT, NEGATIVE_BINOMIAL = {"df": 3.0, "scale": 0.7}, {"dispersion": 2.5}
+PARAMETERS = {"student_t": STUDENT, "negative_binomial": NEGATIVE_BINOMIAL}
 
 
 def one_link(name, y, offset=0.0):
-    return sb.targets.ridge([[1.0]], offset, name, y=[y], **(STUDENT if name == "student_t" else {}))
+    return sb.targets.ridge([[1.0]], offset, name, y=[y], **PARAMETERS.get(name, {}))
 
 
 def test_every_link_is_covered():
@@ -77,11 +93,14 @@ def test_links_at_every_scale(name, y):
     value, slope = f.value(x), f.grad(x)[:, 0]
     curvature, product = f.hess(x)[:, 0, 0], f.hvp(x, np.ones(1))[:, 0]
     # y t - e^t and y - s(t) cancel at their zeros: relative to the larger of the terms
-    size = np.abs(y) * np.abs(t) if name in ("logistic", "poisson") else 0.0
+    signed = name in ("logistic", "poisson", "negative_binomial")
+    size = np.abs(y) * np.abs(t) if signed else 0.0
     # the square in exp(-t^2/2) rounds to half an ulp of t^2/2
     ulps = 1e-14 + (2e-16 * np.minimum(t, 40.0) ** 2 if name == "probit" else 0.0)
+    # and t - log r to half an ulp of t
+    ulps = ulps + (3e-16 * np.abs(t) if name == "negative_binomial" else 0.0)
     assert (np.abs(value - want[:, 0]) <= ulps * (np.abs(want[:, 0]) + size) + 1e-307).all()
-    slope_size = (abs(y) + (np.exp(t) if name == "poisson" else 0.0)) if name in ("logistic", "poisson") else 0.0
+    slope_size = (abs(y) + (np.exp(t) if name == "poisson" else 0.0)) if signed else 0.0
     assert (np.abs(slope - want[:, 1]) <= ulps * (np.abs(want[:, 1]) + slope_size) + 1e-307).all()
     for got in (curvature, product):
         zero = 1e-14 if name == "student_t" else 0.0  # (df - u^2) vanishes
@@ -123,6 +142,10 @@ REGRESSIONS = {
     "poisson": (
         lambda **k: sb.targets.poisson_regression(X, COUNTS, **k),
         lambda t: scipy.stats.poisson.logpmf(COUNTS, np.exp(t)),
+    ),
+    "negative_binomial": (
+        lambda **k: sb.targets.negative_binomial_regression(X, COUNTS, dispersion=1.3, **k),
+        lambda t: scipy.stats.nbinom.logpmf(COUNTS, 1.3, 1.3 / (1.3 + np.exp(t))),
     ),
     "linear": (
         lambda **k: sb.targets.linear_regression(X, REAL, noise_scale=0.6, **k),
@@ -204,7 +227,7 @@ def every_target():
     """One target of each kind."""
     targets = {name: make(prior_scale=1.1, offset=OFFSET, weights=WEIGHTS) for name, (make, _) in REGRESSIONS.items()}
     for name, y in LINKS:
-        options = STUDENT if name == "student_t" else {}
+        options = PARAMETERS.get(name, {})
         targets[f"ridge {name}"] = sb.targets.ridge(
             X / 2, OFFSET, name, WEIGHTS - 1.0, np.full(N, y), quadratic_part(D), **options
         )
@@ -364,6 +387,11 @@ def quadrature(name, y, m, t):
                 -(df + 1) * u / (df + u * u) / scale,
                 -(df + 1) * (df - u * u) / (df + u * u) ** 2 / scale**2,
             )
+        elif name == "negative_binomial":
+            r = NEGATIVE_BINOMIAL["dispersion"]
+            p, q = scipy.special.expit(a - np.log(r)), scipy.special.expit(np.log(r) - a)
+            value = -y * np.logaddexp(0, np.log(r) - a) - r * np.logaddexp(0, a - np.log(r))
+            phi = (value, y - (y + r) * p, -(y + r) * p * q)
         elif name == "log_cosh":
             phi = (
                 np.abs(a) + np.log1p(np.exp(-2 * np.abs(a))) - np.log(2),
@@ -395,6 +423,34 @@ def test_exact_expectations_for_narrow_and_wide_gaussians(name, y):
             assert est.grad["mean"][0] == pytest.approx(slope, rel=1e-12, abs=2e-15 + 2e-15 * size), (m, t)
             assert 2 * est.grad["cov"][0, 0] == pytest.approx(curvature, rel=2e-12, abs=2e-15), (m, t)
             assert est.stderr["value"] == 0 and not est.stderr["mean"].any() and est.n_samples == 0
+
+
+@pytest.mark.parametrize("name, y", [row for row in LINKS if row[0] not in ("exp", "poisson", "square")])
+def test_exact_expectations_of_very_wide_gaussians(name, y):
+    """Against mpmath's quadrature in x, cut where the link bends and at powers of ten from there."""
+    f, centre = one_link(name, y), {"student_t": y, "negative_binomial": np.log(2.5)}.get(name, 0.0)
+    for m, t in ((-2e7, 1e7), (3e12, 1e12)):
+        est = sb.expectation_grad(f, sb.Gaussian([m], [[t * t]]), estimator="exact")
+        reach = [mpmath.mpf(10) ** k for k in range(-1, int(np.log10(t)) + 2)]
+        cuts = sorted(
+            {centre + s * r for r in reach for s in (-1, 1)} | {mpmath.mpf(m + k * t) for k in range(-10, 11)}
+        )
+        cuts = [c for c in cuts if abs(c - m) <= 10 * t]
+
+        def weighted(x, i, m=m, t=t):
+            z = (x - m) / t
+            return mp_link(name, x, y)[i] * mpmath.exp(-z * z / 2) / (t * mpmath.sqrt(2 * mpmath.pi))
+
+        with mpmath.workdps(55 if name == "probit" else 25):  # exp(-x^2/2) takes the digits of x^2
+            value, slope = (float(mpmath.quad(lambda x, i=i: weighted(x, i), cuts, maxdegree=8)) for i in (0, 1))
+        assert est.value == pytest.approx(value, rel=1e-12)
+        assert est.grad["mean"][0] == pytest.approx(slope, rel=1e-10, abs=1e-13 * (1 + abs(y)))
+
+
+def test_integrals_cost_no_more_for_the_widest_gaussians():
+    f = sb.targets.ridge(np.ones((4, 1)), 0.0, "student_t", df=4.0, scale=1e-7)
+    for t in (1e7, 1e100):
+        assert np.isfinite(sb.expectation_grad(f, sb.Gaussian([0.0], [[t * t]]), estimator="exact").value)
 
 
 PUBLISHED = [
@@ -438,8 +494,8 @@ def test_exact_expectation_of_many_rows_of_mixed_widths():
     r.shuffle(scales)
     f = sb.targets.ridge(scales[:, None], r.standard_normal(130), "softplus", r.standard_normal(130))
     est = sb.expectation_grad(f, sb.DiagonalGaussian([0.5], [1.0]), estimator="exact")
-    parts = np.array([quadrature("softplus", 0.0, 0.5 * s + c, s) for s, c in zip(scales, f._offset)])
-    w = f._weights
+    parts = np.array([quadrature("softplus", 0.0, 0.5 * s + c, s) for s, c in zip(scales, f.offset)])
+    w = f.weights
     assert est.value == pytest.approx(w @ parts[:, 0], rel=1e-12)
     assert est.grad["mean"][0] == pytest.approx((w * scales) @ parts[:, 1], rel=1e-12)
     assert est.grad["std"][0] == pytest.approx((w * scales**2) @ parts[:, 2], rel=1e-11)

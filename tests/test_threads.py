@@ -125,7 +125,9 @@ def test_the_gil_is_released():
     thread = threading.Thread(target=counter)
     thread.start()
     before = count[0]
-    _core.ridge.weighted_product(target._a, target._weights, target._a, True, np.empty((40, 40)), 1)
+    _core.ridge.weighted_product(
+        target.design.matrix, target.weights, target.design.matrix, True, np.empty((40, 40)), 1
+    )
     for _ in range(20):
         sb.expectation_grad(target, q, estimator="price", n_samples=256, rng=0, n_threads=1)
     after = count[0]

@@ -12,7 +12,9 @@ from typing import Any
 
 from sbpfast._core._platform import OPENMP, effective_threads, processor_isas
 
-TOPICS = ("contract", "draws", "elementary", "fit", "random", "rbm", "ridge", "special", "statistics", "weights")
+TOPICS = (
+    "contract", "draws", "elementary", "fit", "lowrank", "random", "rbm", "ridge", "special", "statistics", "weights"
+)  # fmt: skip
 
 __all__ = ["AVAILABLE_ISAS", "ISA", "OPENMP", "TOPICS", "effective_threads", "load", "processor_isas"]
 

@@ -63,21 +63,59 @@ static void row_gamma(const uint64_t *key, uint64_t stream, uint64_t block, uint
     }
 }
 
-/* 64 values tan(x / 2), x from the von Mises distribution with mean 0 (Best & Fisher, Applied Statistics 28, 1979).
- * Their envelope is a wrapped Cauchy, whose half-angle has a scaled Cauchy tangent.  Neither h = sqrt(1 + 4 kappa^2) nor
- * rho nor 1 - rho cancels or overflows, for any concentration from 0 up. */
-static void row_von_mises(const uint64_t *key, uint64_t stream, uint64_t block, uint64_t row, double concentration,
-                          double *restrict tangent) {
+/* The same for 64 shapes, one a lane. */
+static void row_gamma_each(const uint64_t *key, uint64_t stream, uint64_t block, uint64_t row,
+                           const double *restrict shape, double *restrict x, double *restrict log_x) {
+    double z[ROW], u[ROW], d[ROW], c[ROW], log_d[ROW];
+    int small = 0;
+    #pragma omp simd reduction(+ : small)
+    for (int l = 0; l < ROW; l++) {
+        d[l] = (shape[l] < 1.0 ? shape[l] + 1.0 : shape[l]) - 1.0 / 3.0;
+        c[l] = 1.0 / sqrt(9.0 * d[l]);
+        log_d[l] = vm_log(d[l]);
+        small += shape[l] < 1.0;
+    }
+    row_normal(key, stream + DRAW_NORMAL, block, row, z);
+    row_uniform(key, stream + DRAW_ACCEPT, block, row, u);
+    #pragma omp simd
+    for (int l = 0; l < ROW; l++) log_x[l] = gamma_attempt(d[l], c[l], z[l], u[l]);
+    for (int l = 0; l < ROW; l++)
+        if (log_x[l] != log_x[l] && d[l] > 0.0) log_x[l] = gamma_retry(key, stream, block, row, l, d[l], c[l]);
+    if (small) row_uniform(key, stream + DRAW_BOOST, block, row, u);
+    #pragma omp simd
+    for (int l = 0; l < ROW; l++) {
+        double log_t3 = 3.0 * log_x[l], boost = small ? vm_log(u[l]) / shape[l] : 0.0;
+        boost = shape[l] < 1.0 ? boost : 0.0;
+        log_x[l] = log_d[l] + log_t3 + boost;
+        x[l] = shape[l] < 1.0 ? vm_exp(log_x[l]) : d[l] * vm_exp(log_t3);
+    }
+}
+
+/* The envelope of Best & Fisher (Applied Statistics 28, 1979) for the von Mises distribution with mean 0: a wrapped
+ * Cauchy, whose half-angle has a scaled Cauchy tangent.  Neither h = sqrt(1 + 4 kappa^2) nor rho nor 1 - rho cancels or
+ * overflows, for any concentration from 0 up. */
+typedef struct { double rho, short_of_1, scale, top; } von_mises_envelope;
+
+VM_INLINE von_mises_envelope envelope_of(double concentration) {
+    von_mises_envelope e;
     const double kappa = concentration < 1e300 ? concentration : 1e300; /* above it 4 kappa might overflow */
     const double inverse = 0.5 / (kappa > 1.0 ? kappa : 1.0), near = 2.0 * (kappa < 1.0 ? kappa : 1.0);
     const double h = kappa < 1.0 ? sqrt(1.0 + near * near) : 2.0 * kappa * sqrt(1.0 + inverse * inverse);
     const double root = sqrt(1.0 + h);
-    const double rho = 2.0 * kappa / (h + 1.0) * (root / (root + 1.4142135623730951));
+    e.rho = 2.0 * kappa / (h + 1.0) * (root / (root + 1.4142135623730951));
     /* 2 kappa (1 - rho) = sqrt(2 (1 + h)) - 1 - 1 / (h + 2 kappa) */
     const double rest = (1.4142135623730951 * root - 1.0 - 1.0 / (h + 2.0 * kappa)) * inverse;
-    const double short_of_1 = kappa < 1.0 ? 1.0 - rho : rest;
+    e.short_of_1 = kappa < 1.0 ? 1.0 - e.rho : rest;
     const double half_ratio = 0.25 * (h + 1.0) * (1.0 + 1.4142135623730951 / root); /* kappa / (2 rho) */
-    const double scale = short_of_1 / (1.0 + rho), gap = short_of_1 * (1.0 + rho), top = half_ratio * gap * gap;
+    const double gap = e.short_of_1 * (1.0 + e.rho);
+    e.scale = e.short_of_1 / (1.0 + e.rho);
+    e.top = half_ratio * gap * gap;
+    return e;
+}
+
+/* 64 values tan(x / 2), x von Mises with the lane's envelope.  A concentration of NaN or below 0 gives NaN. */
+static void row_von_mises_each(const uint64_t *key, uint64_t stream, uint64_t block, uint64_t row,
+                               const von_mises_envelope *e, double *restrict tangent) {
     double angle[ROW], u[ROW], candidate[ROW];
     int left = ROW;
     for (int l = 0; l < ROW; l++) tangent[l] = NAN;
@@ -88,14 +126,43 @@ static void row_von_mises(const uint64_t *key, uint64_t stream, uint64_t block, 
         for (int l = 0; l < ROW; l++) {
             double s, co;
             vm_sincos2pi(0.5 * angle[l], &s, &co);
-            double bound = top / (short_of_1 * short_of_1 + 4.0 * rho * s * s);
-            candidate[l] = vm_log(u[l]) < vm_log(bound) + 1.0 - bound ? -scale * co / s : NAN;
+            double bound = e[l].top / (e[l].short_of_1 * e[l].short_of_1 + 4.0 * e[l].rho * s * s);
+            candidate[l] = vm_log(u[l]) < vm_log(bound) + 1.0 - bound ? -e[l].scale * co / s : NAN;
         }
         left = 0;
         for (int l = 0; l < ROW; l++) {
             if (tangent[l] != tangent[l]) tangent[l] = candidate[l];
-            left += tangent[l] != tangent[l];
+            left += tangent[l] != tangent[l] && e[l].top > 0.0;
         }
+    }
+}
+
+/* 64 values tan(x / 2) of one concentration. */
+static void row_von_mises(const uint64_t *key, uint64_t stream, uint64_t block, uint64_t row, double concentration,
+                          double *restrict tangent) {
+    von_mises_envelope e[ROW];
+    for (int l = 0; l < ROW; l++) e[l] = envelope_of(concentration);
+    row_von_mises_each(key, stream, block, row, e, tangent);
+}
+
+/* K log gammas to a point of the simplex and its logarithm, for each of n rows. */
+static void rows_simplex(ptrdiff_t n, ptrdiff_t k, const double *log_g, double *x, double *log_x) {
+    for (ptrdiff_t r = 0; r < n; r++, log_g += k, x += k, log_x += k) {
+        ptrdiff_t top = 0;
+        for (ptrdiff_t i = 1; i < k; i++) top = log_g[i] > log_g[top] ? i : top;
+        const double largest = log_g[top];
+        double rest = 0.0;
+        #pragma omp simd
+        for (ptrdiff_t i = 0; i < k; i++) x[i] = vm_exp(log_g[i] - largest);
+        x[top] = 0.0;
+        for (ptrdiff_t i = 0; i < k; i++) rest += x[i];
+        const double log_sum = vm_log1p(rest);
+        #pragma omp simd
+        for (ptrdiff_t i = 0; i < k; i++) {
+            log_x[i] = log_g[i] - largest - log_sum;
+            x[i] = x[i] / (1.0 + rest);
+        }
+        x[top] = 1.0 / (1.0 + rest);
     }
 }
 

@@ -1,7 +1,7 @@
 /* The functions phi(t; y) that ridge targets are made of: value, slope and curvature in t, together.
  *
  * Each is one branch-free scalar function; LINK_SWEEP makes a vectorised loop of it.  The order of the table in
- * link_sweep() is the order of LINKS in sbpfast/targets.py.
+ * link_at() is the order of LINKS in sbpfast/targets/_links.py.
  */
 #pragma once
 #include <stddef.h>
@@ -82,6 +82,15 @@ VM_INLINE derivatives link_log_cosh(double t, double y, const double *p) {
     return d;
 }
 
+/* y u - (y + r) log(1 + e^u), u = t - log r: the negative binomial log likelihood at log mean t, without its constant;
+ * the variance is mean + mean^2/r; p = r */
+VM_INLINE derivatives link_negative_binomial(double t, double y, const double *p) {
+    double u = t - vm_log(p[0]), n = y + p[0], e = vm_exp(-fabs(u)), big, l = vm_log1p_unit(e, &big), small = e * big;
+    /* y u - n max(u, 0) without cancellation */
+    derivatives d = {(u > 0.0 ? -p[0] : y) * u - n * l, u > 0.0 ? n * small - p[0] : y - n * small, -n * big * small};
+    return d;
+}
+
 #define LINK_SWEEP(name)                                                                                              \
     static void sweep_##name(ptrdiff_t n, const double *restrict t, double shift, const double *restrict y,           \
                              const double *p, double *restrict v, double *restrict s, double *restrict c) {           \
@@ -98,11 +107,65 @@ LINK_SWEEP(poisson)
 LINK_SWEEP(square)
 LINK_SWEEP(student_t)
 LINK_SWEEP(log_cosh)
+LINK_SWEEP(negative_binomial)
+
+/* Gaussian expectations in closed form: E phi, E phi', E phi'' under N(m, t^2). */
+#define LINK_CLOSED(name)                                                                                             \
+    static void closed_##name(ptrdiff_t n, const double *restrict m, const double *restrict t,                        \
+                              const double *restrict y, const double *p, double *restrict v, double *restrict s,      \
+                              double *restrict c) {                                                                   \
+        _Pragma("omp simd") for (ptrdiff_t i = 0; i < n; i++) {                                                       \
+            derivatives d = mean_##name(m[i], t[i], y[i], p);                                                         \
+            v[i] = d.v, s[i] = d.s, c[i] = d.c;                                                                       \
+        }                                                                                                             \
+    }
+
+VM_INLINE derivatives mean_exp(double m, double t, double y, const double *p) {
+    return link_exp(m + 0.5 * t * t, y, p);
+}
+VM_INLINE derivatives mean_poisson(double m, double t, double y, const double *p) {
+    (void)p;
+    double e = vm_exp(m + 0.5 * t * t);
+    derivatives d = {y * m - e, y - e, -e};
+    return d;
+}
+VM_INLINE derivatives mean_square(double m, double t, double y, const double *p) {
+    derivatives d = link_square(m, y, p);
+    d.v += t * t;
+    return d;
+}
+LINK_CLOSED(exp)
+LINK_CLOSED(poisson)
+LINK_CLOSED(square)
+
+/* The point of the real axis that the link's singularities lie above and below, where it is not 0. */
+static double centre_student_t(double y, const double *p) { return (void)p, y; }
+static double centre_negative_binomial(double y, const double *p) { return (void)y, log(p[0]); }
+static double centre_probit(double y, const double *p) { return (void)p, y > 0.5 ? -1.9 : 1.9; }
 
 typedef void (*link_sweep_fn)(ptrdiff_t, const double *, double, const double *, const double *, double *, double *, double *);
+typedef void (*link_closed_fn)(ptrdiff_t, const double *, const double *, const double *, const double *, double *, double *, double *);
 
-static link_sweep_fn link_sweep(int link) {
-    static const link_sweep_fn table[] = {sweep_softplus, sweep_logistic, sweep_probit, sweep_exp,
-                                          sweep_poisson, sweep_square, sweep_student_t, sweep_log_cosh};
-    return table[link];
+typedef struct {
+    link_sweep_fn sweep;
+    link_closed_fn closed;                    /* NULL: integrated numerically */
+    double (*centre)(double y, const double *p); /* NULL: 0 */
+    double softplus;                          /* its sign in the link, where the rest is linear; 0 in any other */
+} link_row;
+
+static const link_row *link_at(int code) {
+    static const link_row table[] = {
+        {sweep_softplus, NULL, NULL, 1.0},
+        {sweep_logistic, NULL, NULL, -1.0},
+        {sweep_probit, NULL, centre_probit, 0.0},
+        {sweep_exp, closed_exp, NULL, 0.0},
+        {sweep_poisson, closed_poisson, NULL, 0.0},
+        {sweep_square, closed_square, NULL, 0.0},
+        {sweep_student_t, NULL, centre_student_t, 0.0},
+        {sweep_log_cosh, NULL, NULL, 0.0},
+        {sweep_negative_binomial, NULL, centre_negative_binomial, 0.0},
+    };
+    return table + code;
 }
+
+static link_sweep_fn link_sweep(int code) { return link_at(code)->sweep; }

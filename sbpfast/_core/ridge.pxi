@@ -9,13 +9,20 @@ bits of every result are the same for every number of threads.
 include "common.pxi"
 
 from cython.parallel cimport threadid
-from libc.math cimport M_PI, ceil, exp, fmax, fmin, sqrt
+from libc.math cimport sqrt
 from libc.string cimport memset
 
 cdef extern from "links.h" nogil:
     ctypedef void (*link_sweep_fn)(Py_ssize_t n, const double *t, double shift, const double *y, const double *params,
                                    double *value, double *slope, double *curvature)
     link_sweep_fn link_sweep(int link)
+
+cdef extern from "integrals.h" nogil:
+    ctypedef struct integral:
+        pass
+    integral open_integral(const double *link, const double *rules)
+    void integrate_tile(const integral *q, const double *m, const double *t, const double *y, double *value,
+                        double *slope, double *curvature)
 
 cdef extern from *:
     """
@@ -230,48 +237,31 @@ cdef void _projected_task(const double[:, ::1] a, const double[::1] offset, cons
         t[start + l] = sqrt(variance[l])
 
 
-def gaussian_expectations(const double[::1] m, const double[::1] t, const double[::1] y, int link,
-                          const double[::1] params, double pole, double[::1] value, double[::1] slope,
-                          double[::1] curvature, int n_threads):
-    """E phi, E phi' and E phi'' under N(m_j, t_j^2), by the trapezoid rule in z = (x - m)/t.
+def expectations(const double[::1] m, const double[::1] t, const double[::1] y, const double[::1] link,
+                 const double[::1] rules, double[:, ::1] out, int n_threads):
+    """E phi, E phi' and E phi'' under N(m_j, t_j^2), (3, N); which rule serves which t is said in integrals.h.
 
-    The rule converges geometrically: with the nearest singularity of phi at distance `pole` from the real axis the
-    step h = min(0.6, 0.4 pole / (pi t)) leaves errors below 1e-16, and |z| <= 9 cuts 2e-19 of the mass.  Gauss-Hermite
-    has no such bound.  Sixty-four rows share the step of the largest t among them.
+    `link` is the link's record: code, distance of its nearest singularity, parameters.  Sixty-four rows share the rule
+    of the largest t among them.
     """
     cdef Py_ssize_t rows = m.shape[0], task, tasks = ceil_div(rows, LANES)
     if rows == 0:
         return
-    cdef link_sweep_fn sweep = link_sweep(link)
+    cdef integral q = open_integral(&link[0], &rules[0])
     for task in prange(tasks, nogil=True, num_threads=threads_for(600.0 * rows, n_threads), schedule="dynamic"):
-        _expectations_task(m, t, y, sweep, params, pole, task * LANES, value, slope, curvature)
+        _expectations_task(&q, m, t, y, task * LANES, out)
 
 
-cdef void _expectations_task(const double[::1] m, const double[::1] t, const double[::1] y, link_sweep_fn sweep,
-                             const double[::1] params, double pole, Py_ssize_t start, double[::1] value,
-                             double[::1] slope, double[::1] curvature) noexcept nogil:
-    cdef Py_ssize_t lanes = min(LANES, m.shape[0] - start), l, q, half
-    cdef double[LANES] mm, tt, yy, x, v, s, c, ev, es, ec
-    cdef double widest = 0.0, h, weight
-    for l in range(LANES):
-        mm[l], tt[l], yy[l] = m[start + min(l, lanes - 1)], t[start + min(l, lanes - 1)], y[start + min(l, lanes - 1)]
-        widest = fmax(widest, tt[l])
-    memset(ev, 0, sizeof(ev))
-    memset(es, 0, sizeof(es))
-    memset(ec, 0, sizeof(ec))
-    h = fmin(0.6, 0.4 * pole / (M_PI * fmax(widest, 1e-300)))
-    half = <Py_ssize_t> ceil(9.0 / h)
-    for q in range(-half, half + 1):
-        weight = h * exp(-0.5 * (q * h) * (q * h)) * 0.3989422804014327
-        for l in range(LANES):
-            x[l] = mm[l] + tt[l] * (q * h)
-        sweep(LANES, x, 0.0, yy, &params[0], v, s, c)
-        for l in range(LANES):
-            ev[l] += weight * v[l]
-            es[l] += weight * s[l]
-            ec[l] += weight * c[l]
+cdef void _expectations_task(const integral *q, const double[::1] m, const double[::1] t, const double[::1] y,
+                             Py_ssize_t start, double[:, ::1] out) noexcept nogil:
+    cdef Py_ssize_t lanes = min(LANES, m.shape[0] - start), l, j
+    cdef double[LANES] mm, tt, yy, v, s, c
+    for l in range(LANES):  # lanes beyond the last row repeat it
+        j = start + min(l, lanes - 1)
+        mm[l], tt[l], yy[l] = m[j], t[j], y[j]
+    integrate_tile(q, mm, tt, yy, v, s, c)
     for l in range(lanes):
-        value[start + l], slope[start + l], curvature[start + l] = ev[l], es[l], ec[l]
+        out[0, start + l], out[1, start + l], out[2, start + l] = v[l], s[l], c[l]
 
 
 # -- back to the coordinates of x -------------------------------------------------------------------------------------

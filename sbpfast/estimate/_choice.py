@@ -54,7 +54,7 @@ def _contradicted(run) -> bool:
 
 def _work(name, target, q) -> float:
     d = target.dim
-    f = 2.0 * d * target._rows if isinstance(target, Ridge) else PER_COORDINATE * d
+    f = 2.0 * d * target.n_rows if isinstance(target, Ridge) else PER_COORDINATE * d
     row = ESTIMATORS[name]
     assert row.work is not None
     return row.work(d, f, q._form().entries(d) if is_chained(q) else d)

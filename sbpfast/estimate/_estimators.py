@@ -67,7 +67,7 @@ def _price(run):
     target, q = run.target, run.q
     if not isinstance(target, Ridge):
         return _average_of("price", price_part)(run)
-    slope, curvature, mean_x = np.zeros(target._rows), np.zeros(target._rows), np.zeros(target.dim)
+    slope, curvature, mean_x = np.zeros(target.n_rows), np.zeros(target.n_rows), np.zeros(target.dim)
 
     def rule(block):
         slopes, curvatures, f, total_x = target._link_sums(block.draws, BLOCK, run.n_threads)

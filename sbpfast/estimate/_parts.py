@@ -70,7 +70,7 @@ def cost_of_a_draw(run, *names):
     target, d = run.target, run.target.dim
     if "price" in names and not isinstance(target, Ridge):
         return d * d
-    rows = target._rows if "price" in names else 0
+    rows = target.n_rows if "price" in names else 0
     results = run.q._form().entries(d) if is_chained(run.q) else d
     return rows + d + results // run.m
 

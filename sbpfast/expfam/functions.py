@@ -221,6 +221,8 @@ def bessel_ratio_over(kappa) -> np.ndarray:
 # E x - 1/2 = sum_k B_2k eta^(2k-1) / (2k)! for the density proportional to e^(eta x) on (0, 1)
 _TILT = _BERNOULLI / special.factorial(_EVEN)
 _TILT_SMALL = 1.5
+TILTED_LOG_PARTITION = _TILT / _EVEN
+"""log((e^eta - 1) / eta) = eta/2 + sum_k of these times eta^2k, k = 1, 2, ..."""
 
 
 def tilted_uniform_log_partition(eta) -> np.ndarray:

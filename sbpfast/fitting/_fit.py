@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -144,11 +143,11 @@ def fit(
             loop = _from_elsewhere(loop, structure, rank, max_iter, watch)
     result = Fit._of(loop, structure, target, key)
     if not loop.converged and not watch.stopped:
-        warnings.warn(f"{loop.message[0].upper()}{loop.message[1:]}.", FitWarning, stacklevel=2)
+        _checks.warn(f"{loop.message[0].upper()}{loop.message[1:]}.", FitWarning)
     if not isinstance(target, Ridge) or work(target) * DRAWS <= CHEAP:
-        result._diagnose(stacklevel=3)
-    if not isinstance(target, Ridge):
-        result._check_gradient(stacklevel=3)
+        result._diagnose()
+    if not isinstance(target, Ridge | UnknownNoise):  # whose gradients are ours
+        result._check_gradient()
     return result
 
 

@@ -73,7 +73,7 @@ def importance_sample(q, target, n, key) -> ImportanceSample:
 
 def work(target: Ridge) -> int:
     """What a value costs, in evaluations of a link function."""
-    return max(target._rows, 1) * max(1, target.dim // COLUMNS)
+    return max(target.n_rows, 1) * max(1, target.dim // COLUMNS)
 
 
 def second_look(target, evaluations) -> int:

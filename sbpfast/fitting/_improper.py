@@ -10,11 +10,14 @@ import scipy
 
 from sbpfast.targets import NonFiniteTarget
 from sbpfast.targets._ridge import Ridge
+from sbpfast.targets._target import point_text
 
 RADII = 10.0 ** np.arange(1, 7)  # distances from the mean, in standard deviations, at which f is looked at
 LONGEST_SEARCH = 20.0  # seconds for a linear programme
 FIRST_FALL = 12.0  # of f from the mean to the first radius
 MOST_RAYS = 512
+TOO_LARGE = 1e-2 / float(np.finfo(float).eps)  # a value of f whose last digit is worth more than a hundredth
+MOSTLY = 0.9  # of the directions
 
 
 class ImproperDensity(ValueError):
@@ -34,24 +37,42 @@ def refuse_improper(target, mean, directions) -> None:
     """Raise ImproperDensity where that can be shown; directions (m, d) are about a standard deviation long."""
     direction = flat_direction(target) if isinstance(target, Ridge) else None
     if direction is not None:
+        reason = f" ({target.link.improper})" if target.link.improper else ""
         raise ImproperDensity(
             f"the log density never falls along a line of parameters {_largest(direction)}, so it cannot "
-            f"be normalised{REASONS.get(target._link_name, '')}; give these parameters a finite prior_scale"
+            f"be normalised{reason}; give these parameters a finite prior_scale"
         )
     direction = unnormalisable_ray(target, mean, directions)
-    if direction is not None:
-        raise ImproperDensity(
-            "the log density does not fall fast enough along a line of parameters "
-            f"{_largest(direction)} (as far out as {RADII[-1]:.0e} standard deviations), so it cannot be normalised "
-            "and no Gaussian is best; give every parameter a proper prior"
+    if direction is None:
+        return
+    mistake = _mistake(target, mean, directions)
+    if mistake is not None:
+        raise ImproperDensity(mistake)
+    raise ImproperDensity(
+        "the log density does not fall fast enough along a line of parameters "
+        f"{_largest(direction)} (as far out as {RADII[-1]:.0e} standard deviations), so it cannot be normalised "
+        "and no Gaussian is best; give every parameter a proper prior"
+    )
+
+
+def _mistake(target, mean, directions) -> str | None:
+    """What else may be wrong: f grows wherever one looks, or is so large that rounding hides it; or None."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of overflow
+        at_zero, at_mean = _values(target, np.stack([np.zeros_like(mean), mean]))
+        rays = np.concatenate([directions, -directions])[:MOST_RAYS]
+        around = _values(target, mean + RADII[0] * rays)
+    if abs(at_zero) > TOO_LARGE:
+        return (
+            f"f is {at_zero:.3g} at the zero vector: rounding hides how it changes, and no Gaussian is best; leave out "
+            "its constant"
         )
-
-
-REASONS = {
-    "logistic": " (it separates the responses)",
-    "probit": " (it separates the responses)",
-    "poisson": " (every count that it changes is 0)",
-}
+    if at_mean > TOO_LARGE or np.mean(around > at_mean) >= MOSTLY:
+        return (
+            f"f grows without bound, as far as can be seen, so exp(f) cannot be normalised: did you return -log p? "
+            f"f must be the log density itself (it is {at_mean:.3g} at {point_text(mean)}), with a proper prior"
+        )
+    return None
 
 
 def _largest(direction):
@@ -67,12 +88,12 @@ def flat_direction(target: Ridge):
     y of 0 and 1 this is the linear separability of a logistic regression (Albert & Anderson 1984).
     """
     side = _flat_side(target)
-    precision = target._quad.precision
+    precision = target.quadratic.precision
     if side is None or precision.ndim == 2 or (precision < 0.0).any() or not (precision == 0.0).any():
         return None
     flat = precision == 0.0
-    use = target._weights != 0.0
-    a, side = scipy.sparse.csr_array(target._a[use][:, flat]), side[use]
+    use = target.weights != 0.0
+    a, side = scipy.sparse.csr_array(target.design[use].matrix[:, flat]), side[use]
     size = np.maximum(abs(a).max(axis=0).toarray().ravel(), 1e-300)
     signed = scipy.sparse.diags_array(np.where(side == 0.0, 1.0, side)) @ a @ scipy.sparse.diags_array(1.0 / size)
     free = side != 0.0
@@ -92,16 +113,10 @@ def flat_direction(target: Ridge):
 
 def _flat_side(target):
     """For each term the sign of a_j . u with which it never falls (0: only with a_j . u = 0); None for other links."""
-    y, link = target._y, target._link_name
-    positive = bool((target._weights >= 0.0).all())
-    negative = bool((target._weights <= 0.0).all())
-    if link in ("logistic", "probit") and positive:
-        return np.where(y == 1.0, 1.0, np.where(y == 0.0, -1.0, 0.0))
-    if link == "poisson" and positive:
-        return np.where(y == 0.0, -1.0, 0.0)
-    if link in ("softplus", "exp") and negative:
-        return np.full(len(y), -1.0)
-    return None
+    link = target.link
+    if link.flat_weights == 0.0 or (link.flat_weights * target.weights < 0.0).any():
+        return None
+    return link.flat_side(target.y)
 
 
 def unnormalisable_ray(target, mean, directions):

@@ -85,7 +85,8 @@ class LowRankCovariance:
         )
 
     def residual(self, gradient, precision) -> float:
-        return float(np.linalg.norm(gradient) + np.linalg.norm(precision))
+        with np.errstate(over="ignore"):  # far from the optimum it may be infinite
+            return float(np.linalg.norm(gradient) + np.linalg.norm(precision))
 
     residual_error = residual
 

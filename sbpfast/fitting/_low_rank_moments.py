@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy
 
-from sbpfast._forms import DiagonalForm, FullForm, LowRankForm
+from sbpfast._forms import FullForm, LowRankForm
 from sbpfast._means import BLOCK, RunningMean, group_cross, group_mean, group_sizes
 from sbpfast._streams import FACTOR_NOISE, NOISE, normal_rows
 from sbpfast.fitting._moments import ExactMoments, Moments, SampledMoments
 from sbpfast.gaussian import LowRankGaussian
 from sbpfast.gaussian._draws import LOG_2PI
-from sbpfast.targets._expectations import curvature_moments, link_means
+from sbpfast.targets._expectations import curvature_moments, link_expectations
 
 MANY = 50  # rows a parameter from which P is formed, and held fixed during a step
 FEW = 256  # draws that stand for all in a second derivative
@@ -20,20 +19,9 @@ DIFFERENCE = 1e-5  # step of the differences that stand for a second derivative
 
 def _forms(target, mean, shape):
     """Means and standard deviations of the linear forms, and A U."""
-    au = np.asarray(target._a @ shape.factor)
-    t = np.sqrt(_squares_dot(target._a, shape.std**2) + (au * au).sum(axis=1))
-    return target._a @ mean + target._offset, t, au
-
-
-def _squares_dot(a, v):
-    """(A * A) v, a few rows at a time."""
-    if scipy.sparse.issparse(a):
-        return (a * a) @ v
-    out, step = np.empty(len(a)), max(1, 2**17 // a.shape[1])
-    for start in range(0, len(a), step):
-        rows = a[start : start + step]
-        out[start : start + step] = (rows * rows) @ v
-    return out
+    au = target.design.dot(shape.factor)
+    t = np.sqrt(target.design.squares_dot(shape.std**2) + (au * au).sum(axis=1))
+    return target.design.dot(mean) + target.offset, t, au
 
 
 def exact_moments(source: ExactMoments, mean, shape) -> Moments:
@@ -44,12 +32,11 @@ def exact_moments(source: ExactMoments, mean, shape) -> Moments:
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, len(m), BLOCK):
             rows = slice(start, start + BLOCK)
-            of_rows = m[rows], t[rows], target._y[rows]
-            link[:, rows] = link_means(*of_rows, n_threads=source.n_threads, **source.link_rules())
-        value, slope, bend = target._weights * link
-        constant, quad_gradient = target._quad.expectation(LowRankGaussian(mean, shape.std**2, shape.factor))
-        gradient = target._transposed_dot(slope, source.n_threads) + quad_gradient
-        many = target._rows > MANY * target.dim
+            link[:, rows] = link_expectations(target.link_record, m[rows], t[rows], target.y[rows], source.n_threads)
+        value, slope, bend = target.weights * link
+        constant, quad_gradient = target.quadratic.expectation(LowRankGaussian(mean, shape.std**2, shape.factor))
+        gradient = target.design.transposed_dot(slope, source.n_threads) + quad_gradient
+        many = target.n_rows > MANY * target.dim
         h = target._from_curvature(FullForm if many else LowRankForm(shape.factor), bend, source.n_threads)
     elbo = constant + float(value.sum()) + shape.entropy()
     uphill = shape.uphill(-low_rank_form(h, shape.factor) if many else -h)
@@ -65,21 +52,21 @@ def exact_change(source, mean, shape, here):
     """How E[grad f], diag(P) and P U change with the mean, half of D and U."""
     if here.hessian is not None:
         return _fixed_change(-here.hessian)
-    target, a, quad = source.target, source.target._a, source.target._quad
+    target, design, quad = source.target, source.target.design, source.target.quadratic
     m, t, au = _forms(target, mean, shape)
-    c0, c1, c2 = (target._weights * c for c in curvature_moments(target, m, t, source.n_threads))
+    c0, c1, c2 = (target.weights * c for c in curvature_moments(target, m, t, source.n_threads))
     inverse_t = 1.0 / np.maximum(t, 1e-100)
     slope, bend = 0.5 * c1 * inverse_t, 0.5 * (c2 - c0) * inverse_t**2
 
     def change(d_mean, d_diag, d_factor):
         source.counts["passes"] += 1
-        moved = np.asarray(a @ np.column_stack([d_mean, d_factor]))
-        d_variance = 2.0 * (_squares_dot(a, d_diag) + (au * moved[:, 1:]).sum(axis=1))
+        moved = design.dot(np.column_stack([d_mean, d_factor]))
+        d_variance = 2.0 * (design.squares_dot(d_diag) + (au * moved[:, 1:]).sum(axis=1))
         d_slope = c0 * moved[:, 0] + slope * d_variance
         d_bend = 2.0 * slope * moved[:, 0] + bend * d_variance
         inner = np.column_stack([d_slope, d_bend[:, None] * au + c0[:, None] * moved[:, 1:]])
-        back = np.asarray(a.T @ inner)
-        d_diagonal = DiagonalForm.of_factored(a, d_bend, source.n_threads)
+        back = design.transposed_dots(inner)
+        d_diagonal = design.weighted_squares(d_bend, source.n_threads)
         return back[:, 0] - quad.apply(d_mean), -d_diagonal, quad.apply(d_factor.T).T - back[:, 1:]
 
     return change

@@ -10,30 +10,18 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from sbpfast import _core
-from sbpfast._forms import FullForm, scale_rows
+from sbpfast._forms import FullForm
 from sbpfast._means import BLOCK, RunningMean, group_cross, group_mean, group_sizes
 from sbpfast._streams import NOISE, normal_rows
 from sbpfast.fitting._factors import entropy
 from sbpfast.gaussian._draws import LOG_2PI
 from sbpfast.targets import NonFiniteTarget, Target
-from sbpfast.targets._expectations import (
-    RULE_NODES,
-    RULE_REACH,
-    RULE_SIZES,
-    RULE_WEIGHTS,
-    SOFTPLUS_SIGN,
-    WIDE,
-    WIDE_NODES,
-    WIDE_WEIGHTS,
-    WIDEST,
-    link_means,
-)
-from sbpfast.targets._ridge import Ridge
+from sbpfast.targets._expectations import RULES, link_expectations
 
 
 class Moments(NamedTuple):
@@ -46,6 +34,7 @@ class Moments(NamedTuple):
     precision_error: np.ndarray | float = 0.0
     ratios: np.ndarray | None = None  # group means of f - log q, for paired comparisons and the error of the ELBO
     hessian: np.ndarray | None = None  # E[Hess f] itself, where a low-rank structure can have it
+    rounding: float = 0.0  # what rounding may leave of the residual at the optimum, where that is known
 
     @property
     def elbo_error(self) -> float:
@@ -85,15 +74,14 @@ class ExactMoments(ExactSource):
 
     def _moments(self, mean, chol, spread):
         self.counts["passes"] += 1
-        target, quad = self.target, self.target._quad
+        target, quad = self.target, self.target.quadratic
         d = target.dim
-        gradient, curvature = np.empty(d), np.empty((d, d))
+        ridge, block = np.zeros((1 + d, d)), np.empty((1 + d, d))
+        value = 0.0
         with np.errstate(over="ignore", invalid="ignore"):
-            ridge_sum = whitened_moments if target._sparse else _core.fit.whitened_moments
-            value = ridge_sum(
-                target._a, target._offset, target._y, target._weights, mean=mean, factor=chol, spread=spread,
-                gradient=gradient, curvature=curvature, n_threads=self.n_threads, **self.link_rules(),
-            )  # fmt: skip
+            for rows in target.design.blocks():
+                value += self._ridge_sum(target.design[rows], target.terms[:, rows], mean, chol, spread, block)
+                ridge += block
             r = mean - quad.mean
             p_r = quad.apply(r)
             p_chol = (
@@ -102,19 +90,13 @@ class ExactMoments(ExactSource):
                 else np.broadcast_to(quad.precision, d)[:, None] * chol
             )
             value += quad.constant - 0.5 * float(r @ p_r + spread * (chol * p_chol).sum())
-            return value, gradient - chol.T @ p_r, chol.T @ p_chol - curvature
+            return value, ridge[0] - chol.T @ p_r, chol.T @ p_chol - ridge[1:]
 
-    def link_rules(self) -> dict[str, Any]:
-        """The link, and how it is integrated: arguments of `whitened_moments` and `link_means`."""
-        t = self.target
-        name = t._link_name
-        return {
-            "link": t._link.code, "params": t._parameters, "pole": t._pole,
-            "exponential": name in ("exp", "poisson"), "lift": float(name == "poisson"),
-            "sizes": RULE_SIZES, "reach": RULE_REACH, "nodes": RULE_NODES, "node_weights": RULE_WEIGHTS,
-            "sign": SOFTPLUS_SIGN.get(name, 0.0), "wide_nodes": WIDE_NODES, "wide_weights": WIDE_WEIGHTS,
-            "wide": WIDE, "widest": WIDEST,
-        }  # fmt: skip
+    def _ridge_sum(self, design, terms, mean, chol, spread, out) -> float:
+        """The ridge part of E f, L^T E[grad f] and L^T E[Hess f] L from some of the rows."""
+        whitened = _core.fit.whitened_moments if design.has_panels else whitened_moments
+        record = self.target.link_record
+        return whitened(design.matrix, terms, record, RULES, mean, chol, spread, out, self.n_threads)
 
     def diagonal_curvature(self, mean) -> np.ndarray:
         """The diagonal of -Hess f at a point, which sets the scale of the first coordinates."""
@@ -122,43 +104,28 @@ class ExactMoments(ExactSource):
         target = self.target
         for rows in target._row_blocks(1):
             _, _, c = target._derivatives(mean[None], rows, self.n_threads)
-            a = target._a[rows]
-            diagonal -= (a * a).T @ c[0]
-        precision = target._quad.precision
+            diagonal -= target.design[rows].weighted_squares(c[0], self.n_threads)
+        precision = target.quadratic.precision
         return diagonal + (np.diagonal(precision) if precision.ndim == 2 else precision)
 
     def every(self, stride) -> ExactMoments:
         """The same with every stride-th row, counted stride times: a cheap stand-in far from the optimum."""
-        t = self.target
-        rows = slice(None, None, stride)
-        part = Ridge.__new__(Ridge)
-        part.__dict__.update(t.__dict__)
-        part._a, part._offset, part._y = t._a[rows], t._offset[rows].copy(), t._y[rows].copy()
-        part._a = part._a if t._sparse else np.ascontiguousarray(part._a)
-        part._weights = t._weights[rows] * (t._weights.sum() / t._weights[rows].sum())
-        part._rows = part._a.shape[0]
-        return ExactMoments(part, self.n_threads)
+        return ExactMoments(self.target.every(stride), self.n_threads)
 
 
-def whitened_moments(
-    a, offset, y, weights, link, params, pole, exponential, lift, sizes, reach, nodes, node_weights,
-    sign, wide_nodes, wide_weights, wide, widest, mean, factor, spread, gradient, curvature, n_threads,
-):  # fmt: skip
-    """The kernel of the same name, readable, and for sparse rows: fills gradient and curvature, returns E f."""
-    gradient[:] = 0.0
-    curvature[:] = 0.0
+def whitened_moments(a, terms, link, rules, mean, factor, spread, out, n_threads):
+    """The kernel of the same name, readable, and for sparse rows."""
+    out[:] = 0.0
     total = 0.0
     for start in range(0, a.shape[0], BLOCK):
         rows = slice(start, start + BLOCK)
         forms = np.ascontiguousarray(a[rows] @ factor)
-        m, t = a[rows] @ mean + offset[rows], spread * np.sqrt((forms * forms).sum(axis=1))
-        value, slope, bend = link_means(
-            m, t, y[rows], link, params, pole, exponential, lift, sizes, reach, nodes, node_weights,
-            sign, wide_nodes, wide_weights, wide, widest, n_threads,
-        )  # fmt: skip
-        total += float(weights[rows] @ value)
-        gradient += forms.T @ (weights[rows] * slope)
-        curvature += forms.T @ scale_rows(forms, weights[rows] * bend)
+        offset, y, weights = np.ascontiguousarray(terms[:, rows])
+        m, t = a[rows] @ mean + offset, spread * np.sqrt((forms * forms).sum(axis=1))
+        value, slope, curvature = link_expectations(link, m, t, y, n_threads)
+        total += float(weights @ value)
+        out[0] += forms.T @ (weights * slope)
+        out[1:] += forms.T @ ((weights * curvature)[:, None] * forms)
     return total
 
 

@@ -210,13 +210,14 @@ class NaturalFit:
 
     def _residual(self, here):
         residual = self.shape.residual(here.gradient, here.precision)
-        error = 0.0 if self.exact else self.shape.residual_error(here.gradient_error, here.precision_error)
-        return residual, error
+        if self.exact:
+            return residual, here.rounding
+        return residual, self.shape.residual_error(here.gradient_error, here.precision_error)
 
     def _settled(self, residual, error) -> bool:
         """Nothing is left to gain: with the draws at hand, or by further exact steps."""
         if self.exact:
-            return residual <= self.tol or (residual < ROUNDING and self.stalled >= 3)
+            return residual <= max(self.tol, error) or (residual < ROUNDING and self.stalled >= 3)
         patience = 1 if self.n < self.max_draws else 3
         return residual <= max(0.5 * error, 1e-10) or (residual < 3.0 * error and self.stalled >= patience)
 

@@ -26,27 +26,24 @@ MOST_PRODUCTS = 300
 
 
 def affordable(target) -> bool:
-    return isinstance(target, Ridge) and target._rows * target.dim <= LARGEST
+    return isinstance(target, Ridge) and target.n_rows * target.dim <= LARGEST
 
 
 def newton_direction(target, mean, chol, gradient, precision, n_threads):
     """The Newton step (delta, A), or None where the ELBO is not concave."""
     d = len(mean)
-    forms = np.asarray(target._a @ chol)
-    m, t = target._a @ mean + target._offset, np.sqrt((forms * forms).sum(axis=1))
-    c0, c1, c2 = (target._weights * c for c in curvature_moments(target, m, t, n_threads))
-    inverse_t = 1.0 / np.maximum(t, 1e-300)
-    slope = c1 * inverse_t
-    bend = (c2 - c0) * inverse_t**2
+    forms = target.design.dot(chol)
+    m, t = target.design.dot(mean) + target.offset, np.sqrt((forms * forms).sum(axis=1))
+    c0, c1, c2 = (target.weights * c for c in curvature_moments(target, m, t, n_threads))
+    unit = forms / np.where(t > 0.0, t, 1.0)[:, None]  # a row of zeros takes no part
 
     def product(delta, a):
         """Minus the second derivative times (delta, A)."""
-        s = np.einsum("ij,ij->i", forms @ a, forms)
-        f_delta = forms @ delta
-        weights = slope * f_delta + bend * s
+        s = np.einsum("ij,ij->i", forms @ a, unit)
+        weights = c1 * (forms @ delta) + (c2 - c0) * s
         out = precision @ a + np.diag(np.diagonal(a))
-        out = np.tril(out - forms.T @ (weights[:, None] * forms))
-        return precision @ delta - forms.T @ (slope * s), out
+        out = np.tril(out - forms.T @ (weights[:, None] * unit))
+        return precision @ delta - forms.T @ (c1 * s), out
 
     ascent = np.tril(np.eye(d) - precision)
     scale = np.ones((d, d))

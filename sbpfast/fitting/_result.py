@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -126,9 +125,11 @@ class Fit:
 
     # importance sampling
 
-    def _diagnose(self, n_samples=None, key=None, stacklevel=2):
+    def _diagnose(self, n_samples=None, key=None):
         if self._target is None:
-            raise ValueError("this fit was loaded without its diagnostics and has no target; call diagnose(target=...)")
+            raise ValueError(
+                "this fit comes from a file or a pickle, which do not hold the target: call diagnose(target=...)"
+            )
         key = self._key ^ np.uint64(0x9E3779B97F4A7C15) if key is None else key  # draws the fit has not seen
         try:
             self._importance = importance_sample(self.q, self._target, n_samples or DRAWS, key)
@@ -138,22 +139,20 @@ class Fit:
                 self._importance = importance_sample(self.q, self._target, max(more, DRAWS), key)
         except NonFiniteTarget as error:
             self._importance = unusable(self.q.dim)
-            text = f"The fit cannot be checked by importance sampling: {error}."
-            warnings.warn(text, FitWarning, stacklevel=stacklevel)
+            _checks.warn(f"The fit cannot be checked by importance sampling: {error}.", FitWarning)
             return
         if self.n_samples and self.n_samples < self._importance.n:
             self.elbo, self.elbo_stderr = self._importance.elbo, self._importance.elbo_stderr
         if not self._importance.trusted:
-            warnings.warn(
+            _checks.warn(
                 f"The Gaussian is a poor approximation: Pareto k-hat is {self._importance.khat:.2f}, above {USABLE}, "
                 "so its moments may be wrong and importance weights cannot repair them. Transform the parameters "
                 "(logarithms of scales, non-centred effects), use more data or a tighter prior, or run Markov chain "
                 "Monte Carlo.",
                 FitWarning,
-                stacklevel=stacklevel,
             )
 
-    def _check_gradient(self, stacklevel):
+    def _check_gradient(self):
         """Warn where a user's gradient is not that of the value."""
         try:
             differences, given = slopes_along_rays(self._target, self.q, self._key)
@@ -161,11 +160,10 @@ class Fit:
             return
         wrong = np.abs(differences - given) > 0.1 * np.maximum(np.abs(differences), np.abs(given))
         if wrong.sum() > len(wrong) // 2:
-            warnings.warn(
+            _checks.warn(
                 "The gradient of the target disagrees with its value: at a draw from q, f changes along a line at a "
                 f"rate of {differences[wrong][0]:.4g}, its gradient says {given[wrong][0]:.4g}. Check grad.",
                 FitWarning,
-                stacklevel=stacklevel,
             )
 
     def diagnose(self, n_samples: int = 4096, *, rng=None, target: Target | None = None) -> Fit:
@@ -177,19 +175,19 @@ class Fit:
             More draws make k-hat and the PSIS moments more precise.
         rng : None, int, SeedSequence, BitGenerator or Generator
         target : Target, optional
-            The log density, for a fit that was loaded from a file.
+            The log density, for a fit that was loaded from a file or a pickle.
         """
         n_samples = _checks.count("n_samples", n_samples, 25)
         if target is not None:
             if not isinstance(target, Target) or target.dim != self.q.dim:
                 raise ValueError(f"target must be a Target of dimension {self.q.dim}")
             self._target = target
-        self._diagnose(n_samples, stream_key(rng), stacklevel=3)
+        self._diagnose(n_samples, stream_key(rng))
         return self
 
     def _sample(self) -> ImportanceSample:
         if self._importance is None:
-            self._diagnose(stacklevel=4)
+            self._diagnose()
         assert self._importance is not None
         return self._importance
 
@@ -231,7 +229,10 @@ class Fit:
     @property
     def importance_weights(self) -> np.ndarray:
         """Pareto smoothed importance weights of the draws from q behind the diagnostics; they sum to 1."""
-        return self._sample().weights
+        sample = self._sample()
+        if len(sample.weights) < sample.n:
+            raise ValueError("a pickle does not hold the weights of so many draws: call diagnose(target=...)")
+        return sample.weights
 
     # reading and showing
 
@@ -312,10 +313,19 @@ class Fit:
 
     # files
 
+    def __getstate__(self):
+        """What `save` writes, without the target and so without its data, and without the weights of many draws."""
+        if self._importance is None and self._target is not None:
+            self._diagnose()
+        sample = self._importance
+        if sample is not None and sample.n > DRAWS:
+            sample = sample._replace(weights=np.zeros(0))
+        return vars(self) | {"_target": None, "_importance": sample}
+
     def save(self, path) -> None:
         """Save to an .npz file; diagnostics not computed yet are computed first."""
         if self._importance is None and self._target is not None:
-            self._diagnose(stacklevel=3)
+            self._diagnose()
         arrays = {f"state_{name}": array for name, array in self._state.items()}
         arrays |= {f"q_{name}": np.asarray(value) for name, value in self.q._parameters().items()}
         if self._importance is not None:

@@ -73,13 +73,13 @@ def first_scales(moments, mean):
 def check_rank(source, mean, std):
     """Refuse flat priors on more parameters than the rows determine, unless finding out would be much work."""
     target = source.target
-    flat = int((target._quad.precision == 0.0).sum()) if target._quad.precision.ndim == 1 else 0
-    if flat > target._rows:
+    flat = int((target.quadratic.precision == 0.0).sum()) if target.quadratic.precision.ndim == 1 else 0
+    if flat > target.n_rows:
         raise ImproperDensity(
-            f"{flat} parameters have a flat prior but there are only {target._rows} rows of data, so the log density "
+            f"{flat} parameters have a flat prior but there are only {target.n_rows} rows of data, so the log density "
             "cannot be normalised; give a finite prior_scale"
         )
-    if flat and target._rows * target.dim**2 <= MOST_WORK:
+    if flat and target.n_rows * target.dim**2 <= MOST_WORK:
         here = try_at(source.at_point, mean, np.diag(std))
         if here is not None:
             _check_collinear(here.precision)
@@ -128,7 +128,7 @@ def full_start(source, q0):
 
 def _coarse(source):
     """A cheap stand-in where the rows are many."""
-    rows = source.target._rows
+    rows = source.target.n_rows
     return source.every(16) if rows >= SUBSAMPLE_ROWS and rows >= 400 * source.dim else source
 
 

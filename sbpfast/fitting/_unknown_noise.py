@@ -10,9 +10,10 @@ import scipy
 from sbpfast.fitting._factors import entropy
 from sbpfast.fitting._improper import dependent_columns
 from sbpfast.fitting._moments import ExactSource, Moments
-from sbpfast.targets._unknown_noise import LEAST
+from sbpfast.targets._unknown_noise import LEAST, unit_columns
 
 MOST_STEPS = 200  # of Newton's method, for two numbers
+EPSILON = float(np.finfo(float).eps)
 
 
 class UnknownNoiseMoments(ExactSource):
@@ -23,10 +24,10 @@ class UnknownNoiseMoments(ExactSource):
         self.counts["passes"] += 1
         t = self.target
         b, s, of_b, of_s = mean[:-1], mean[-1], chol[:-1], chol[-1]
-        noise, variance = s - t._noise_mean, of_s @ of_s
+        (best, rest), noise, variance = t._misfit, s - t._noise_mean, of_s @ of_s
         with np.errstate(over="ignore", invalid="ignore"):
             forms, e = t._factor @ of_b, np.exp(-2.0 * (s - variance))
-            u = t._factor @ b - t._z - 2.0 * (forms @ of_s)
+            u = t._factor @ (b - best) - rest - 2.0 * (forms @ of_s)
             squares = e * (u @ u + (forms * forms).sum())
             slope = e * (forms.T @ u)
             prior = t._precision @ (b * b + (of_b * of_b).sum(axis=1)) + t._noise_precision * (noise**2 + variance)
@@ -35,7 +36,15 @@ class UnknownNoiseMoments(ExactSource):
             cross = np.multiply.outer(slope, of_s)
             precision = e * (forms.T @ forms) + of_b.T @ (t._precision[:, None] * of_b) - 2.0 * (cross + cross.T)
             precision += (2.0 * squares + t._noise_precision) * np.multiply.outer(of_s, of_s)
-        return Moments(float(value) + entropy(chol), gradient, precision)
+            rounding = e * self._rounding(b, of_b, forms, u)
+        return Moments(float(value) + entropy(chol), gradient, precision, rounding=rounding)
+
+    def _rounding(self, b, of_b, forms, u):
+        """How large the residual may be at the optimum (over e), because the mean and factor are rounded to doubles."""
+        size = EPSILON * np.abs(self.target._factor)
+        of_forms, of_u, forms = size @ np.abs(of_b), size @ np.abs(b), np.abs(forms)
+        of_slope = forms.T @ of_u + of_forms.T @ np.abs(u)
+        return float(np.linalg.norm(of_slope) + 2.0 * np.linalg.norm(forms.T @ of_forms))
 
     def start(self):
         """Mean and lower factor of the optimum, but for rounding.
@@ -104,13 +113,13 @@ def _minimised(loss, x, tol):
 def _diagonalised(factor, root):
     """B, U, g and p with F B = U diag(g) and B^T diag(root^2) B = diag(p), g^2 + p = 1."""
     both = np.vstack([factor, np.diag(root)])
-    norms = np.linalg.norm(both, axis=0)
-    norms[norms == 0.0] = 1.0
-    upper = np.linalg.qr(both / norms, mode="r")
+    scaled, norms = unit_columns(both)
+    upper = np.linalg.qr(scaled, mode="r")
     _, values, vectors = np.linalg.svd(upper)
-    if values[-1] <= 4e-16 * len(values) * values[0]:
+    if values[-1] <= 2.0 * EPSILON * len(values) * values[0]:
         raise dependent_columns(vectors[-1])
     inverse = scipy.linalg.solve_triangular(upper, np.eye(len(upper))) / norms[:, None]
     u, g, v = np.linalg.svd(factor @ inverse, full_matrices=False)
+    g[np.linalg.matrix_rank(unit_columns(factor)[0]) :] = 0.0  # rounding alone: the data say nothing there
     basis = inverse @ v.T
     return basis, u, g, ((root[:, None] * basis) ** 2).sum(axis=0)

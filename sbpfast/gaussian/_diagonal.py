@@ -70,8 +70,8 @@ class DiagonalGaussian(GaussianBase):
     def _precision_trace(self, other):
         return (other._variances() / self.std**2).sum()
 
-    def _projections(self, a, offset, n_threads):
-        return a @ self.mean + offset, np.sqrt((a * a) @ self.std**2)
+    def _projections(self, design, offset, n_threads):
+        return design.dot(self.mean) + offset, np.sqrt(design.squares_dot(self.std**2))
 
     def to_cholesky(self):
         return CholeskyGaussian(self.mean, np.diag(self.std))

@@ -86,11 +86,5 @@ class Draws:
         return to_rows(a, self.n) if self._layout is Panels else a
 
 
-def row_blocks(a):
-    """Blocks of the rows of a design matrix, about eight megabytes of dense rows each."""
-    step = max(1, 2**20 // a.shape[1])
-    return [a[i : i + step] for i in range(0, max(a.shape[0], 1), step)]
-
-
 def row_norms(rows):
     return np.sqrt((rows * rows).sum(axis=1))

@@ -22,7 +22,7 @@ from sbpfast._streams import (
     stream_key,
     to_panels,
 )
-from sbpfast.gaussian._draws import LOG_2PI, Draws, Panels, Rows, row_blocks, row_norms
+from sbpfast.gaussian._draws import LOG_2PI, Draws, Panels, Rows
 
 if TYPE_CHECKING:
     from sbpfast.expfam.mle import MLE
@@ -115,8 +115,8 @@ class GaussianBase(ABC):
         """tr(cov^-1 other.cov)."""
 
     @abstractmethod
-    def _projections(self, a, offset, n_threads) -> tuple[np.ndarray, np.ndarray]:
-        """Means and standard deviations of the linear forms a_j . x + c_j, (N,) each; a may be sparse."""
+    def _projections(self, design, offset, n_threads) -> tuple[np.ndarray, np.ndarray]:
+        """Means and standard deviations of the linear forms a_j . x + c_j, (N,) each."""
 
     def _parameters(self):
         return {name: getattr(self, name) for name in self._names}
@@ -248,12 +248,8 @@ class DenseGaussian(GaussianBase):
         half = scipy.linalg.solve_triangular(self._chol, other.cov, lower=True, check_finite=False)
         return np.trace(scipy.linalg.solve_triangular(self._chol, half.T, lower=True, check_finite=False))
 
-    def _projections(self, a, offset, n_threads):
-        if scipy.sparse.issparse(a):
-            return a @ self.mean + offset, np.concatenate([row_norms(b @ self._chol) for b in row_blocks(a)])
-        m, t = np.empty(len(a)), np.empty(len(a))
-        _core.ridge.projected_moments(a, offset, self.mean, self._chol, True, m, t, n_threads)
-        return m, t
+    def _projections(self, design, offset, n_threads):
+        return design.projected(offset, self.mean, self._chol, n_threads)
 
 
 class Gaussian(DenseGaussian):

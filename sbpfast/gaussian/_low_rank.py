@@ -7,7 +7,7 @@ import scipy
 
 from sbpfast import _checks
 from sbpfast._forms import LowRankForm
-from sbpfast.gaussian._draws import row_blocks, row_norms
+from sbpfast.gaussian._draws import row_norms
 from sbpfast.gaussian._full import GaussianBase
 
 LEAST = 1e-300  # element of diag
@@ -198,8 +198,9 @@ class LowRankGaussian(LowRankBase):
     def _precision_trace(self, other):
         return (other._variances() / self.diag).sum() - (self._w * other._cov_dot(self._w)).sum()
 
-    def _projections(self, a, offset, n_threads):
-        return a @ self.mean + offset, np.sqrt((a * a) @ self.diag + ((a @ self.factor) ** 2).sum(axis=1))
+    def _projections(self, design, offset, n_threads):
+        variances = design.squares_dot(self.diag) + (design.dot(self.factor) ** 2).sum(axis=1)
+        return design.dot(self.mean) + offset, np.sqrt(variances)
 
 
 class LowRankPrecisionGaussian(LowRankBase):
@@ -272,9 +273,9 @@ class LowRankPrecisionGaussian(LowRankBase):
     def _precision_trace(self, other):
         return (other._variances() * self.diag).sum() + (self.factor * other._cov_dot(self.factor)).sum()
 
-    def _projections(self, a, offset, n_threads):
+    def _projections(self, design, offset, n_threads):
         t = []
-        for block in row_blocks(a):
-            b = (block.toarray() if scipy.sparse.issparse(block) else block) / np.sqrt(self.diag)
+        for block in design.dense_blocks():
+            b = block / np.sqrt(self.diag)
             t.append(row_norms(b - (b @ self._root) @ self._scaled.T))
-        return a @ self.mean + offset, np.concatenate(t)
+        return design.dot(self.mean) + offset, np.concatenate(t)

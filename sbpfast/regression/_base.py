@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
 import scipy
 
 from sbpfast import _checks
 from sbpfast._protocol import Estimator, column_names
 from sbpfast.fitting import Fit, fit
-from sbpfast.regression._input import floats, matrix, response
+from sbpfast.regression._arviz import inference_data
+from sbpfast.regression._input import Data, floats, matrix, response, sample_weights
+from sbpfast.regression._priors import coefficient_scales, in_units_of, warn_of_silent_data
 from sbpfast.targets import Target
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from sbpfast.fitting import Summary
 
 ROWS = 8192  # rows of X whose predictions are worked on at a time
 
@@ -20,17 +29,47 @@ class BayesianRegression(Estimator):
     _estimator_type: str
     _counts = False  # whether y must not be negative
 
-    def __init__(
-        self, *, prior_scale=2.5, intercept_prior_scale=10.0, fit_intercept=True, tol=None, max_iter=200,
-        random_state=None,
-    ):  # fmt: skip
-        self.prior_scale, self.intercept_prior_scale, self.fit_intercept = (
-            prior_scale, intercept_prior_scale, fit_intercept,
-        )  # fmt: skip
-        self.tol, self.max_iter, self.random_state = tol, max_iter, random_state
+    fit_: Fit
+    coef_: np.ndarray
+    coef_cov_: np.ndarray
+    prior_scale_: np.ndarray
+    intercept_prior_scale_: float
 
-    def _target(self, X, y, scale, weights, offset) -> Target:
-        """The log joint density of the model; X holds the intercept's column."""
+    def __init__(
+        self, *, prior_scale: ArrayLike = 2.5, intercept_prior_scale: float = 10.0, autoscale: bool = True,
+        fit_intercept: bool = True, tol: float | None = None, max_iter: int = 200, random_state: Any = None,
+    ):  # fmt: skip
+        self.prior_scale, self.intercept_prior_scale, self.autoscale = prior_scale, intercept_prior_scale, autoscale
+        self.fit_intercept, self.tol, self.max_iter, self.random_state = fit_intercept, tol, max_iter, random_state
+
+    # what a model says
+
+    def _encoded(self, y) -> tuple[np.ndarray, dict[str, Any]]:
+        """The response as numbers, and fitted attributes that it determines."""
+        return floats("y", y), {}
+
+    def _numbers(self, y) -> np.ndarray:
+        """The response as the numbers of the fit."""
+        return floats("y", y)
+
+    def _units(self, data: Data) -> tuple[float, float]:
+        """Where the linear predictor lies and how far it spreads, in the units of its own."""
+        return 0.0, 1.0
+
+    def _target(self, data: Data, scale) -> Target:
+        """The log joint density of the model."""
+        raise NotImplementedError
+
+    def _fitted(self, data: Data, scale, rng) -> tuple[Fit, dict[str, Any]]:
+        """The fit, and fitted attributes beside it."""
+        return fit(self._target(data, scale), tol=self.tol, max_iter=self.max_iter, rng=rng), {}
+
+    def _log_likelihood(self, y, eta, params, trials) -> np.ndarray:
+        """Of every row, (n, N), for draws of the linear predictor eta (n, N) and of all parameters (n, p)."""
+        raise NotImplementedError
+
+    def _drawn(self, eta, params, trials, generator) -> np.ndarray:
+        """Draws of the response, (n, N)."""
         raise NotImplementedError
 
     # scikit-learn's protocol
@@ -50,9 +89,26 @@ class BayesianRegression(Estimator):
             input_tags=InputTags(sparse=True),
         )
 
+    def set_fit_request(self, **requests: bool | str | None) -> Self:
+        """Which of `fit`'s arguments scikit-learn's pipelines and searches shall pass on (metadata routing)."""
+        return self._set_request("fit", requests)
+
+    def set_predict_request(self, **requests: bool | str | None) -> Self:
+        """The same of `predict`."""
+        return self._set_request("predict", requests)
+
+    def set_score_request(self, **requests: bool | str | None) -> Self:
+        """The same of `score`."""
+        return self._set_request("score", requests)
+
+    def __setstate__(self, state):
+        """Of a pickle, perhaps of version 0.1, which knew neither these parameters nor scales from the data."""
+        defaults = {name: p for name, p in self._defaults().items() if name != "autoscale"}
+        vars(self).update(defaults | {"autoscale": False} | state)
+
     # fitting
 
-    def fit(self, X, y, sample_weight=None, offset=None):
+    def fit(self, X, y, sample_weight=None, offset=None) -> Self:
         """Fit the posterior; returns self.
 
         Parameters
@@ -63,40 +119,59 @@ class BayesianRegression(Estimator):
             Non-negative; multiplies each row's log likelihood.
         offset : array_like (N,), optional
             Known part of the linear predictor (log exposure, for counts).
+
+        Warns
+        -----
+        FitWarning
+            The fit did not converge, its Gaussian is a poor approximation, or the data say next to nothing about a
+            coefficient: its posterior is as wide as its prior.
         """
+        return self._fit(X, y, sample_weight, offset, None)
+
+    def _fit(self, X, y, sample_weight, offset, trials) -> Self:
         names = column_names(X)
         X = matrix(X)
-        rows, d = X.shape
-        if rows == 0 or d == 0:
-            what = "0 feature(s)" if rows else "0 sample(s)"
-            raise ValueError(f"X has {what} (shape={X.shape}) while a minimum of 1 is required.")
-        y, attributes = self._encoded(response(y, rows))
-        weights = None if sample_weight is None else floats("sample_weight", sample_weight)
-        if weights is not None and not weights.any():
-            raise ValueError("sample_weight must not be zero for every row")
-        offset = 0.0 if offset is None else floats("offset", offset)
-        target = self._target(self._design(X), y, self._prior_scale(d), weights, offset)
+        data, attributes = self._data(X, y, sample_weight, offset, trials, self._encoded)
+        scale = self._prior_scales(X, data)
         rng = self.random_state
         if isinstance(rng, np.random.RandomState):
             rng = int(rng.randint(2**63, dtype=np.uint64))
-        result = fit(target, tol=self.tol, max_iter=self.max_iter, rng=rng)
+        result, more = self._fitted(data, scale, rng)
         # nothing is changed before all has gone well
         self._keep_names(names)
-        vars(self).update(attributes)
-        self._keep(result, d)
+        vars(self).update(attributes | more)
+        self._keep(result, X.shape[1], scale)
         return self
 
-    def _keep(self, result: Fit, d):
+    def _data(self, X, y, sample_weight, offset, trials, encoded):
+        """Checked rows, and the attributes that `encoded` makes of y."""
+        rows = X.shape[0]
+        y, attributes = encoded(response(y, rows))
+        weights = sample_weights(sample_weight, rows)
+        offset = 0.0 if offset is None else _checks.vector("offset", floats("offset", offset), rows)
+        trials = None if trials is None else _checks.vector("trials", floats("trials", trials), rows)
+        return Data(self._design(X), y, weights, offset, trials), attributes
+
+    def _prior_scales(self, X, data):
+        """Prior standard deviations of the coefficients and, last, of the intercept."""
+        scale, intercept = coefficient_scales(self.prior_scale, X.shape[1]), self.intercept_prior_scale
+        if _checks.flag("autoscale", self.autoscale):
+            scale, intercept = in_units_of(X, data.shares, scale, intercept, *self._units(data))
+        return np.append(scale, intercept) if self.fit_intercept else scale
+
+    def _keep(self, result: Fit, d, scale):
         mean, cov = np.asarray(result.q.mean), np.asarray(result.q.cov)
         self.fit_, self.n_features_in_ = result, d
-        self.coef_, self.coef_cov_ = mean[:d].copy(), cov[:d, :d].copy()
-        self.intercept_ = float(mean[d]) if self.fit_intercept else 0.0
+        self.coef_, self.coef_cov_ = self._shaped(mean[:d].copy()), cov[:d, :d].copy()
+        self.intercept_ = self._shaped(float(mean[d]) if self.fit_intercept else 0.0)
+        self.prior_scale_, self.intercept_prior_scale_ = scale[:d].copy(), float(scale[-1])
         self.n_iter_, self.elbo_ = max(1, result.n_iter), result.elbo  # finding the start is a step, too
         result.names = self._parameter_names()
+        warn_of_silent_data(result.names, np.sqrt(np.diagonal(self.coef_cov_)), self.prior_scale_)
 
-    def _encoded(self, y):
-        """The response as numbers, and fitted attributes that it determines."""
-        return floats("y", y), {}
+    def _shaped(self, value):
+        """A coefficient vector or an intercept in the shape that scikit-learn gives it."""
+        return value
 
     def _design(self, X):
         """X with a column of ones for the intercept."""
@@ -105,16 +180,19 @@ class BayesianRegression(Estimator):
         ones = np.ones((X.shape[0], 1))
         return scipy.sparse.hstack([X, ones], format="csr") if scipy.sparse.issparse(X) else np.column_stack([X, ones])
 
-    def _prior_scale(self, d):
-        scale = _checks.real_array("prior_scale", self.prior_scale, ndim=(0, 1), finite=False)
-        if scale.ndim == 1 and len(scale) != d:
-            raise ValueError(
-                f"prior_scale must be a scalar or have one entry for each of the {d} features, got shape {scale.shape}"
-            )
-        scale = np.broadcast_to(scale, d)
-        return np.append(scale, self.intercept_prior_scale) if self.fit_intercept else scale
-
     # the posterior
+
+    @property
+    def khat_(self) -> float:
+        """The Pareto k-hat of the fit: below 0.5 good, above 0.7 not to be trusted."""
+        self._posterior("khat_")
+        return self.fit_.khat
+
+    @property
+    def log_evidence_(self) -> float:
+        """The logarithm of the marginal likelihood, by importance sampling."""
+        self._posterior("log_evidence_")
+        return self.fit_.log_evidence
 
     def sample_coef(self, n: int = 1, *, rng=None) -> np.ndarray:
         """Draw n coefficient vectors from the posterior, (n, d): Thompson sampling takes one a decision."""
@@ -124,10 +202,65 @@ class BayesianRegression(Estimator):
         """Draw n vectors of coefficients and, after them, whatever else the model has (intercept, log sigma)."""
         return self._posterior("sample_params").sample(n, rng=rng)
 
-    def summary(self, *, level: float = 0.95):
+    def sample_predictive(self, X, n: int = 1, *, offset=None, trials=None, rng=None) -> np.ndarray:
+        """Draw n responses of every row from the posterior predictive distribution, (n, N).
+
+        Parameters
+        ----------
+        X : array_like, data frame or scipy.sparse array (N, d)
+        n : int
+        offset : array_like (N,), optional
+        trials : array_like (N,), optional
+            Of a binomial model.
+        rng : None, int, SeedSequence, BitGenerator or Generator
+        """
+        self._posterior("sample_predictive")
+        generator = np.random.default_rng(rng)
+        design, offset = self._new_rows(X, offset)
+        params = self.sample_params(n, rng=generator)
+        return self._drawn(self._predictors(design, offset, params), params, self._trials(trials, X), generator)
+
+    def summary(self, *, level: float = 0.95) -> Summary:
         """A table of the posterior, see `Fit.summary`."""
         self._posterior("summary")
         return self.fit_.summary(level=level)
+
+    def plot(self, path=None):
+        """A page with the ELBO trace, the marginals and k-hat, see `Fit.plot`."""
+        self._posterior("plot")
+        return self.fit_.plot(path)
+
+    def to_arviz(
+        self, X=None, y=None, *, n_samples: int = 4000, sample_weight=None, offset=None, trials=None, rng=None
+    ):
+        """Draws from the posterior as an ArviZ ``InferenceData`` (or ``DataTree``); needs arviz.
+
+        Parameters
+        ----------
+        X, y : optional
+            The data, which a fitted estimator does not keep: with them come the groups log_likelihood, observed_data
+            and posterior_predictive, and in sample_stats the log joint density (lp) and the importance weights
+            (log_weight) beside the log density of the Gaussian (log_q).
+        n_samples : int
+            Draws; in four chains where they can be divided by four.
+        sample_weight, offset, trials : array_like (N,), optional
+            As for `fit`.
+        rng : None, int, SeedSequence, BitGenerator or Generator
+        """
+        self._posterior("to_arviz")
+        if (X is None) != (y is None):
+            raise ValueError("X and y belong together: give both or neither")
+        generator = np.random.default_rng(rng)
+        params = self.sample_params(_checks.count("n_samples", n_samples), rng=generator)
+        if X is None:
+            return inference_data(self, params)
+        X = self._checked(X)
+        data, _ = self._data(X, y, sample_weight, offset, trials, lambda y: (self._numbers(y), {}))
+        scale = np.append(self.prior_scale_, self.intercept_prior_scale_) if self.fit_intercept else self.prior_scale_
+        eta = self._predictors(data.design, data.offset, params)
+        likelihood = self._log_likelihood(data.y, eta, params, data.trials)
+        drawn = self._drawn(eta, params, data.trials, generator)
+        return inference_data(self, params, data, self._target(data, scale).value(params), likelihood, drawn, y)
 
     def _parameter_names(self):
         names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(self.n_features_in_)])
@@ -138,19 +271,44 @@ class BayesianRegression(Estimator):
             raise _checks.not_fitted(f"this {type(self).__name__} is not fitted: call fit before {method}")
         return self.fit_.q
 
+    # predictions
+
+    def _checked(self, X):
+        """X with the features of fit."""
+        names, X = column_names(X), matrix(X)
+        self._check_features(names, X.shape[1], self.n_features_in_)
+        return X
+
+    def _new_rows(self, X, offset):
+        """Design and offset of rows to predict."""
+        design = self._design(self._checked(X))
+        if offset is None:
+            return design, 0.0
+        return design, _checks.vector("offset", floats("offset", offset), design.shape[0])
+
+    def _predictors(self, design, offset, params):
+        """The linear predictors of every draw, (n, N)."""
+        return np.ascontiguousarray((design @ params[:, : design.shape[1]].T).T) + offset
+
+    def _trials(self, trials, X):
+        if trials is not None:
+            raise ValueError(f"trials are those of a binomial model, which {type(self).__name__} is not")
+
     def _predictor(self, X, offset, method):
         """Mean and standard deviation of the linear predictor of every row, under the posterior."""
         q = self._posterior(method)
-        names, X = column_names(X), matrix(X)
-        self._check_features(names, X.shape[1], self.n_features_in_)
-        design = self._design(X)
+        design, offset = self._new_rows(X, offset)
         p = design.shape[1]
         chol = q.to_cholesky().chol[:p]  # rows beyond the design's columns belong to other parameters
-        m, t = np.empty(X.shape[0]), np.empty(X.shape[0])
-        for start in range(0, X.shape[0], ROWS):
+        m, t = np.empty(design.shape[0]), np.empty(design.shape[0])
+        for start in range(0, design.shape[0], ROWS):
             rows = design[start : start + ROWS]
             m[start : start + ROWS] = rows @ q.mean[:p]
             t[start : start + ROWS] = np.linalg.norm(rows @ chol, axis=1)
-        if offset is not None:
-            m += _checks.vector("offset", floats("offset", offset), X.shape[0])
-        return m, t
+        return m + offset, t
+
+
+def interval_ends(level) -> tuple[float, float]:
+    """The probabilities below the ends of a central interval."""
+    level = _checks.scalar("level", level, above=0.0, below=1.0)
+    return 0.5 - 0.5 * level, 0.5 + 0.5 * level

@@ -2,21 +2,55 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Literal, Self
+
 import numpy as np
 import scipy
 
-from sbpfast import _core, targets
-from sbpfast.regression._base import BayesianRegression
-from sbpfast.regression._input import is_missing, response
+from sbpfast import _checks, targets
+from sbpfast.regression._base import BayesianRegression, interval_ends
+from sbpfast.regression._input import floats, is_missing, response
+from sbpfast.regression._predictive import mean_logistic
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import ArrayLike
 
 
 class Classifier(BayesianRegression):
+    """What is shared by the models of two classes."""
+
     _estimator_type = "classifier"
     classes_: np.ndarray
+    intercept_: np.ndarray
+
+    def __init__(
+        self, *, prior_scale: ArrayLike = 2.5, intercept_prior_scale: float = 10.0, autoscale: bool = True,
+        fit_intercept: bool = True, class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
+        tol: float | None = None, max_iter: int = 200, random_state: Any = None,
+    ):  # fmt: skip
+        super().__init__(
+            prior_scale=prior_scale, intercept_prior_scale=intercept_prior_scale, autoscale=autoscale,
+            fit_intercept=fit_intercept, tol=tol, max_iter=max_iter, random_state=random_state,
+        )  # fmt: skip
+        self.class_weight = class_weight
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "coef_" in state:  # version 0.1 had other shapes
+            self.coef_, self.intercept_ = self.coef_.reshape(1, -1), np.reshape(self.intercept_, 1)
 
     def _probability(self, m, t):
         """Of the second class, where the linear predictor is N(m, t^2)."""
         raise NotImplementedError
+
+    def _inverse_link(self, eta):
+        """The probability of the second class for a linear predictor."""
+        raise NotImplementedError
+
+    def _shaped(self, value):
+        return np.reshape(value, (1, -1) if np.ndim(value) else 1)
 
     def _encoded(self, y):
         missing = [is_missing(label) for label in y] if y.dtype.kind == "O" else y != y
@@ -32,6 +66,45 @@ class Classifier(BayesianRegression):
         if len(classes) != 2:
             raise ValueError(f"Only binary classification is supported. y must hold exactly two classes, {got}")
         return codes.astype(np.float64), {"classes_": classes}
+
+    def _numbers(self, y):
+        known = np.isin(y, self.classes_)
+        if not known.all():
+            raise ValueError(f"y must hold the classes of fit, {self.classes_.tolist()}, got {y[~known][0]!r}")
+        return (y == self.classes_[1]).astype(np.float64)
+
+    def _data(self, X, y, sample_weight, offset, trials, encoded):
+        data, attributes = super()._data(X, y, sample_weight, offset, trials, encoded)
+        if self.class_weight is None:
+            return data, attributes
+        if trials is not None:
+            raise ValueError("class_weight belongs to rows of one class each, not to trials")
+        of_class = self._class_weights(data, attributes.get("classes_", getattr(self, "classes_", None)))
+        weights = 1.0 if data.weights is None else data.weights
+        return data._replace(weights=weights * of_class[data.y.astype(int)]), attributes
+
+    def _class_weights(self, data, classes):
+        """The factor of each class."""
+        if isinstance(self.class_weight, str):
+            _checks.choice("class_weight", self.class_weight, ("balanced",))
+            return 0.5 / np.maximum(np.bincount(data.y.astype(int), data.shares, 2), np.finfo(float).tiny)
+        weights = dict(self.class_weight or {})
+        unknown = [label for label in weights if label not in classes.tolist()]
+        if unknown:
+            raise ValueError(f"class_weight must have the classes {classes.tolist()} as keys, got {unknown[0]!r}")
+        return np.array([_checks.scalar("class_weight", weights.get(c, 1.0), least=0.0) for c in classes.tolist()])
+
+    def set_predict_proba_request(self, **requests: bool | str | None) -> Self:
+        """Which of `predict_proba`'s arguments scikit-learn shall pass on (metadata routing)."""
+        return self._set_request("predict_proba", requests)
+
+    def set_predict_log_proba_request(self, **requests: bool | str | None) -> Self:
+        """The same of `predict_log_proba`."""
+        return self._set_request("predict_log_proba", requests)
+
+    def set_decision_function_request(self, **requests: bool | str | None) -> Self:
+        """The same of `decision_function`."""
+        return self._set_request("decision_function", requests)
 
     def predict_proba(self, X, offset=None) -> np.ndarray:
         """Probabilities of the two classes with the posterior of the coefficients integrated out, (N, 2)."""
@@ -53,21 +126,40 @@ class Classifier(BayesianRegression):
         m, _ = self._predictor(X, offset, "predict")  # both links are symmetric: P > 1/2 where m > 0
         return self.classes_[(m > 0).astype(int)]
 
+    def predict_interval(self, X, level: float = 0.95, *, offset=None) -> np.ndarray:
+        """The central interval of the probability of the second class, (N, 2)."""
+        m, t = self._predictor(X, offset, "predict_interval")
+        return np.stack([self._inverse_link(m + scipy.special.ndtri(p) * t) for p in interval_ends(level)], axis=1)
+
     def score(self, X, y, sample_weight=None, offset=None) -> float:
         """Accuracy."""
         predicted = self.predict(X, offset)
         return float(np.average(predicted == response(y, len(predicted)), weights=sample_weight))
 
+    def _drawn(self, eta, params, trials, generator):
+        p = self._inverse_link(eta)
+        if trials is not None:
+            return generator.binomial(trials.astype(np.int64), p)
+        return self.classes_[(generator.random(p.shape) < p).astype(int)]
+
 
 class BayesianLogisticRegression(Classifier):
-    """Bayesian logistic regression.
+    """Bayesian logistic regression, also binomial.
 
     Parameters
     ----------
     prior_scale : float or array_like (d,)
-        Standard deviations of the independent normal priors of the coefficients; ``np.inf`` is flat.
+        Standard deviations of the independent normal priors of the coefficients, in units of 1/sd(x_j) where
+        ``autoscale`` is True; ``np.inf`` is flat.  With a flat prior the posterior mean is still not the maximum
+        likelihood estimate, which is the mode: few data make the posterior skewed, and its mean lies further from 0.
     intercept_prior_scale : float
+        The same for the intercept, in units of the root of 1 + sum (prior_scale_j mean(x_j))^2.
+    autoscale : bool
+        Whether the scales are in units of the data, as in rstanarm and bambi, or absolute.
     fit_intercept : bool
+    class_weight : dict, "balanced" or None
+        Multiplies the weights of the rows of each class; "balanced" gives both classes the same total.  The posterior
+        is then that of the weighted data.
     tol : float, optional
         Of the fit's residual, see `sbpfast.fit`.
     max_iter : int
@@ -76,26 +168,90 @@ class BayesianLogisticRegression(Classifier):
 
     Attributes
     ----------
-    coef_ (d,), intercept_, coef_cov_ (d, d)
-        Posterior means and the covariance of the coefficients.
+    coef_ (1, d), intercept_ (1,)
+        Posterior means, in scikit-learn's shapes.
+    coef_cov_ (d, d)
+        The covariance of ``coef_[0]``; draws of `sample_coef` are rows of d coefficients.
+    prior_scale_ (d,), intercept_prior_scale_
+        Standard deviations of the priors in force.
     fit_ : Fit
-        The whole posterior (with the intercept last), ELBO, k-hat.
-    classes_, n_features_in_, n_iter_, elbo_
+        The whole posterior (with the intercept last), ELBO, k-hat.  Pickles hold it without the training data.
+    khat_, elbo_, log_evidence_
+        How good the Gaussian is, and the evidence of the model.
+    classes_, n_features_in_, n_iter_
     """
 
-    def _target(self, X, y, scale, weights, offset):
-        return targets.logistic_regression(X, y, prior_scale=scale, weights=weights, offset=offset)
+    def fit(self, X, y, sample_weight=None, offset=None, trials=None) -> Self:
+        """Fit the posterior; returns self.
+
+        Parameters
+        ----------
+        X : array_like, data frame or scipy.sparse array (N, d)
+        y : array_like (N,)
+            Labels of two classes; with ``trials``, counts of successes.
+        sample_weight : array_like (N,), optional
+            Non-negative; multiplies each row's log likelihood.
+        offset : array_like (N,), optional
+            Known part of the linear predictor.
+        trials : array_like (N,), optional
+            Numbers of trials of a binomial model, whose ``classes_`` are 0 and 1.
+
+        Warns
+        -----
+        FitWarning
+            As for the other regressions, see `BayesianPoissonRegression.fit`.
+        """
+        return self._fit(X, y, sample_weight, offset, trials)
+
+    def score(self, X, y, sample_weight=None, offset=None, trials=None) -> float:
+        """Accuracy; with ``trials``, of all trials."""
+        if trials is None:
+            return super().score(X, y, sample_weight, offset)
+        success = self.predict(X, offset) == self.classes_[1]
+        y, trials = floats("y", response(y, len(success))), self._trials(trials, X)
+        return float(np.average(np.where(success, y, trials - y) / trials, weights=self._times(trials, sample_weight)))
+
+    def _times(self, trials, sample_weight):
+        return trials if sample_weight is None else trials * floats("sample_weight", sample_weight)
+
+    def _data(self, X, y, sample_weight, offset, trials, encoded):
+        if trials is not None:
+            encoded = lambda y: (floats("y", y), {"classes_": np.array([0, 1])})
+        return super()._data(X, y, sample_weight, offset, trials, encoded)
+
+    def _trials(self, trials, X):
+        return None if trials is None else _checks.vector("trials", floats("trials", trials), np.shape(X)[0])
+
+    def _target(self, data, scale):
+        return targets.logistic_regression(
+            data.design, data.y, prior_scale=scale, weights=data.weights, offset=data.offset, trials=data.trials
+        )
 
     def _probability(self, m, t):
-        softplus = targets.ridge(np.ones((len(m), 1)), 0.0, "softplus")
-        return softplus._link_expectations(m, t, _core.effective_threads())[1]
+        return mean_logistic(m, t)
+
+    def _inverse_link(self, eta):
+        return scipy.special.expit(eta)
+
+    def _log_likelihood(self, y, eta, params, trials):
+        if trials is None:
+            return y * eta - np.logaddexp(0.0, eta)
+        return scipy.stats.binom.logpmf(y, trials, scipy.special.expit(eta))
 
 
 class BayesianProbitRegression(Classifier):
     """Bayesian probit regression; parameters and attributes as for `BayesianLogisticRegression`."""
 
-    def _target(self, X, y, scale, weights, offset):
-        return targets.probit_regression(X, y, prior_scale=scale, weights=weights, offset=offset)
+    def _target(self, data, scale):
+        return targets.probit_regression(
+            data.design, data.y, prior_scale=scale, weights=data.weights, offset=data.offset
+        )
 
     def _probability(self, m, t):
         return scipy.special.ndtr(m / np.sqrt(1.0 + t * t))
+
+    def _inverse_link(self, eta):
+        return scipy.special.ndtr(eta)
+
+    def _log_likelihood(self, y, eta, params, trials):
+        return scipy.special.log_ndtr((2.0 * y - 1.0) * eta)

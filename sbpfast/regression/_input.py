@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import sys
-import warnings
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
 
 from sbpfast import _checks
+
+
+class Data(NamedTuple):
+    """Checked rows: the design with the intercept's column last, and what belongs to each row."""
+
+    design: Any
+    y: np.ndarray
+    weights: np.ndarray | None
+    offset: np.ndarray | float
+    trials: np.ndarray | None
+
+    @property
+    def shares(self) -> np.ndarray:
+        """What each row counts for in a mean over the rows, (N,)."""
+        rows = self.design.shape[0]
+        return np.full(rows, 1.0 / rows) if self.weights is None else self.weights / self.weights.sum()
 
 
 def floats(name, value) -> np.ndarray:
@@ -30,15 +46,20 @@ def floats(name, value) -> np.ndarray:
 
 
 def matrix(X):
+    """X as a dense float64 or a CSR array of at least one row and column."""
     if scipy.sparse.issparse(X):
         X = scipy.sparse.csr_array(X)
-        return scipy.sparse.csr_array((floats("X.data", X.data), X.indices, X.indptr), shape=X.shape)
-    X = floats("X", X)
+        X = scipy.sparse.csr_array((floats("X.data", X.data), X.indices, X.indptr), shape=X.shape)
+    else:
+        X = floats("X", X)
     if X.ndim != 2:
         raise ValueError(
             f"X must have 2 dimensions, got shape {X.shape}. Reshape your data: X.reshape(1, -1) makes it one row, "
             "X.reshape(-1, 1) one column"
         )
+    if 0 in X.shape:
+        what = "0 feature(s)" if X.shape[0] else "0 sample(s)"
+        raise ValueError(f"X has {what} (shape={X.shape}) while a minimum of 1 is required.")
     return X
 
 
@@ -50,11 +71,23 @@ def response(y, rows) -> np.ndarray:
     if y.ndim == 2 and y.shape[1] == 1:
         text = "A column-vector y was passed when a 1d array was expected."
         scikit_learn = sys.modules.get("sklearn.exceptions")
-        warnings.warn(text, scikit_learn.DataConversionWarning if scikit_learn else UserWarning, stacklevel=3)
+        _checks.warn(text, scikit_learn.DataConversionWarning if scikit_learn else UserWarning)
         y = y[:, 0]
     if y.shape != (rows,):
         raise ValueError(f"y must have one entry for each of the {rows} rows of X, got shape {y.shape}")
     return y
+
+
+def sample_weights(value, rows) -> np.ndarray | None:
+    """Non-negative weights, one a row and not all of them 0."""
+    if value is None:
+        return None
+    weights = _checks.vector("sample_weight", floats("sample_weight", value), rows)
+    if (weights < 0).any():
+        raise ValueError(f"sample_weight must not be negative, got {weights.min():g}")
+    if not weights.any():
+        raise ValueError("sample_weight must not be zero for every row")
+    return weights
 
 
 def is_missing(label) -> bool:

@@ -2,20 +2,55 @@
 
 from __future__ import annotations
 
-import numpy as np
+import warnings
+from typing import TYPE_CHECKING, Any
 
-from sbpfast import targets
-from sbpfast.regression._base import BayesianRegression
+import numpy as np
+import scipy
+
+from sbpfast import _checks, _core, targets
+from sbpfast.fitting import fit
+from sbpfast.regression._base import BayesianRegression, interval_ends
 from sbpfast.regression._input import floats, response
+from sbpfast.regression._predictive import mixture_quantile, normal_nodes, poisson_quantile, precision_nodes
 from sbpfast.targets._unknown_noise import linear_regression_unknown_noise
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+SCALES = 10.0  # a robust guess of the noise is not further off
+LEAST, INTERPOLATED = 1e-3, 0.1  # of sd(y): the least noise tried, and what is taken where there seems to be none
+STEP = 1e-4  # in the logarithm of the scale, for a derivative
 
 
 class Regressor(BayesianRegression):
+    """What is shared by the models of numbers."""
+
     _estimator_type = "regressor"
+    intercept_: float
 
     def predict(self, X, offset=None):
         """Predicted means, (N,)."""
         raise NotImplementedError
+
+    def predict_interval(self, X, level: float = 0.95, *, offset=None) -> np.ndarray:
+        """The central interval of a new response, noise and all, (N, 2).
+
+        It holds a new y with probability ``level``: the quantiles are those of the posterior predictive distribution,
+        by deterministic integrals.
+        """
+        quantile = self._quantiles(X, offset)
+        return np.stack([quantile(p) for p in interval_ends(level)], axis=1)
+
+    def _quantiles(self, X, offset):
+        """The predictive quantile as a function of the probability."""
+        raise NotImplementedError
+
+    def _units(self, data):
+        y = data.y - data.offset
+        centre = float(data.shares @ y)
+        spread = float(np.sqrt(data.shares @ (y - centre) ** 2))
+        return centre, spread if spread > 1e-13 * np.abs(y).max() else 1.0
 
     def score(self, X, y, sample_weight=None, offset=None) -> float:
         """The coefficient of determination R^2 of the predicted means."""
@@ -29,49 +64,144 @@ class Regressor(BayesianRegression):
 
 
 class BayesianPoissonRegression(Regressor):
-    """Bayesian Poisson regression with log link; parameters and attributes as for `BayesianLogisticRegression`."""
+    """Bayesian Poisson regression with log link, of counts or of rates.
+
+    Parameters are those of `BayesianLogisticRegression` without ``class_weight``, with intercept_prior_scale in units
+    of the root of 1 + log(mean(y))^2 + sum (prior_scale_j mean(x_j))^2; attributes are the same, but for ``coef_``
+    (d,) and ``intercept_``, a float.
+
+    Counts y over exposures e are fitted either as ``fit(X, y, offset=log(e))`` or as rates,
+    ``fit(X, y / e, sample_weight=e)``: the two posteriors are the same.
+    """
 
     _counts = True
 
-    def _target(self, X, y, scale, weights, offset):
-        return targets.poisson_regression(X, y, prior_scale=scale, weights=weights, offset=offset)
+    def _units(self, data):
+        mean = float(data.shares @ data.y) / float(data.shares @ np.broadcast_to(np.exp(data.offset), data.y.shape))
+        return (float(np.log(mean)) if mean > 0.0 else 0.0), 1.0
+
+    def _target(self, data, scale):
+        return targets.poisson_regression(
+            data.design, data.y, prior_scale=scale, weights=data.weights, offset=data.offset
+        )
 
     def predict(self, X, offset=None) -> np.ndarray:
         """Expected counts E exp(x . coef), (N,): with the posterior integrated, exp(m + t^2/2)."""
         m, t = self._predictor(X, offset, "predict")
-        return np.exp(m + 0.5 * t * t)
+        with np.errstate(over="ignore"):
+            return np.exp(m + 0.5 * t * t)
+
+    def _quantiles(self, X, offset):
+        m, t = self._predictor(X, offset, "predict_interval")
+        return lambda p: poisson_quantile(p, m, t)
+
+    def _log_likelihood(self, y, eta, params, trials):
+        return y * eta - np.exp(eta) - scipy.special.gammaln(y + 1.0)
+
+    def _drawn(self, eta, params, trials, generator):
+        return generator.poisson(np.minimum(np.exp(np.minimum(eta, 700.0)), 1e18))
 
 
 class BayesianStudentTRegression(Regressor):
-    """Robust Bayesian regression: noise of a Student-t distribution of known degrees of freedom and scale.
+    """Robust Bayesian regression: noise of a Student-t distribution of known degrees of freedom.
 
     Parameters
     ----------
-    df, scale : float
-        Of the noise.
-    prior_scale, intercept_prior_scale, fit_intercept, tol, max_iter, random_state
+    df : float
+        Degrees of freedom of the noise.
+    scale : float, optional
+        Of the noise, in the units of y.  None: the one of the highest ELBO, an empirical Bayes estimate.
+    prior_scale, intercept_prior_scale, autoscale
+        As for `BayesianLogisticRegression`, but in units of sd(y)/sd(x_j), and of the root of sd(y)^2 + mean(y)^2 +
+        sum (prior_scale_j mean(x_j))^2.
+    fit_intercept, tol, max_iter, random_state
         As for `BayesianLogisticRegression`.
+
+    Attributes
+    ----------
+    coef_ (d,), intercept_
+        Posterior means; the other attributes are those of `BayesianLogisticRegression`.
+    scale_ : float
+        The noise's scale in force.
     """
 
     def __init__(
-        self, *, df=4.0, scale=1.0, prior_scale=10.0, intercept_prior_scale=100.0, fit_intercept=True, tol=None,
-        max_iter=200, random_state=None,
+        self, *, df: float = 4.0, scale: float | None = None, prior_scale: ArrayLike = 2.5,
+        intercept_prior_scale: float = 10.0, autoscale: bool = True, fit_intercept: bool = True,
+        tol: float | None = None, max_iter: int = 200, random_state: Any = None,
     ):  # fmt: skip
         super().__init__(
-            prior_scale=prior_scale, intercept_prior_scale=intercept_prior_scale, fit_intercept=fit_intercept, tol=tol,
-            max_iter=max_iter, random_state=random_state,
+            prior_scale=prior_scale, intercept_prior_scale=intercept_prior_scale, autoscale=autoscale,
+            fit_intercept=fit_intercept, tol=tol, max_iter=max_iter, random_state=random_state,
         )  # fmt: skip
         self.df, self.scale = df, scale
 
-    def _target(self, X, y, scale, weights, offset):
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "fit_" in state:
+            self.scale_ = state.get("scale_", self.scale)
+
+    def _with_scale(self, data, prior, scale):
         return targets.student_t_regression(
-            X, y, df=self.df, scale=self.scale, prior_scale=scale, weights=weights, offset=offset
+            data.design, data.y, df=self.df, scale=scale, prior_scale=prior, weights=data.weights, offset=data.offset
         )
+
+    def _target(self, data, scale):
+        return self._with_scale(data, scale, self.scale_)
+
+    def _fitted(self, data, scale, rng):
+        noise = self.scale if self.scale is not None else self._best_scale(data, scale)
+        result = fit(self._with_scale(data, scale, noise), tol=self.tol, max_iter=self.max_iter, rng=rng)
+        return result, {"scale_": float(noise)}
+
+    def _best_scale(self, data, prior):
+        """The scale where the ELBO, maximised over q, has no slope: a root in its logarithm."""
+        guess = unit = self._units(data)[1]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of scales on the way
+            for _ in range(3):
+                q = fit(self._with_scale(data, prior, guess), rng=0).q
+                residual = np.abs(data.y - data.offset - data.design @ q.mean)
+                noise = 1.4826 * _median(residual, data.shares)
+                guess = max(noise, LEAST * unit)
+            if noise < 0.01 * guess:  # interpolated: the data say nothing about noise
+                return INTERPOLATED * unit
+            ends = np.log(guess) - np.log(SCALES), np.log(guess) + np.log(SCALES)
+            slopes = [self._slope(u, data, prior) for u in ends]
+            if slopes[0] <= 0.0 or slopes[1] >= 0.0:  # the ELBO grows towards an end
+                return float(np.exp(ends[0] if slopes[0] <= 0.0 else ends[1]))
+            return float(np.exp(scipy.optimize.brentq(self._slope, *ends, args=(data, prior), xtol=1e-10)))
+
+    def _slope(self, log_scale, data, prior):
+        """Of the ELBO in the logarithm of the scale: that of E_q[f] with q as it is."""
+        q = fit(self._with_scale(data, prior, np.exp(log_scale)), rng=0).q
+        ends = [self._with_scale(data, prior, np.exp(log_scale + step)) for step in (-STEP, STEP)]
+        threads = _core.effective_threads()
+        values = [target._exact(q, q._form(), threads)[0] for target in ends]
+        return (values[1] - values[0]) / (2.0 * STEP)
 
     def predict(self, X, offset=None, return_std=False):
         """Posterior means of the linear predictor, (N,), and with ``return_std`` their standard deviations."""
         m, t = self._predictor(X, offset, "predict")
         return (m, t) if return_std else m
+
+    def _quantiles(self, X, offset):
+        m, t = self._predictor(X, offset, "predict_interval")
+        g, weights = precision_nodes(_checks.scalar("df", self.df, above=0.0))
+        sd = np.sqrt(t * t + (self.scale_**2 / g)[:, None])
+        return lambda p: mixture_quantile(p, np.broadcast_to(m, sd.shape), sd, weights)
+
+    def _log_likelihood(self, y, eta, params, trials):
+        return scipy.stats.t.logpdf(y, self.df, eta, self.scale_)
+
+    def _drawn(self, eta, params, trials, generator):
+        return eta + self.scale_ * generator.standard_t(self.df, eta.shape)
+
+
+def _median(values, shares) -> float:
+    """The least value with half of the shares at or below it."""
+    order = np.argsort(values)
+    return float(values[order[np.searchsorted(np.cumsum(shares[order]), 0.5 - 1e-9)]])
 
 
 class BayesianLinearRegression(Regressor):
@@ -80,34 +210,43 @@ class BayesianLinearRegression(Regressor):
     Parameters
     ----------
     log_noise_prior : tuple of two floats
-        Mean and standard deviation of the normal prior of log sigma.
-    prior_scale, intercept_prior_scale, fit_intercept, tol, max_iter, random_state
+        Mean and standard deviation of the normal prior of log sigma, or of log(sigma / sd(y)) where ``autoscale`` is
+        True.
+    prior_scale, intercept_prior_scale, autoscale
+        As for `BayesianStudentTRegression`.
+    fit_intercept, tol, max_iter, random_state
         As for `BayesianLogisticRegression`.
 
     Attributes
     ----------
+    coef_ (d,), intercept_
+        Posterior means; the other attributes are those of `BayesianLogisticRegression`.
     noise_scale_ : float
         Posterior mean of sigma.
     """
 
     def __init__(
-        self, *, log_noise_prior=(0.0, 5.0), prior_scale=10.0, intercept_prior_scale=100.0, fit_intercept=True,
-        tol=None, max_iter=200, random_state=None,
+        self, *, log_noise_prior: tuple[float, float] = (0.0, 5.0), prior_scale: ArrayLike = 2.5,
+        intercept_prior_scale: float = 10.0, autoscale: bool = True, fit_intercept: bool = True,
+        tol: float | None = None, max_iter: int = 200, random_state: Any = None,
     ):  # fmt: skip
         super().__init__(
-            prior_scale=prior_scale, intercept_prior_scale=intercept_prior_scale, fit_intercept=fit_intercept, tol=tol,
-            max_iter=max_iter, random_state=random_state,
+            prior_scale=prior_scale, intercept_prior_scale=intercept_prior_scale, autoscale=autoscale,
+            fit_intercept=fit_intercept, tol=tol, max_iter=max_iter, random_state=random_state,
         )  # fmt: skip
         self.log_noise_prior = log_noise_prior
 
-    def _target(self, X, y, scale, weights, offset):
+    def _target(self, data, scale):
         mean, sd = self.log_noise_prior
+        if self.autoscale:
+            mean = mean + float(np.log(self._units(data)[1]))
         return linear_regression_unknown_noise(
-            X, y, prior_scale=scale, log_noise_mean=mean, log_noise_scale=sd, weights=weights, offset=offset
-        )
+            data.design, data.y, prior_scale=scale, log_noise_mean=mean, log_noise_scale=sd, weights=data.weights,
+            offset=data.offset,
+        )  # fmt: skip
 
-    def _keep(self, result, d):
-        super()._keep(result, d)
+    def _keep(self, result, d, scale):
+        super()._keep(result, d, scale)
         self.noise_scale_ = float(np.exp(result.q.mean[-1] + 0.5 * result.q.cov[-1, -1]))
 
     def _parameter_names(self):
@@ -118,3 +257,19 @@ class BayesianLinearRegression(Regressor):
         m, t = self._predictor(X, offset, "predict")
         q = self.fit_.q
         return (m, np.sqrt(t * t + np.exp(2.0 * (q.mean[-1] + q.cov[-1, -1])))) if return_std else m
+
+    def _quantiles(self, X, offset):
+        m, t = self._predictor(X, offset, "predict_interval")
+        q, (z, weights) = self.fit_.q, normal_nodes()
+        design, _ = self._new_rows(X, offset)
+        sd = np.sqrt(q.cov[-1, -1])
+        tilt = design @ (q.cov[: design.shape[1], -1] / sd)  # of the linear predictor with log sigma
+        mean = m + np.multiply.outer(z, tilt)
+        variance = np.maximum(t * t - tilt * tilt, 0.0) + np.exp(2.0 * (q.mean[-1] + sd * z))[:, None]
+        return lambda p: mixture_quantile(p, mean, np.sqrt(variance), weights)
+
+    def _log_likelihood(self, y, eta, params, trials):
+        return scipy.stats.norm.logpdf(y, eta, np.exp(params[:, -1:]))
+
+    def _drawn(self, eta, params, trials, generator):
+        return eta + np.exp(params[:, -1:]) * generator.standard_normal(eta.shape)

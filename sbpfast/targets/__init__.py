@@ -18,6 +18,7 @@ from sbpfast.targets._quadratic import Quadratic as _Quadratic  # noqa: F401  th
 from sbpfast.targets._regressions import (
     linear_regression,
     logistic_regression,
+    negative_binomial_regression,
     poisson_regression,
     probit_regression,
     student_t_regression,
@@ -35,6 +36,7 @@ __all__ = [
     "gaussian_bernoulli_free_energy",
     "linear_regression",
     "logistic_regression",
+    "negative_binomial_regression",
     "poisson_regression",
     "probit_regression",
     "quadratic",

@@ -1,15 +1,25 @@
-"""The rows a_j of a ridge target."""
+"""Design: the rows a_j of a ridge target as one noun, with the products that targets, Gaussians and fits ask of them.
+
+A dense design has kernels of its own; a sparse one (CSR) is multiplied by SciPy.  Nobody else asks which it is.
+"""
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 import numpy as np
 import scipy
 
-from sbpfast import _checks
+from sbpfast import _checks, _core
+
+BLOCK_ROWS = 65536  # rows whose sums are one partial sum: where a pass over the data is cut depends on nothing else
 
 
-def design_matrix(name, a):
-    """A design matrix: C-contiguous float64, or CSR."""
+def as_design(name, a) -> Design:
+    """The design of a matrix, checked: C-contiguous float64, or CSR."""
+    if isinstance(a, Design):
+        return a
     if scipy.sparse.issparse(a):
         if a.dtype.kind not in "biuf":
             raise TypeError(f"{name} must hold real numbers, got dtype {a.dtype}")
@@ -20,4 +30,156 @@ def design_matrix(name, a):
         a = _checks.real_array(name, a, ndim=2)
     if a.shape[1] == 0:
         raise ValueError(f"{name} must have at least one column, got shape {a.shape}")
-    return a
+    return SparseDesign(a) if scipy.sparse.issparse(a) else DenseDesign(a)
+
+
+class Design(ABC):
+    """Rows A, (N, d)."""
+
+    has_panels = False  # whether the kernels that work on tiles of A and panels of draws take `matrix`
+
+    def __init__(self, matrix):
+        self.matrix = matrix
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.matrix.shape
+
+    @property
+    def n_rows(self) -> int:
+        return self.matrix.shape[0]
+
+    def __repr__(self):
+        return f"{type(self).__name__}{self.shape}"
+
+    # parts
+
+    def __getitem__(self, rows) -> Design:
+        """Some of the rows: a slice or a mask."""
+        return type(self)(self.matrix[rows])
+
+    def every(self, stride) -> Design:
+        """Every stride-th row, in memory of its own."""
+        return self[::stride]
+
+    def blocks(self, size=BLOCK_ROWS) -> Iterator[slice]:
+        """Consecutive rows, `size` at a time."""
+        for start in range(0, self.n_rows, size):
+            yield slice(start, min(start + size, self.n_rows))
+
+    @abstractmethod
+    def dense(self) -> np.ndarray:
+        """All rows as an array (N, d)."""
+
+    # products
+
+    def dot(self, x) -> np.ndarray:
+        """A x for x (d,) or (d, k)."""
+        return np.asarray(self.matrix @ x)
+
+    @abstractmethod
+    def transposed_dot(self, s, n_threads) -> np.ndarray:
+        """A^T s for s (N,), (d,)."""
+
+    def transposed_dots(self, s) -> np.ndarray:
+        """A^T S for S (N, k), (d, k)."""
+        return np.asarray(self.matrix.T @ s)
+
+    @abstractmethod
+    def squares_dot(self, v) -> np.ndarray:
+        """(A * A) v for v (d,), (N,)."""
+
+    @abstractmethod
+    def weighted_squares(self, w, n_threads) -> np.ndarray:
+        """The diagonal of A^T diag(w) A, (d,)."""
+
+    @abstractmethod
+    def weighted_gram(self, w, n_threads) -> np.ndarray:
+        """A^T diag(w) A, (d, d)."""
+
+    @abstractmethod
+    def weighted_gram_dot(self, w, v, n_threads) -> np.ndarray:
+        """A^T diag(w) A V for V (d, k), (d, k)."""
+
+    @abstractmethod
+    def projected(self, offset, mean, factor, n_threads) -> tuple[np.ndarray, np.ndarray]:
+        """Means and standard deviations (N,) of a_j . x + c_j, x ~ N(mean, L L^T), L lower triangular."""
+
+    def dense_blocks(self) -> Iterator[np.ndarray]:
+        """The rows as arrays of about eight megabytes each, at least one."""
+        step = max(1, 2**20 // self.shape[1])
+        for start in range(0, max(self.n_rows, 1), step):
+            yield self[start : start + step].dense()
+
+
+class DenseDesign(Design):
+    """Of a C-contiguous float64 array."""
+
+    has_panels = True
+
+    def every(self, stride):
+        return DenseDesign(np.ascontiguousarray(self.matrix[::stride]))
+
+    def dense(self):
+        return self.matrix
+
+    def transposed_dot(self, s, n_threads):
+        out = np.empty(self.shape[1])
+        _core.contract.weighted_sum(self.matrix, s, out, n_threads)
+        return out
+
+    def squares_dot(self, v):
+        out, step = np.empty(self.n_rows), max(1, 2**17 // self.shape[1])
+        for start in range(0, self.n_rows, step):
+            rows = self.matrix[start : start + step]
+            out[start : start + step] = (rows * rows) @ v
+        return out
+
+    def weighted_squares(self, w, n_threads):
+        out = np.empty(self.shape[1])
+        _core.contract.weighted_sum_of_squares(self.matrix, w, out, n_threads)
+        return out
+
+    def weighted_gram(self, w, n_threads):
+        out = np.empty((self.shape[1], self.shape[1]))
+        _core.ridge.weighted_product(self.matrix, w, self.matrix, True, out, n_threads)
+        return out
+
+    def weighted_gram_dot(self, w, v, n_threads):
+        images = np.ascontiguousarray(self.matrix @ v)
+        out = np.empty((v.shape[1], self.shape[1]))
+        _core.ridge.weighted_product(images, w, self.matrix, False, out, n_threads)
+        return out.T
+
+    def projected(self, offset, mean, factor, n_threads):
+        m, t = np.empty(self.n_rows), np.empty(self.n_rows)
+        _core.ridge.projected_moments(self.matrix, offset, mean, factor, True, m, t, n_threads)
+        return m, t
+
+
+class SparseDesign(Design):
+    """Of a CSR array."""
+
+    def dense(self):
+        return self.matrix.toarray()
+
+    def transposed_dot(self, s, n_threads):
+        return self.matrix.T @ s
+
+    def squares_dot(self, v):
+        return (self.matrix * self.matrix) @ v
+
+    def weighted_squares(self, w, n_threads):
+        return (self.matrix * self.matrix).T @ w
+
+    def weighted_gram(self, w, n_threads):
+        return (self.matrix.T @ (scipy.sparse.diags_array(w) @ self.matrix)).toarray()
+
+    def weighted_gram_dot(self, w, v, n_threads):
+        return self.matrix.T @ (w[:, None] * (self.matrix @ v))
+
+    def projected(self, offset, mean, factor, n_threads):
+        step = max(1, 2**20 // self.shape[1])
+        forms = (self.matrix[rows] @ factor for rows in self.blocks(step))
+        t = [np.sqrt((f * f).sum(axis=1)) for f in forms]
+        return self.dot(mean) + offset, np.concatenate(t) if t else np.zeros(0)

@@ -1,4 +1,8 @@
-"""Integrals of a link under one-dimensional Gaussians: E phi, E phi' and E phi'' under N(m, t^2)."""
+"""Integrals of a link under one-dimensional Gaussians: E phi, E phi' and E phi'' under N(m, t^2).
+
+One kernel (`_core/integrals.h`) does them for the exact estimator, the fit and the predictions; which rule serves which
+t is the table `RULES`.  `curvature_moments` are what Newton's method needs beside them, at a lower accuracy.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,10 @@ from sbpfast import _core
 
 # Gauss-Hermite rules, and the largest t / (distance of the nearest singularity) for which each is exact to rounding;
 # beyond the last the trapezoid rule takes over
-RULE_SIZES = np.array([3, 4, 6, 8, 12, 16], dtype=np.intp)
-RULE_REACH = np.array([0.0045, 0.014, 0.043, 0.07, 0.125, 0.16])
-_RULES = [np.polynomial.hermite_e.hermegauss(int(k)) for k in RULE_SIZES]
-RULE_NODES = np.concatenate([nodes for nodes, _ in _RULES])
-RULE_WEIGHTS = np.concatenate([weights / weights.sum() for _, weights in _RULES])
+HERMITE_SIZES = (3, 4, 6, 8, 12, 16)
+HERMITE_REACH = (0.0045, 0.014, 0.043, 0.07, 0.125, 0.16)
 WIDE = 12.0  # t beyond which softplus is integrated against the logistic density instead
-WIDEST = 100.0  # t / (distance of the nearest singularity) beyond which other links are not integrated: NaN
+WIDEST = 8.0  # t / (distance of the nearest singularity) beyond which other links are integrated in asinh
 
 
 def _logistic_rule(n):
@@ -35,51 +36,73 @@ def _logistic_rule(n):
     return nodes, vectors[0] ** 2
 
 
-WIDE_NODES, WIDE_WEIGHTS = _logistic_rule(12)
-SOFTPLUS_SIGN = {"softplus": 1.0, "logistic": -1.0}
+def _packed_rules():
+    """The table of rules as `open_integral` in integrals.h reads it."""
+    hermite = [np.polynomial.hermite_e.hermegauss(k) for k in HERMITE_SIZES]
+    nodes = np.concatenate([nodes for nodes, _ in hermite])
+    weights = np.concatenate([weights / weights.sum() for _, weights in hermite])
+    head = (len(hermite), len(nodes), len(LOGISTIC_NODES), WIDE, WIDEST)
+    return np.concatenate([head, HERMITE_SIZES, HERMITE_REACH, nodes, weights, LOGISTIC_NODES, LOGISTIC_WEIGHTS])
 
 
-def quadrature(widest, pole, sizes=RULE_SIZES, reach=RULE_REACH, nodes=RULE_NODES, node_weights=RULE_WEIGHTS):
-    """Nodes z and weights for E phi(m + t z), t up to `widest`: the smallest rule that is exact to rounding."""
-    rule = int(np.searchsorted(reach * pole, widest))
-    if rule < len(sizes):
-        part = slice(int(sizes[:rule].sum()), int(sizes[: rule + 1].sum()))
-        return nodes[part], node_weights[part]
-    h = min(0.7, 0.4 * pole / (math.pi * widest))
-    z = h * np.arange(-math.ceil(8.4 / h), math.ceil(8.4 / h) + 1)
-    return z, h * np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
+LOGISTIC_NODES, LOGISTIC_WEIGHTS = _logistic_rule(12)
+RULES = _packed_rules()
 
 
-def link_means(
-    m, t, y, link, params, pole, exponential, lift, sizes, reach, nodes, node_weights,
-    sign, wide_nodes, wide_weights, wide, widest, n_threads,
-):  # fmt: skip
-    """E phi, E phi' and E phi'' under N(m_j, t_j^2), by the rule that the largest t asks for."""
-    if exponential:
-        z, w = np.zeros(1), np.ones(1)
-        m = m + 0.5 * t * t
-    else:
-        limit = wide if sign else widest * pole
-        z, w = quadrature(min(t.max(), limit), pole, sizes, reach, nodes, node_weights)
-    at = np.ascontiguousarray(m + np.multiply.outer(z, 0.0 * t if exponential else t))
-    v, s, c = np.empty_like(at), np.empty_like(at), np.empty_like(at)
-    _core.ridge.link_derivatives(at, y, link, params, v, s, c, n_threads)
-    value, slope, bend = w @ v, w @ s, w @ c
-    if exponential:
-        value = value - lift * y * 0.5 * t * t
-    elif (far := t > limit).any():
-        value[far], slope[far], bend[far] = math.nan, math.nan, math.nan
-        if sign:
-            u = (m[far] - wide_nodes[:, None]) / t[far]
-            pdf, cdf = np.exp(-0.5 * u * u) / math.sqrt(2.0 * math.pi), scipy.special.ndtr(u)
-            linear = y[far] if sign < 0 else 0.0
-            value[far] = sign * (wide_weights @ (t[far] * (u * cdf + pdf))) + linear * m[far]
-            slope[far] = sign * (wide_weights @ cdf) + linear
-            bend[far] = sign * (wide_weights @ pdf) / t[far]
-    return value, slope, bend
+def link_expectations(record, m, t, y, n_threads) -> np.ndarray:
+    """E phi, E phi' and E phi'' under N(m_j, t_j^2), (3, N); `record` is `Ridge.link_record`."""
+    out = np.empty((3, len(m)))
+    _core.ridge.expectations(m, t, y, record, RULES, out, n_threads)
+    return out
 
+
+# -- for Newton's method ----------------------------------------------------------------------------------------------
 
 ROWS = 128  # that share a quadrature rule
+FAR = 10.0  # standard deviations from the singularities, beyond which they do not matter
+
+
+def curvature_moments(target, m, t, n_threads):
+    """E[phi'' z^k], k = 0, 1, 2, for phi'' at m + t z."""
+    link = target.link
+    if link.closed:
+        return _closed_curvature_moments(target.link_name, m, t)
+    out = np.empty((3, len(m)))
+    limit = WIDE if link.softplus else WIDEST * target.pole
+    order = np.argsort(t)  # rows of like t share a rule
+    for start in range(0, len(m), ROWS):
+        rows = order[start : start + ROWS]
+        z, w = _rough_rule(min(t[rows].max(), limit), target.pole)
+        out[:, rows] = np.stack([w, w * z, w * z * z]) @ _curvatures(target, m, t, rows, z[:, None], n_threads)
+    far = np.flatnonzero(t > limit)
+    if len(far) and link.softplus:
+        u = (LOGISTIC_NODES[:, None] - m[far]) / t[far]
+        density = link.softplus * np.exp(-0.5 * u * u) / (math.sqrt(2.0 * math.pi) * t[far])
+        out[:, far] = [LOGISTIC_WEIGHTS @ (density * u**k) for k in range(3)]
+    elif len(far):
+        near_singularities = far[np.abs(m[far] - target.centres[far]) <= FAR * t[far]]
+        for rows in (near_singularities[i : i + ROWS] for i in range(0, len(near_singularities), ROWS)):
+            z, w = _rough_wide_rule(m[rows], t[rows], target.centres[rows], target.pole)
+            c = _curvatures(target, m, t, rows, z, n_threads)
+            out[:, rows] = [(w * z**k * c).sum(axis=0) for k in range(3)]
+    return out
+
+
+def _closed_curvature_moments(name, m, t):
+    if name == "square":
+        two = np.full_like(m, 2.0)
+        return two, 0.0 * m, two
+    c = (1.0 if name == "exp" else -1.0) * np.exp(m + 0.5 * t * t)
+    return c, c * t, c * (1.0 + t * t)
+
+
+def _curvatures(target, m, t, rows, z, n_threads):
+    """phi'' at m + t z of some rows, (nodes, rows); z (nodes, 1) or (nodes, rows)."""
+    at = np.ascontiguousarray(m[rows] + t[rows] * z)
+    v, s, c = np.empty_like(at), np.empty_like(at), np.empty_like(at)
+    threads = n_threads if at.size > 2**16 else 1
+    _core.ridge.link_derivatives(at, target.y[rows], target.link.code, target.parameters, v, s, c, threads)
+    return c
 
 
 def _rough_rule(widest, pole):
@@ -89,27 +112,12 @@ def _rough_rule(widest, pole):
     return z, h * np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
 
 
-def curvature_moments(target, m, t, n_threads):
-    """E[phi'' z^k], k = 0, 1, 2, for phi'' at m + t z."""
-    if target._link_name in ("exp", "poisson"):
-        c = (1.0 if target._link_name == "exp" else -1.0) * np.exp(m + 0.5 * t * t)
-        return c, c * t, c * (1.0 + t * t)
-    out = np.empty((3, len(m)))
-    sign = SOFTPLUS_SIGN.get(target._link_name, 0.0)
-    limit = WIDE if sign else WIDEST * target._pole
-    order = np.argsort(t)  # rows of like t share a rule
-    for start in range(0, len(m), ROWS):
-        rows = order[start : start + ROWS]
-        z, w = _rough_rule(min(t[rows].max(), limit), target._pole)
-        at = np.ascontiguousarray(m[rows] + np.multiply.outer(z, t[rows]))
-        v, s, c = np.empty_like(at), np.empty_like(at), np.empty_like(at)
-        _core.ridge.link_derivatives(
-            at, target._y[rows], target._link.code, target._parameters, v, s, c, n_threads if at.size > 2**16 else 1
-        )
-        out[:, rows] = np.stack([w, w * z, w * z * z]) @ c
-    far = t > limit
-    if sign and far.any():
-        u = (WIDE_NODES[:, None] - m[far]) / t[far]
-        density = sign * np.exp(-0.5 * u * u) / (math.sqrt(2.0 * math.pi) * t[far])
-        out[:, far] = [WIDE_WEIGHTS @ (density * u**k) for k in range(3)]
-    return out
+def _rough_wide_rule(m, t, centre, pole):
+    """The same in s, m + t z = centre + pole sinh(s); nodes and weights (nodes, rows)."""
+    ends = np.arcsinh((m - centre + np.multiply.outer((-6.0, 6.0), t)) / pole)
+    h = 0.1
+    s = h * np.arange(math.floor(ends[0].min() / h), math.ceil(ends[1].max() / h) + 1)[:, None]
+    z = (centre + pole * np.sinh(s) - m) / t
+    inside = np.abs(z) <= 7.0
+    z = np.where(inside, z, 0.0)
+    return z, np.where(inside, h * pole * np.cosh(s) / t * np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi), 0.0)

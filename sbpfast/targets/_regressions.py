@@ -8,13 +8,14 @@ import numpy as np
 import scipy
 
 from sbpfast import _checks
-from sbpfast.targets._design import design_matrix
+from sbpfast.targets._design import as_design
+from sbpfast.targets._links import ANY, BINARY, COUNT, NON_NEGATIVE
 from sbpfast.targets._ridge import Ridge, quadratic, ridge
 
 
 def _regression(X, y, link, weights, offset, prior_scale, prior_mean, constant, term_weights=1.0, **parameters):
     """A log joint density: ridge terms of the data and a normal prior with its constant."""
-    X = design_matrix("X", X)
+    X = as_design("X", X)
     rows, d = X.shape
     scale = _checks.real_array("prior_scale", prior_scale, ndim=(0, 1), finite=False)
     if scale.shape not in ((), (d,)):
@@ -65,9 +66,9 @@ def logistic_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weight
     Target
         A ridge target with every normalising constant, so that an ELBO bounds the log evidence.
     """
-    X = design_matrix("X", X)
+    X = as_design("X", X)
     if trials is None:
-        y = _response(y, X, lambda v: (v == 0) | (v == 1), "0 or 1")
+        y = _response(y, X, *BINARY)
         return _regression(X, y, "logistic", weights, offset, prior_scale, prior_mean, 0.0)
     n = _checks.vector("trials", trials, X.shape[0])
     if not ((n >= 1) & (n == np.floor(n))).all():
@@ -84,8 +85,8 @@ def probit_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weights=
 
     Arguments as for `logistic_regression`, with y 0 or 1.
     """
-    X = design_matrix("X", X)
-    y = _response(y, X, lambda v: (v == 0) | (v == 1), "0 or 1")
+    X = as_design("X", X)
+    y = _response(y, X, *BINARY)
     return _regression(X, y, "probit", weights, offset, prior_scale, prior_mean, 0.0)
 
 
@@ -94,11 +95,17 @@ def poisson_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weights
 
     sum_j w_j [y_j t_j - e^t_j - log y_j!] + log prior,  t = X x + offset
 
-    Arguments as for `logistic_regression`, with y counts.
+    Arguments as for `logistic_regression`, with y counts, not negative.  Where they are not all whole numbers, y are
+    rates and w exposures: w_j y_j is then a count of mean w_j e^t_j, and f the log joint density of these counts.
     """
-    X = design_matrix("X", X)
-    y = _response(y, X, lambda v: (v >= 0) & (v == np.floor(v)), "whole numbers, not negative")
-    return _regression(X, y, "poisson", weights, offset, prior_scale, prior_mean, -scipy.special.gammaln(y + 1))
+    X = as_design("X", X)
+    y = _response(y, X, *NON_NEGATIVE)
+    if (y == np.floor(y)).all():
+        return _regression(X, y, "poisson", weights, offset, prior_scale, prior_mean, -scipy.special.gammaln(y + 1))
+    w = _checks.vector("weights", 1.0 if weights is None else weights, len(y))
+    w = np.where(w > 0.0, w, 1.0)  # rows of no weight have no constant either
+    constant = scipy.special.xlogy(y, w) - scipy.special.gammaln(w * y + 1) / w
+    return _regression(X, y, "poisson", weights, offset, prior_scale, prior_mean, constant)
 
 
 def linear_regression(X, y, *, noise_scale, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
@@ -108,9 +115,9 @@ def linear_regression(X, y, *, noise_scale, prior_scale, prior_mean=0.0, offset=
 
     Arguments as for `logistic_regression`, with real y and the known standard deviation of the noise.
     """
-    X = design_matrix("X", X)
+    X = as_design("X", X)
     noise = _checks.scalar("noise_scale", noise_scale, above=0.0)
-    y = _response(y, X, np.isfinite, "finite")
+    y = _response(y, X, *ANY)
     constant = -math.log(noise) - 0.5 * math.log(2.0 * math.pi)
     return _regression(X, y, "square", weights, offset, prior_scale, prior_mean, constant, term_weights=-0.5 / noise**2)
 
@@ -120,9 +127,24 @@ def student_t_regression(X, y, *, df, scale, prior_scale, prior_mean=0.0, offset
 
     Arguments as for `logistic_regression`, with real y and the known degrees of freedom and scale of the noise.
     """
-    X = design_matrix("X", X)
+    X = as_design("X", X)
     df, scale = _checks.scalar("df", df, above=0.0), _checks.scalar("scale", scale, above=0.0)
-    y = _response(y, X, np.isfinite, "finite")
+    y = _response(y, X, *ANY)
     gammaln = scipy.special.gammaln
     constant = gammaln(0.5 * (df + 1.0)) - gammaln(0.5 * df) - 0.5 * math.log(df * math.pi) - math.log(scale)
     return _regression(X, y, "student_t", weights, offset, prior_scale, prior_mean, float(constant), df=df, scale=scale)
+
+
+def negative_binomial_regression(X, y, *, dispersion, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
+    """Log joint density of regression of counts that vary more than Poisson's, with known dispersion r.
+
+    sum_j w_j log NB(y_j; mean e^t_j, variance e^t_j + e^(2 t_j) / r) + log prior,  t = X x + offset
+
+    Arguments as for `logistic_regression`, with y counts and r the ``dispersion``, positive: the larger it is, the
+    closer to Poisson.
+    """
+    X = as_design("X", X)
+    r = _checks.scalar("dispersion", dispersion, above=0.0)
+    y = _response(y, X, *COUNT)
+    constant = scipy.special.gammaln(y + r) - scipy.special.gammaln(r) - scipy.special.gammaln(y + 1)
+    return _regression(X, y, "negative_binomial", weights, offset, prior_scale, prior_mean, constant, dispersion=r)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
-import scipy
 
 from sbpfast import _checks, _core
 from sbpfast._forms import FullForm
 from sbpfast._means import BLOCK, group_mean, group_sizes
 from sbpfast._streams import LANES, LONG, to_panels, to_rows
-from sbpfast.targets._design import design_matrix
-from sbpfast.targets._links import LINKS, Link
+from sbpfast.targets._design import Design, as_design
+from sbpfast.targets._expectations import link_expectations
+from sbpfast.targets._links import LINKS, Link, link_record
 from sbpfast.targets._quadratic import Quadratic
 from sbpfast.targets._target import NonFiniteTarget, Target, point_text, require_finite
 
@@ -20,25 +21,69 @@ from sbpfast.targets._target import NonFiniteTarget, Target, point_text, require
 class Ridge(Target):
     """q(x) + sum_j w_j phi(a_j . x + c_j; y_j), see `ridge`."""
 
-    def __init__(self, a, offset, link, parameters, weights, y, quad):
-        self.dim = a.shape[1]
-        self._rows = a.shape[0]
-        self._sparse = scipy.sparse.issparse(a)
-        self._a, self._offset, self._weights, self._y = a, offset, weights, y
-        self._link_name = link
-        self._parameters = np.array(parameters or (0.0,))
-        self._pole = self._link.pole(*parameters)
-        self._quad = quad
+    def __init__(self, design: Design, offset, link, parameters, weights, y, quad):
+        self.design, self.terms = design, np.stack([offset, y, weights])
+        self.n_rows, self.dim = design.shape
+        self.link_name = link
+        self.link_record = link_record(link, *parameters)
+        self.quadratic = quad
 
     def __repr__(self):
-        return f"Ridge(dim={self.dim}, rows={self._rows}, link={self._link_name!r})"
+        return f"Ridge(dim={self.dim}, rows={self.n_rows}, link={self.link_name!r})"
 
     @property
-    def _link(self) -> Link:
-        return LINKS[self._link_name]  # looked up, because a row of the table holds functions and cannot be pickled
+    def offset(self) -> np.ndarray:
+        return self.terms[0]
+
+    @property
+    def y(self) -> np.ndarray:
+        return self.terms[1]
+
+    @property
+    def weights(self) -> np.ndarray:
+        return self.terms[2]
+
+    @property
+    def pole(self) -> float:
+        """The distance of the link's nearest singularity from the real axis."""
+        return float(self.link_record[1])
+
+    @property
+    def parameters(self) -> np.ndarray:
+        """Of the link, and a last 0, so that there is one to point at."""
+        return self.link_record[2:]
+
+    @property
+    def centres(self) -> np.ndarray:
+        """For each row the point of the real axis near which the link's singularities lie."""
+        return np.broadcast_to(self.link.centre(self.y, *self.parameters[:-1]), self.n_rows)
+
+    @property
+    def link(self) -> Link:
+        return LINKS[self.link_name]  # looked up, because a row of the table holds functions and cannot be pickled
 
     def _has(self, name):
         return True
+
+    def every(self, stride) -> Ridge:
+        """The same with every stride-th row, the weights scaled up to the same sum: a cheap stand-in."""
+        rows = slice(None, None, stride)
+        part = copy.copy(self)
+        part.design, part.terms = self.design.every(stride), self.terms[:, rows].copy()
+        part.terms[2] *= self.weights.sum() / part.weights.sum()
+        part.n_rows = part.design.n_rows
+        return part
+
+    def __setstate__(self, state):
+        """Of this version, or of version 0.1, whose attributes had underscores and whose rows were a bare matrix."""
+        if "_a" in state:
+            design, name = as_design("a", state["_a"]), state["_link_name"]
+            parameters = state["_parameters"][: len(LINKS[name].parameters)].tolist()
+            Ridge.__init__(
+                self, design, state["_offset"], name, parameters, state["_weights"], state["_y"], state["_quad"]
+            )
+            return
+        self.__dict__.update(state)
 
     # at given points
 
@@ -58,46 +103,46 @@ class Ridge(Target):
         if self._by_rows(len(x)):
             return self._row_values(x, n_threads)
         panels = to_panels(x)
-        values = self._quad.panel_values(panels, len(x), np.zeros(self.dim), n_threads)
+        values = self.quadratic.panel_values(panels, len(x), np.zeros(self.dim), n_threads)
         grads = np.zeros_like(panels) if with_grad else None
         _core.ridge.ridge_values(
-            self._a,
-            self._offset,
-            self._y,
-            self._weights,
-            self._link.code,
-            self._parameters,
+            self.design.matrix,
+            self.offset,
+            self.y,
+            self.weights,
+            self.link.code,
+            self.parameters,
             panels,
             values,
             grads,
             n_threads,
         )
         value = require_finite("f", values[: len(x)], x)
-        return value, (to_rows(grads, len(x)) + self._quad.grad(x) if with_grad else None)
+        return value, (to_rows(grads, len(x)) + self.quadratic.grad(x) if with_grad else None)
 
     def _by_rows(self, n):
         """Sparse designs have no kernel, and a few long points would be padded to a whole panel of 64."""
-        return self._sparse or (self.dim >= LONG and n < LANES)
+        return not self.design.has_panels or (self.dim >= LONG and n < LANES)
 
     def _derivatives(self, x, rows, n_threads):
         """w phi, w phi' and w phi'' at the linear forms of some rows of A, (n, rows) each."""
-        forms = np.ascontiguousarray((self._a[rows] @ x.T).T) + self._offset[rows]
+        forms = np.ascontiguousarray(self.design[rows].dot(x.T).T) + self.offset[rows]
         v, s, c = np.empty_like(forms), np.empty_like(forms), np.empty_like(forms)
-        _core.ridge.link_derivatives(forms, self._y[rows], self._link.code, self._parameters, v, s, c, n_threads)
-        w = self._weights[rows]
+        _core.ridge.link_derivatives(forms, self.y[rows], self.link.code, self.parameters, v, s, c, n_threads)
+        w = self.weights[rows]
         return w * v, w * s, w * c
 
     def _row_blocks(self, n):
         """Slices of the rows, so that (n, rows) stays small."""
         block = max(1, 2**20 // max(n, 1))
-        return [slice(i, min(i + block, self._rows)) for i in range(0, self._rows, block)]
+        return [slice(i, min(i + block, self.n_rows)) for i in range(0, self.n_rows, block)]
 
     def _row_values(self, x, n_threads):
-        value, grad = self._quad.value(x), self._quad.grad(x)
+        value, grad = self.quadratic.value(x), self.quadratic.grad(x)
         for rows in self._row_blocks(len(x)):
             v, s, _ = self._derivatives(x, rows, n_threads)
             value += v.sum(axis=1)
-            grad += (self._a[rows].T @ s.T).T
+            grad += self.design[rows].transposed_dots(s.T).T
         return require_finite("f", value, x), grad
 
     def _hess(self, x):
@@ -111,11 +156,11 @@ class Ridge(Target):
         return out
 
     def _hvp(self, x, v):
-        out = -self._quad.apply(v)
+        out = -self.quadratic.apply(v)
         for rows in self._row_blocks(len(x)):
             c = self._derivatives(x, rows, _core.effective_threads())[2]
-            a = self._a[rows]
-            out += (a.T @ (c * (a @ v.T).T).T).T
+            a = self.design[rows]
+            out += a.transposed_dots((c * a.dot(v.T).T).T).T
         return out
 
     def hess_mean(self, x):
@@ -123,7 +168,7 @@ class Ridge(Target):
         if len(x) == 0:
             raise ValueError("x must hold at least one point")
         n_threads = _core.effective_threads()
-        curvature = np.zeros(self._rows)
+        curvature = np.zeros(self.n_rows)
         for start in range(0, len(x), BLOCK):
             block = x[start : start + BLOCK]
             for rows in self._row_blocks(len(block)):
@@ -136,10 +181,11 @@ class Ridge(Target):
         """Over groups of m draws: the sums of w phi' and of w phi'' (groups, N); the values (n,); the sum of x (d,)."""
         n = draws.n
         groups = -(-n // m)
-        slopes, curvatures, total_x = np.zeros((groups, self._rows)), np.zeros((groups, self._rows)), np.zeros(self.dim)
+        slopes, curvatures = np.zeros((2, groups, self.n_rows))
+        total_x = np.zeros(self.dim)
         if self._by_rows(n):
             total_x += draws.x.sum(axis=0)
-            value = self._quad.value(draws.x)
+            value = self.quadratic.value(draws.x)
             sizes = group_sizes(n, m)[:, None]
             for rows in self._row_blocks(n):
                 v, s, c = self._derivatives(draws.x, rows, n_threads)
@@ -147,9 +193,9 @@ class Ridge(Target):
                 slopes[:, rows], curvatures[:, rows] = sizes * group_mean(s, m), sizes * group_mean(c, m)
         else:
             panels = draws.panels
-            values = self._quad.panel_values(panels, n, total_x, n_threads)
+            values = self.quadratic.panel_values(panels, n, total_x, n_threads)
             _core.ridge.ridge_moments(
-                self._a, self._offset, self._y, self._weights, self._link.code, self._parameters,
+                self.design.matrix, self.offset, self.y, self.weights, self.link.code, self.parameters,
                 panels, n, m, values, slopes, curvatures, n_threads,
             )  # fmt: skip
             value = values[:n]
@@ -167,49 +213,29 @@ class Ridge(Target):
 
     def _mean_derivatives(self, slope, curvature, mean_x, form, n_threads):
         """Mean gradient and mean Hessian from the mean slope and curvature of each term."""
-        grad = self._transposed_dot(slope, n_threads) - self._quad.apply(mean_x - self._quad.mean)
+        grad = self.design.transposed_dot(slope, n_threads) - self.quadratic.apply(mean_x - self.quadratic.mean)
         return grad, self._from_curvature(form, curvature, n_threads)
-
-    def _transposed_dot(self, s, n_threads):
-        """A^T s."""
-        if self._sparse:
-            return self._a.T @ s
-        out = np.empty(self.dim)
-        _core.contract.weighted_sum(self._a, s, out, n_threads)
-        return out
 
     def _from_curvature(self, form, curvature, n_threads):
         """A^T diag(curvature) A + Hess q in the given form."""
-        hessian = form.of_factored(self._a, curvature, n_threads)
-        form.subtract(hessian, self._quad.precision)
+        hessian = form.of_factored(self.design, curvature, n_threads)
+        form.subtract(hessian, self.quadratic.precision)
         return hessian
 
     # exact Gaussian expectations
 
     def _exact(self, q, form, n_threads):
         """E f, E grad f and E Hess f (in the given form) under the Gaussian q, by one-dimensional integrals."""
-        m, t = q._projections(self._a, self._offset, n_threads)
-        v, s, c = self._link_expectations(m, t, n_threads)
-        w = self._weights
-        constant, quad_grad = self._quad.expectation(q)
+        m, t = q._projections(self.design, self.offset, n_threads)
+        with np.errstate(over="ignore"):
+            v, s, c = link_expectations(self.link_record, m, t, self.y, n_threads)
+        w = self.weights
+        constant, quad_grad = self.quadratic.expectation(q)
         value = constant + float(w @ v)
-        grad = quad_grad + self._transposed_dot(w * s, n_threads)
+        grad = quad_grad + self.design.transposed_dot(w * s, n_threads)
         if not (math.isfinite(value) and np.isfinite(grad).all()):
             raise NonFiniteTarget(f"the expectation of f overflows under the Gaussian with mean {point_text(q.mean)}")
         return value, grad, self._from_curvature(form, w * c, n_threads)
-
-    def _link_expectations(self, m, t, n_threads):
-        """E phi, E phi', E phi'' under N(m_j, t_j^2)."""
-        y = self._y
-        if self._link_name in ("exp", "poisson"):
-            with np.errstate(over="ignore"):
-                e = np.exp(m + 0.5 * t * t)
-            return (e, e, e) if self._link_name == "exp" else (y * m - e, y - e, -e)
-        if self._link_name == "square":
-            return (m - y) ** 2 + t * t, 2.0 * (m - y), np.full_like(m, 2.0)
-        v, s, c = np.empty_like(m), np.empty_like(m), np.empty_like(m)
-        _core.ridge.gaussian_expectations(m, t, y, self._link.code, self._parameters, self._pole, v, s, c, n_threads)
-        return v, s, c
 
 
 def quadratic(precision, mean, constant=0.0) -> Ridge:
@@ -239,7 +265,7 @@ def quadratic(precision, mean, constant=0.0) -> Ridge:
     if precision.shape[0] != d:
         raise ValueError(f"precision must be a scalar or have shape ({d},) or ({d}, {d}), got {precision.shape}")
     quad = Quadratic(_checks.frozen(precision), _checks.frozen(mean), _checks.scalar("constant", constant))
-    return Ridge(np.zeros((0, d)), np.zeros(0), "square", (), np.zeros(0), np.zeros(0), quad)
+    return Ridge(as_design("a", np.zeros((0, d))), np.zeros(0), "square", (), np.zeros(0), np.zeros(0), quad)
 
 
 def ridge(a, offset, link, weights=1.0, y=None, quadratic=None, **parameters) -> Ridge:
@@ -262,7 +288,7 @@ def ridge(a, offset, link, weights=1.0, y=None, quadratic=None, **parameters) ->
     quadratic : Target, optional
         q, made by `quadratic`.
     **parameters
-        Of the link: ``df`` and ``scale`` for "student_t".
+        Of the link: ``df`` and ``scale`` for "student_t", ``dispersion`` for "negative_binomial".
 
     Returns
     -------
@@ -270,26 +296,25 @@ def ridge(a, offset, link, weights=1.0, y=None, quadratic=None, **parameters) ->
         With every derivative and exact Gaussian expectations.  ``a`` is kept without a copy where it already is a
         C-contiguous float64 array; do not change it while the target is in use.
     """
-    a = design_matrix("a", a)
-    rows, d = a.shape
+    design = as_design("a", a)
+    rows, d = design.shape
     _checks.choice("link", link, LINKS)
     wanted = LINKS[link].parameters
     if set(parameters) != set(wanted):
         raise TypeError(f"link {link!r} takes the parameters {list(wanted)}, got {sorted(parameters)}")
     values = tuple(_checks.scalar(name, parameters[name], above=0.0) for name in wanted)
     y = _checks.vector("y", 0.0 if y is None else y, rows)
-    if link == "logistic" and not ((y >= 0) & (y <= 1)).all():
-        raise ValueError("y must lie in [0, 1] for the logistic link")
-    if link == "probit" and not np.isin(y, (0.0, 1.0)).all():
-        raise ValueError("y must be 0 or 1 for the probit link")
+    allowed, wanted_y = LINKS[link].response
+    if not allowed(y).all():
+        raise ValueError(f"y must be {wanted_y} for the {link} link, got {y[~allowed(y)][0]}")
     if quadratic is None:
         quad = Quadratic(np.zeros(d), np.zeros(d), 0.0)
-    elif isinstance(quadratic, Ridge) and quadratic._a.shape[0] == 0:
+    elif isinstance(quadratic, Ridge) and quadratic.n_rows == 0:
         if quadratic.dim != d:
             raise ValueError(f"quadratic must have dimension {d}, got {quadratic.dim}")
-        quad = quadratic._quad
+        quad = quadratic.quadratic
     else:
         raise TypeError("quadratic must be made by sbpfast.targets.quadratic")
     return Ridge(
-        a, _checks.vector("offset", offset, rows), link, values, _checks.vector("weights", weights, rows), y, quad
+        design, _checks.vector("offset", offset, rows), link, values, _checks.vector("weights", weights, rows), y, quad
     )

@@ -10,9 +10,9 @@ Under a Gaussian e^(-2 s) is a shift: E[e^(-2 s) g(b)] = e^(-2 E s + 2 var s) E[
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import numpy as np
-import scipy
 
 from sbpfast import _checks
 from sbpfast.targets._regressions import linear_regression
@@ -32,9 +32,16 @@ class UnknownNoise(Target):
         self._precision, self._constant = precision, constant
         self._noise_mean, self._noise_precision = log_noise_mean, 1.0 / log_noise_scale**2
 
+    @cached_property
+    def _misfit(self):
+        """The b of least squares, and z less F times it: R(b) for b near it is no difference of large numbers."""
+        _, best = _least_squares(self._factor, self._z)
+        return best, self._z - self._factor @ best
+
     def _parts(self, x):
         b, s = x[:, :-1], x[:, -1]
-        u = b @ self._factor.T - self._z
+        best, rest = self._misfit
+        u = (b - best) @ self._factor.T - rest
         with np.errstate(over="ignore"):
             e = np.exp(-2.0 * s)
             return b, s, u @ self._factor, e * (u * u).sum(axis=1), e
@@ -91,35 +98,39 @@ def linear_regression_unknown_noise(
     a residual of 1e-13 of the norm of y is added.
     """
     known = linear_regression(X, y, noise_scale=1.0, prior_scale=prior_scale, offset=offset, weights=weights)
-    w = -2.0 * known._weights
+    w = -2.0 * known.weights
     n = float(w.sum())
-    reduced = _triangle(known._a, known._y - known._offset, np.sqrt(w))
+    reduced = _triangle(known.design, known.y - known.offset, np.sqrt(w))
     factor, z = reduced[:, :-1], reduced[:, -1]
-    (rank, least), floor = _least_squares(factor, z), max(ROUNDING * float(np.linalg.norm(z)), LEAST)
-    if least < floor and n > rank:
+    (rank, best), floor = _least_squares(factor, z), max(ROUNDING * float(np.linalg.norm(z)), LEAST)
+    if float(np.linalg.norm(z - factor @ best)) < floor and n > rank:
         factor, z = np.vstack([factor, np.zeros(known.dim)]), np.append(z, floor)
     scale = _checks.scalar("log_noise_scale", log_noise_scale, above=0.0)
     mean = _checks.scalar("log_noise_mean", log_noise_mean)
     # of the known-noise target's constant the likelihood's part is the same, the sum of squares apart
-    constant = known._quad.constant - math.log(scale) - 0.5 * math.log(2.0 * math.pi)
-    return UnknownNoise(factor, z, n, known._quad.precision, mean, scale, constant)
+    constant = known.quadratic.constant - math.log(scale) - 0.5 * math.log(2.0 * math.pi)
+    return UnknownNoise(factor, z, n, known.quadratic.precision, mean, scale, constant)
 
 
-def _triangle(a, y, weights):
+def _triangle(design, y, weights):
     """The triangular factor of the weighted (A, y), whatever the scales of the columns."""
-    out = np.zeros((a.shape[1], a.shape[1] + 1))  # so that there never are fewer rows
-    block = max(ROWS, 4 * a.shape[1])
-    for start in range(0, a.shape[0], block):
-        rows = slice(start, start + block)
-        part = a[rows].toarray() if scipy.sparse.issparse(a) else a[rows]
-        part = weights[rows, None] * np.column_stack([part, y[rows]])
+    d = design.shape[1]
+    out = np.zeros((d, d + 1))  # so that there never are fewer rows
+    for rows in design.blocks(max(ROWS, 4 * d)):
+        part = weights[rows, None] * np.column_stack([design[rows].dense(), y[rows]])
         out = np.asarray(np.linalg.qr(np.vstack([out, part]), mode="r"))
     return out
 
 
 def _least_squares(factor, z):
-    """The rank of the factor, and the distance of z from its column space."""
-    norms = np.linalg.norm(factor, axis=0)
-    scaled = factor / np.where(norms > 0, norms, 1.0)
+    """The rank of the factor, whatever the scales of its columns, and the b of least |F b - z|."""
+    scaled, norms = unit_columns(factor)
     best, _, rank, _ = np.linalg.lstsq(scaled, z, rcond=None)
-    return rank, float(np.linalg.norm(z - scaled @ best))
+    return rank, best / norms
+
+
+def unit_columns(matrix):
+    """The matrix with columns of length 1 (or 0), and their lengths (1 for 0)."""
+    norms = np.linalg.norm(matrix, axis=0)
+    norms[norms == 0.0] = 1.0
+    return matrix / norms, norms

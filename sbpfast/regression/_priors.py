@@ -1,0 +1,69 @@
+"""Priors that know the units of the data, as those of rstanarm and bambi do."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy
+
+from sbpfast import _checks
+from sbpfast.fitting import FitWarning
+
+ALIKE = 0.9  # of a prior's sd, above which a posterior's says that the data have not spoken
+ROUNDING = 1e-13  # of a column's largest value: what it varies by less is constant
+SHOWN = 5  # names in a warning
+ROWS = 8192  # worked on at a time
+
+
+def coefficient_scales(prior_scale, d) -> np.ndarray:
+    """The prior's standard deviations as the user gave them, (d,)."""
+    scale = _checks.real_array("prior_scale", prior_scale, ndim=(0, 1), finite=False)
+    if scale.ndim == 1 and len(scale) != d:
+        raise ValueError(
+            f"prior_scale must be a scalar or have one entry for each of the {d} features, got shape {scale.shape}"
+        )
+    return np.broadcast_to(scale, d).astype(np.float64)
+
+
+def column_moments(X, shares):
+    """Mean of every column of X, and its standard deviation, 1 for a column that is constant."""
+    mean = np.asarray(X.T @ shares)
+    if scipy.sparse.issparse(X):
+        rows, columns = X.nonzero()
+        deviations = np.asarray(X[rows, columns]).ravel() - mean[columns]
+        present = np.bincount(columns, shares[rows], X.shape[1])
+        variance = np.bincount(columns, shares[rows] * deviations**2, X.shape[1]) + (1.0 - present) * mean**2
+        largest = abs(X).max(axis=0).toarray().ravel()
+    else:
+        variance, largest = np.zeros(X.shape[1]), np.zeros(X.shape[1])
+        for start in range(0, X.shape[0], ROWS):
+            part = X[start : start + ROWS]
+            variance += shares[start : start + ROWS] @ (part - mean) ** 2
+            largest = np.maximum(largest, np.abs(part).max(axis=0))
+    sd = np.sqrt(variance)
+    return mean, np.where(sd > ROUNDING * largest, sd, 1.0)
+
+
+def in_units_of(X, shares, scale, intercept_scale, location, unit):
+    """The scales times unit / sd(x_j), and the intercept's times the size of what it has to balance.
+
+    That is the root of unit^2 + location^2 + sum (scale_j mean_j)^2: the intercept is the prediction at X = 0, which
+    may be far from the data.
+    """
+    mean, sd = column_moments(X, shares)
+    scale = scale * (unit / sd)
+    away = mean != 0.0
+    balanced = np.array([unit, location, *(scale[away] * mean[away])])
+    return scale, intercept_scale * float(np.linalg.norm(balanced))
+
+
+def warn_of_silent_data(names, sd, prior_sd) -> None:
+    """Say which coefficients are as uncertain after the data as before."""
+    alike = np.flatnonzero(sd > ALIKE * prior_sd)
+    if len(alike):
+        shown = ", ".join(str(names[i]) for i in alike[:SHOWN])
+        more = f" and {len(alike) - SHOWN} more" if len(alike) > SHOWN else ""
+        _checks.warn(
+            f"The data say little about {shown}{more}: posterior and prior standard deviations are alike. If the prior "
+            "should not decide, widen prior_scale, or look whether it is in the units you think.",
+            FitWarning,
+        )
