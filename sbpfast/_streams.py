@@ -11,7 +11,7 @@ from numbers import Integral
 
 import numpy as np
 
-from sbpfast import _core
+from sbpfast import _checks, _core
 
 LANES = 64
 LONG = 1024
@@ -126,7 +126,8 @@ def standard_normal(size, *, rng=None, n_threads=None) -> np.ndarray:
     numpy.ndarray of float64
         Box-Muller transforms of Threefry-4x64-20 words (Salmon et al., SC 2011); values reach 9.49 in either tail.
     """
-    shape = (size,) if isinstance(size, Integral) else tuple(size)
+    sizes = size if isinstance(size, tuple | list) else (size,)
+    shape = tuple(_checks.count("size", n, least=0) for n in sizes)
     count = int(np.prod(shape, dtype=np.int64))
     z = np.empty((-(-count // LANES), 1, LANES))
     _core.random.fill_normal(stream_key(rng), NOISE, 0, z, _core.effective_threads(n_threads))

@@ -101,7 +101,7 @@ def test_fit_of_any_delimiter_and_its_names(folder, capsys):
         write([*ROWS.T, LABELS], mark=mark)
         assert main([*FIT, "logistic", "--out", "fit.npz"]) == 0
         tables.append(capsys.readouterr().out.splitlines()[1:])
-        assert sb.Fit.load("fit.npz").summary().names == ["intercept", "age", "dose"]
+        assert sb.Fit.load("fit.npz").summary().names == ["age", "dose", "intercept"]
     assert tables[0] == tables[1] == tables[2]
 
 
@@ -181,8 +181,119 @@ def test_fit_names_dependent_columns(folder, capsys):
 
 
 def test_fit_reads_a_table_quickly(folder, monkeypatch):
-    monkeypatch.setattr(table, "_numbers", lambda *_: pytest.fail("field by field"))
-    columns, X, y = table.read_table("table.csv", "ill")
-    assert columns == ["age", "dose"]
-    np.testing.assert_array_equal(X, ROWS)
-    np.testing.assert_array_equal(y, LABELS)
+    monkeypatch.setattr(table, "_columns", lambda *_: pytest.fail("field by field"))
+    read = table.read_table("table.csv")
+    assert list(read.columns) == ["age", "dose", "ill"]
+    np.testing.assert_array_equal(np.stack(list(read.columns.values())), [*ROWS.T, LABELS])
+
+
+# -- tables as people have them ---------------------------------------------------------------------------------------
+
+R = np.random.default_rng(3)
+SEX, DIET = R.choice(["f", "m"], 60), R.choice(["low", "mid", "high"], 60)
+PEOPLE = {"age": ROWS[:, 0], "sex": SEX, "diet": DIET, "ill": np.where(LABELS == 1, "yes", "no")}
+
+
+def people(path="people.csv", index=False, **more):
+    columns = {**({"": np.arange(60)} if index else {}), **PEOPLE, **more}
+    lines = [",".join(columns), *(",".join(str(value) for value in row) for row in zip(*columns.values()))]
+    Path(path).write_text("\n".join(lines) + "\n")
+    return ["fit", path, "--response", "ill", "--model"]
+
+
+def rows_of(text):
+    """The table's rows: name to numbers."""
+    body = text.split("psis sd\n")[1].splitlines()
+    return {line.rsplit(None, 7)[0]: [float(cell) for cell in line.rsplit(None, 7)[1:]] for line in body}
+
+
+def test_fit_takes_text_as_categories_like_the_estimator(folder, capsys):
+    assert main([*people(), "logistic"]) == 0
+    shown = capsys.readouterr().out
+    assert "logistic regression of 'ill' = 'yes' on 4 columns, 60 rows" in shown
+    X = np.column_stack([ROWS[:, 0], SEX == "m", DIET == "low", DIET == "mid"])
+    want = sb.BayesianLogisticRegression(random_state=0).fit(X, PEOPLE["ill"])
+    rows = rows_of(shown)
+    assert list(rows) == ["age", "sex[m]", "diet[low]", "diet[mid]", "intercept"]
+    np.testing.assert_allclose([row[0] for row in rows.values()], [*want.coef_[0], *want.intercept_], rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["", "Unnamed: 0"])
+def test_fit_leaves_out_an_index(folder, capsys, name):
+    people(index=True)
+    text = Path("people.csv").read_text()
+    Path("people.csv").write_text(name + text)
+    assert main(["fit", "people.csv", "--response", "ill", "--model", "probit"]) == 0
+    assert "on 4 columns" in capsys.readouterr().out
+
+
+def test_fit_reads_standard_input_and_chosen_columns(folder, capsys, monkeypatch):
+    people(**{"a, b": ROWS[:, 1]})
+    Path("people.csv").write_text(Path("people.csv").read_text().replace("a, b", '"a, b"'))
+    with open("people.csv", "rb") as file:
+        monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": file}))
+        columns = ["--columns", 'age, "a, b"', "--level", "0.8"]
+        assert main(["fit", "-", "--response", "ill", "--model", "logistic", *columns]) == 0
+    shown = capsys.readouterr().out
+    assert list(rows_of(shown)) == ["age", "a, b", "intercept"] and " 10% " in shown and " 90% " in shown
+
+
+def test_fit_drops_rows_with_gaps_where_asked(folder, capsys):
+    gaps = [("" if i % 7 == 3 else f"{x:.17g}") for i, x in enumerate(ROWS[:, 1])]
+    command = [*people(dose=gaps, noted=[""] * 60), "logistic", "--columns", "age,dose"]
+    assert main(command) == 2
+    assert "the value of 'dose' on line 5 is missing; " in capsys.readouterr().err
+    assert main([*command, "--drop-missing"]) == 0
+    shown = capsys.readouterr().out
+    keep = np.arange(60) % 7 != 3
+    want = sb.BayesianLogisticRegression(random_state=0).fit(ROWS[keep], LABELS[keep])
+    assert f"{keep.sum()} rows ({60 - keep.sum()} with missing values left out)" in shown
+    np.testing.assert_allclose([rows_of(shown)[name][0] for name in ("age", "dose")], want.coef_[0], rtol=1e-4)
+
+
+def test_fit_takes_weights_offsets_trials_and_students_t(folder, capsys):
+    n = R.integers(1, 5, 60)
+    y, w, offset, t = R.binomial(n, 0.4), R.integers(0, 3, 60), R.standard_normal(60), ROWS[:, 0] + R.standard_t(4, 60)
+    write([*ROWS.T, y, n, w, offset, t], names="age,dose,y,n,w,offset,t")
+    for options, want in (
+        (["y", "--model", "logistic", "--trials", "n", "--weights", "w"],
+         sb.BayesianLogisticRegression(random_state=0).fit(ROWS, y, w, trials=n)),
+        (["y", "--model", "poisson", "--offset", "offset", "--no-autoscale", "--prior-scale", "0.3"],
+         sb.BayesianPoissonRegression(random_state=0, autoscale=False, prior_scale=0.3).fit(ROWS, y, offset=offset)),
+        (["t", "--model", "student_t", "--df", "3"],
+         sb.BayesianStudentTRegression(df=3.0, random_state=0).fit(ROWS, t)),
+    ):  # fmt: skip
+        assert main(["fit", "table.csv", "--columns", "age,dose", "--response", *options]) == 0
+        rows = rows_of(capsys.readouterr().out)
+        np.testing.assert_allclose([rows[name][0] for name in ("age", "dose")], want.coef_.ravel(), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--columns", "age,nothing"], "there is no column 'nothing' in people.csv; its columns are age, sex"),
+        (["--columns", "age,ill"], "column 'ill' cannot explain"),
+        (["--weights", "sex"], "column 'sex' must hold numbers, got text"),
+        (["--level", "95"], "--level must lie between 0 and 1"),
+        (["--columns", "name"], "'name' has 60 different texts in 60 rows"),
+    ],
+)
+def test_fit_says_which_column_is_wrong(folder, capsys, options, message):
+    assert main([*people(name=[f"n{i}" for i in range(60)]), "logistic", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_fit_says_what_a_model_needs(folder, capsys):
+    for model, message in (("linear", "needs a response of numbers"), ("poisson", "needs a response of numbers")):
+        assert main([*people(), model]) == 2
+        assert message in capsys.readouterr().err
+    command = [*people(), "logistic"]
+    command[command.index("ill")] = "diet"
+    assert main(command) == 2
+    assert "two values, 'diet' has 3" in capsys.readouterr().err
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0 and capsys.readouterr().out == f"sbpfast {sb.__version__}\n"

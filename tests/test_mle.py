@@ -7,8 +7,8 @@ from expfam_cases import cases, identifier
 
 import sbpfast as sb
 from sbpfast import expfam
+from sbpfast._likelihood import CHUNK
 from sbpfast.expfam.family import ExponentialFamily
-from sbpfast.expfam.mle import CHUNK
 from sbpfast.expfam.multivariate import MultivariateFamily
 
 

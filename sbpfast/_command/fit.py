@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import os
 import sys
 import time
@@ -10,60 +11,82 @@ import warnings
 
 import numpy as np
 
-from sbpfast import targets
-from sbpfast._command.table import TableError, read_table
+from sbpfast import regression, targets
+from sbpfast._command.table import Design, TableError, design, levels, read_table
 from sbpfast.data import load_breast_cancer
 from sbpfast.fitting import Fit, FitWarning, fit
-from sbpfast.targets._unknown_noise import linear_regression_unknown_noise
 
-MODELS = ("logistic", "probit", "poisson", "linear")
+MODELS = {
+    "logistic": regression.BayesianLogisticRegression,
+    "probit": regression.BayesianProbitRegression,
+    "poisson": regression.BayesianPoissonRegression,
+    "linear": regression.BayesianLinearRegression,
+    "student_t": regression.BayesianStudentTRegression,
+}
 LEAST_SCALE, LARGEST = 1e-100, 1e100  # of a prior, and of a number: their squares are still numbers
 
 
 def add_arguments(parser, *, seed=0, plot=None) -> None:
     """Add the command's arguments to an argparse parser; defaults of two of them, which the parser above may have."""
-    parser.add_argument(
-        "file", metavar="FILE.csv", help="a table with a header line; every column but the response is used"
+    add = parser.add_argument
+    add("file", metavar="FILE", help="a table with a header line, comma, semicolon or tab between; - is standard input")
+    add("--response", metavar="COLUMN", required=True, help="the column to explain")
+    add(
+        "--model",
+        choices=MODELS,
+        required=True,
+        help="logistic and probit explain two values, numbers 0 and 1 or texts; poisson counts; linear has unknown "
+        "noise, as a last parameter log sigma; student_t is linear with heavy tails",
     )
-    parser.add_argument("--response", metavar="COLUMN", required=True, help="the column to explain")
-    parser.add_argument(
-        "--model", choices=MODELS, required=True, help="linear has unknown noise, as a last parameter log sigma"
+    add(
+        "--columns",
+        metavar="A,B,...",
+        help="the explaining columns (all others); a column of text counts as categories, with one parameter for each "
+        "level but the first",
     )
-    parser.add_argument(
+    add("--weights", metavar="COLUMN", help="what each row counts for")
+    add("--offset", metavar="COLUMN", help="a known part of the linear predictor, such as a log exposure")
+    add("--trials", metavar="COLUMN", help="numbers of trials, of which the response counts the successes (logistic)")
+    add("--drop-missing", action="store_true", help="leave out rows in which a value is missing")
+    add(
         "--prior-scale",
         metavar="S",
         type=float,
         default=2.5,
-        help="sd of the normal prior of every coefficient but the intercept, whose prior is flat (2.5; inf is flat)",
+        help="sd of the normal prior of every coefficient, in units of 1/sd(column), or sd(response)/sd(column) for "
+        "linear and student_t (2.5; inf is flat, whose mean is still not the maximum likelihood estimate)",
     )
-    parser.add_argument("--standardize", action="store_true", help="bring every column to mean 0 and sd 1 first")
-    parser.add_argument(
-        "--plot", metavar="FILE", default=plot, help="draw ELBO trace, marginals and k-hat (needs matplotlib)"
-    )
-    parser.add_argument("--out", metavar="FILE.npz", help="save the fit, to be read by sbpfast.Fit.load")
-    parser.add_argument("--seed", type=int, default=seed, help="of the draws (0)")
+    add("--no-autoscale", dest="autoscale", action="store_false", help="take S as it is, whatever the units")
+    add("--df", metavar="DF", type=float, default=4.0, help="degrees of freedom of student_t (4)")
+    add("--standardize", action="store_true", help="bring every column to mean 0 and sd 1 first")
+    add("--level", type=float, default=0.95, help="probability of the intervals (0.95)")
+    add("--plot", metavar="FILE", default=plot, help="draw ELBO trace, marginals and k-hat (needs matplotlib)")
+    add("--out", metavar="FILE.npz", help="save the fit, to be read by sbpfast.Fit.load")
+    add("--seed", type=int, default=seed, help="of the draws (0)")
 
 
 def run(options) -> int:
     """Run the command; 0, or 2 after a message about the table or the options."""
     try:
-        _check_outputs(options)
-        columns, X, y = read_table(options.file, options.response)
-        names, target = _problem(columns, X, y, options)
+        _check_options(options)
+        rows, y, meaning = _problem(options)
         with _warnings_as_lines():
-            result, seconds = _fitted(target, options.seed)
-            result.names = names
-            summary = result.summary()
+            start = time.perf_counter()
+            model = _model(options).fit(rows.design, y, **rows.more)
+            seconds = time.perf_counter() - start
+            summary = model.summary(level=options.level)
         print(
-            f"{options.model} regression of {options.response!r} on {len(columns)} columns, {len(y)} rows "
-            f"({1e3 * seconds:.3g} ms)"
+            f"{options.model} regression of {options.response!r}{meaning} on {len(rows.design.columns)} columns, "
+            f"{len(y)} rows{rows.dropped} ({1e3 * seconds:.3g} ms)"
         )
+        if options.model == "student_t":
+            print(f"noise: Student's t of {options.df:g} degrees of freedom, scale {model.scale_:.5g} (highest ELBO)")
         print(summary)
         if options.out:
-            result.save(options.out)
+            model.fit_.save(options.out)
             print(f"saved: {options.out}")
         if options.plot:
-            result.plot(options.plot)
+            model.fit_.plot(options.plot)
             print(f"picture: {options.plot}")
     except (TableError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -71,8 +94,8 @@ def run(options) -> int:
     return 0
 
 
-def _check_outputs(options):
-    """Refuse, before any work, what could not be written after it."""
+def _check_options(options):
+    """Refuse, before any work, what cannot be meant, and what could not be written after it."""
     for option, path in (("--out", options.out), ("--plot", options.plot)):
         if path is None:
             continue
@@ -90,6 +113,14 @@ def _check_outputs(options):
         kind = os.path.splitext(options.plot)[1].removeprefix(".").lower()
         if kind not in kinds:
             raise TableError(f"--plot: the name must end in one of .{', .'.join(sorted(kinds))}; got {options.plot}")
+    if not options.prior_scale >= LEAST_SCALE:
+        raise TableError(f"--prior-scale must be positive, at least {LEAST_SCALE}, got {options.prior_scale}")
+    if not 0.0 < options.level < 1.0:
+        raise TableError(f"--level must lie between 0 and 1, got {options.level}")
+    if options.trials and options.model != "logistic":
+        raise TableError("--trials belongs to --model logistic")
+    if options.seed < 0:
+        raise TableError(f"--seed must be non-negative, got {options.seed}")
 
 
 @contextlib.contextmanager
@@ -107,63 +138,104 @@ def breast_cancer_fit(seed=0) -> tuple[Fit, list[str], float]:
     X, y, names = load_breast_cancer()
     target = targets.logistic_regression(X, y, prior_scale=1.0)
     with _warnings_as_lines():
-        result, seconds = _fitted(target, seed)
-    return result, names, seconds
+        start = time.perf_counter()
+        result = fit(target, rng=seed)
+        return result, names, time.perf_counter() - start
 
 
-def _fitted(target, seed):
-    start = time.perf_counter()
-    result = fit(target, rng=seed)
-    return result, time.perf_counter() - start
+# -- from the table to the model ---------------------------------------------------------------------------------------
 
 
-def _problem(columns, X, y, options):
-    """Names of the parameters and the target."""
-    if not options.prior_scale >= LEAST_SCALE:
-        raise TableError(f"--prior-scale must be positive, at least {LEAST_SCALE}, got {options.prior_scale}")
+class _Rows:
+    """The rows that are used: the design, and what else `fit` of the model takes."""
+
+    def __init__(self, table, options):
+        special = {"sample_weight": options.weights, "offset": options.offset, "trials": options.trials}
+        special = {name: column for name, column in special.items() if column}
+        taken = [options.response, *special.values()]
+        columns = _named(options.columns) or [name for name in table.columns if name not in taken]
+        for name in taken:
+            if name in columns:
+                raise TableError(f"column {name!r} cannot explain: it is the response, or weights, offset or trials")
+        used = table.complete([*dict.fromkeys([*taken, *columns])], options.drop_missing)
+        gone = len(table.lines) - len(used.lines)
+        self.table, self.dropped = used, f" ({gone} with missing values left out)" if gone else ""
+        self.more = {name: used.numbers(column) for name, column in special.items()}
+        self.design = _checked(design(used, columns), options)
+
+
+def _problem(options):
+    """The rows, the response, and in words what it means that it is 1."""
+    rows = _Rows(read_table(options.file), options)
+    y, meaning = _response(rows, options)
+    if np.isinf(options.prior_scale):
+        _check_independent(rows.design)
+    return rows, y, meaning
+
+
+def _named(columns):
+    """The names in an option that lists columns; one with a comma is quoted."""
+    return [name.strip() for name in next(csv.reader([columns], skipinitialspace=True))] if columns else []
+
+
+def _model(options):
+    more = {"df": options.df} if options.model == "student_t" else {}
+    return MODELS[options.model](
+        prior_scale=options.prior_scale, autoscale=options.autoscale, random_state=options.seed, **more
+    )
+
+
+def _response(rows, options):
+    y, name = rows.table[options.response], options.response
+    if y.dtype == object:
+        if options.model not in ("logistic", "probit") or options.trials:
+            raise TableError(f"the {options.model} model needs a response of numbers, {name!r} is text")
+        two = levels(rows.table, name)
+        if len(two) != 2:
+            raise TableError(f"the {options.model} model needs a response of two values, {name!r} has {len(two)}")
+        return (y == two[1]).astype(np.float64), f" = {two[1]!r}"
+    if np.abs(y).max() > LARGEST:
+        raise TableError(f"the response has values of {np.abs(y).max():.2g}; give it another unit")
+    if options.model in ("logistic", "probit") and not options.trials:
+        if not np.isin(y, (0.0, 1.0)).all():
+            raise TableError(f"the {options.model} model needs a response of 0 and 1, got {np.unique(y)[:5].tolist()}")
+        if y.min() == y.max():
+            raise TableError(f"the response has one value only, {y[0]:g}; the {options.model} model needs both 0 and 1")
+    if options.model == "poisson" and ((y < 0) | ((y != np.floor(y)) & (options.weights is None))).any():
+        raise TableError(
+            "the poisson model needs a response of whole numbers, not negative, or of rates with their exposures as "
+            "--weights"
+        )
+    return y, ""
+
+
+def _checked(rows, options):
+    """The design, standardised where that is wanted, without columns that are constant or too large."""
+    X, columns = rows.values, rows.columns
     low, high = X.min(axis=0), X.max(axis=0)
     if (low == high).any():
         constant = columns[int(np.argmax(low == high))]
         raise TableError(f"column {constant!r} is constant; an intercept is there already, drop the column")
+    for taken in ("intercept", *(["log sigma"] if options.model == "linear" else [])):
+        if taken in columns:
+            raise TableError(f"the name {taken!r} is that of another parameter; rename the column")
     large = np.maximum(np.abs(low), np.abs(high))
     if (large > LARGEST).any() and not options.standardize:
         raise TableError(
             f"column {columns[int(np.argmax(large))]!r} has values of {large.max():.2g}; use --standardize"
         )
-    if np.abs(y).max() > LARGEST:
-        raise TableError(f"the response has values of {np.abs(y).max():.2g}; give it another unit")
     if options.standardize:
         X = X / large  # so that no square overflows
         X -= X.mean(axis=0)
         X /= X.std(axis=0)
-    design, names = np.column_stack([np.ones(len(y)), X]), ["intercept", *columns]
-    more = ["log sigma"] if options.model == "linear" else []
-    for taken in ("intercept", *more):
-        if taken in columns:
-            raise TableError(f"the name {taken!r} is that of another parameter; rename the column")
-    if np.isinf(options.prior_scale):
-        _check_independent(design, names)
-    scale = np.full(len(names), options.prior_scale)
-    scale[0] = np.inf  # the intercept carries the units of the response
-    if options.model in ("logistic", "probit"):
-        if not np.isin(y, (0.0, 1.0)).all():
-            raise TableError(f"the {options.model} model needs a response of 0 and 1, got {np.unique(y)[:5].tolist()}")
-        if y.min() == y.max():
-            raise TableError(f"the response has one value only, {y[0]:g}; the {options.model} model needs both 0 and 1")
-        build = targets.logistic_regression if options.model == "logistic" else targets.probit_regression
-        return names, build(design, y, prior_scale=scale)
-    if options.model == "poisson":
-        if ((y < 0) | (y != np.floor(y))).any():
-            raise TableError("the poisson model needs a response of whole numbers, not negative")
-        return names, targets.poisson_regression(design, y, prior_scale=scale)
-    return [*names, *more], linear_regression_unknown_noise(design, y, prior_scale=scale)
+    return Design(X, columns)
 
 
-def _check_independent(design, names):
+def _check_independent(rows):
     """Refuse columns of which one is a combination of others: without a prior nothing tells them apart."""
-    largest = np.abs(design).max(axis=0)
-    _, values, vectors = np.linalg.svd(np.linalg.qr(design / largest, mode="r"))
-    if len(design) < len(names) or values[-1] <= 1e-15 * len(names) * values[0]:
+    X, names = np.column_stack([np.ones(len(rows.values)), rows.values]), ["intercept", *rows.columns]
+    _, values, vectors = np.linalg.svd(np.linalg.qr(X / np.abs(X).max(axis=0), mode="r"))
+    if len(X) < len(names) or values[-1] <= 1e-15 * len(names) * values[0]:
         combined = [name for name, part in zip(names, vectors[-1]) if abs(part) > 1e-6]
         raise TableError(
             f"the columns {', '.join(map(repr, combined))} are linearly dependent: drop one, or give a finite "

@@ -1,69 +1,159 @@
-"""A table of numbers with a header line, read from a text file."""
+"""A table with a header line, read from a text file: columns of numbers, columns of text, and what is missing."""
 
 from __future__ import annotations
 
 import csv
+import io
 import math
+import re
+import sys
 import warnings
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+
+MISSING = {"", "na", "nan", "n/a", "null", "none", "?"}
+INDEX = {"", "Unnamed: 0"}  # what pandas and R call the column of row names
+MOST_LEVELS = 50  # of a column of text
 
 
 class TableError(Exception):
     """Something is wrong with the user's table; the text says what and where."""
 
 
-def read_table(path, response) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Names and values (N, d) of the explaining columns, and the response (N,), all numbers and none missing."""
+@dataclass(frozen=True)
+class Table:
+    """Columns by name, of numbers (NaN where missing) or of text (None where missing), and the line of each row."""
+
+    name: str
+    columns: dict[str, np.ndarray]
+    lines: np.ndarray
+
+    def __getitem__(self, column) -> np.ndarray:
+        if column not in self.columns:
+            raise TableError(f"there is no column {column!r} in {self.name}; its columns are {', '.join(self.columns)}")
+        return self.columns[column]
+
+    def numbers(self, column) -> np.ndarray:
+        """A column that must be of numbers."""
+        values = self[column]
+        if values.dtype == object:
+            text = next(value for value in values if value is not None)
+            raise TableError(f"column {column!r} must hold numbers, got text: {text!r}")
+        return values
+
+    def complete(self, columns, drop) -> Table:
+        """The rows of which nothing is missing in these columns; TableError where that needs `drop` and it is False."""
+        missing = {column: _missing(self[column]) for column in columns}
+        gaps = np.any(list(missing.values()), axis=0)
+        if gaps.any() and not drop:
+            row = int(np.argmax(gaps))
+            column = next(column for column in columns if missing[column][row])
+            raise TableError(
+                f"the value of {column!r} on line {self.lines[row]} is missing; fill the value, or leave such rows out "
+                "with --drop-missing"
+            )
+        if gaps.all():
+            raise TableError(f"every row of {self.name} misses a value")
+        return Table(self.name, {name: v[~gaps] for name, v in self.columns.items()}, self.lines[~gaps])
+
+
+class Design(NamedTuple):
+    """Rows with the names of their columns, as a data frame has them."""
+
+    values: np.ndarray
+    columns: list[str]
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.values, dtype=dtype)
+
+
+def design(table, columns) -> Design:
+    """The explaining columns as numbers: one of text becomes one of 0 and 1 for each of its levels but the first."""
+    names: list[str] = []
+    values: list[np.ndarray] = []
+    for column in columns:
+        if table[column].dtype != object:
+            names.append(column)
+            values.append(table[column])
+            continue
+        for level in levels(table, column)[1:]:
+            names.append(f"{column}[{level}]")
+            values.append((table[column] == level).astype(np.float64))
+    if not names:
+        raise TableError(f"{table.name} has no column to explain the response with")
+    return Design(np.column_stack(values), names)
+
+
+def levels(table, column) -> list[str]:
+    """The sorted texts of a column; TableError where they are too many to be categories."""
+    found = sorted(set(table[column]))
+    if len(found) < 2:
+        raise TableError(f"column {column!r} is constant, {found[0]!r}; an intercept is there already, drop the column")
+    if len(found) > MOST_LEVELS or 2 * len(found) > max(len(table.lines), 6):
+        raise TableError(
+            f"column {column!r} has {len(found)} different texts in {len(table.lines)} rows, too many for categories; "
+            "name the columns to use with --columns"
+        )
+    return found
+
+
+def read_table(path) -> Table:
+    """The table of a file, or of standard input for "-"; a first column without a name is an index and left out."""
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            header, table = _read(file, path)
+        if path == "-":
+            name, data = "standard input", sys.stdin.buffer.read()
+        else:
+            name = path
+            with open(path, "rb") as file:
+                data = file.read()
+        text = data.decode("utf-8-sig")
     except OSError as error:
         raise TableError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeError:
-        raise TableError(f"{path} is not a text file in UTF-8") from None
-    if response not in header:
-        raise TableError(f"there is no column {response!r} in {path}; its columns are {', '.join(header)}")
-    i = header.index(response)
-    return header[:i] + header[i + 1 :], np.delete(table, i, axis=1), table[:, i]
+        raise TableError(f"{name} is not a text file in UTF-8") from None
+    return _parsed(text, name)
 
 
-def _read(file, path):
-    """The header's names and the table of numbers."""
+def _parsed(text, name):
+    file = io.StringIO(text, newline="")
     first = next((line for line in file if line.strip()), "")
     file.seek(0)
     reader = csv.reader(file)
     try:
         mark = max(",;\t", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
         reader = csv.reader(file, delimiter=mark)
-        header = _header(next(filter(None, reader), []), path)
-        table = _quickly_parsed(file, mark, len(header))
-        if table is None:
+        header = _header(next(filter(None, reader), []), name)
+        quick = _quickly_parsed(file, mark, len(header))
+        if quick is not None:
+            columns, lines = dict(zip(header, quick.T)), np.arange(2, len(quick) + 2)
+        else:
             file.seek(0)
             reader = csv.reader(file, delimiter=mark)
-            lines = filter(None, reader)
-            next(lines, None)  # the header
-            rows = [_numbers(row, header, reader.line_num) for row in lines]
-            table = np.array(rows).reshape(len(rows), len(header))
+            columns, lines = _columns(reader, header)
     except csv.Error as error:
-        raise TableError(f"{path}, line {reader.line_num}: {error}") from None
-    if len(table) == 0:
-        raise TableError(f"{path} needs a header line and at least one row of numbers")
-    return header, table
+        raise TableError(f"{name}, line {reader.line_num}: {error}") from None
+    if len(lines) == 0:
+        raise TableError(f"{name} needs a header line and at least one row")
+    if header and header[0] in INDEX:
+        del columns[header[0]]
+    return Table(name, columns, lines)
 
 
-def _header(row, path):
-    names = [name.strip() for name in row]
-    if "" in names:
-        raise TableError(f"column {names.index('') + 1} of {path} has no name; does its header end in a separator?")
+def _header(row, name):
+    names = [title.strip() for title in row]
+    if "" in names[1:]:
+        place = names.index("", 1) + 1
+        raise TableError(f"column {place} of {name} has no name; does its header end in a separator?")
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise TableError(f"{path} has two columns named {twice!r}")
+        twice = next(title for title in names if names.count(title) > 1)
+        raise TableError(f"{name} has two columns named {twice!r}")
     return names
 
 
 def _quickly_parsed(lines, mark, width):
-    """The table by NumPy's parser, or None where anything is wrong: `_numbers` then says what and where."""
+    """The table by NumPy's parser, or None where not all is numbers: `_columns` then looks at each field."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a table without rows
         try:
@@ -73,23 +163,57 @@ def _quickly_parsed(lines, mark, width):
     return table if table.shape[1] == width and np.isfinite(table).all() else None
 
 
-def _numbers(row, header, line):
-    if len(row) != len(header):
-        raise TableError(f"line {line} has {len(row)} fields, the header has {len(header)}")
-    return [_number(text, name, line) for name, text in zip(header, row)]
+def _columns(reader, header):
+    """The columns of the rest of a table, and the lines of its rows."""
+    lines = filter(None, reader)
+    next(lines, None)  # the header
+    rows, numbers = [], []
+    for row in lines:
+        if len(row) != len(header):
+            raise TableError(f"line {reader.line_num} has {len(row)} fields, the header has {len(header)}")
+        rows.append([field.strip() for field in row])
+        numbers.append(reader.line_num)
+    fields = zip(*rows) if rows else ((),) * len(header)
+    return {name: _column(name, column, numbers) for name, column in zip(header, fields)}, np.array(numbers)
 
 
-def _number(text, name, line):
-    where = f"the value of {name!r} on line {line}"
-    if text.strip().lower() in ("", "na", "nan", "n/a", "null", "none", "?"):
-        raise TableError(f"{where} is missing; drop the row or fill the value")
-    try:
-        number = float("text" if "_" in text else text)
-    except ValueError:
+def _column(name, fields, lines):
+    """A column as numbers, or as text where most of it is no number."""
+    given = [field.lower() not in MISSING for field in fields]
+    values = [_number(field) if there else math.nan for field, there in zip(fields, given)]
+    text = [i for i, value in enumerate(values) if value is None]
+    if text and 2 * len(text) > sum(given) and not any(_like_a_number(fields[i]) for i in text):
+        column = np.array(fields, dtype=object)
+        column[~np.array(given)] = None
+        return column
+    if text:
+        field, line = fields[text[0]], lines[text[0]]
         advice = (
-            "write decimals with a point and thousands without marks" if "," in text else "code categories as numbers"
+            "write decimals with a point and thousands without marks"
+            if _like_a_number(field)
+            else "others of the column are numbers"
         )
-        raise TableError(f"{where} is text, {text!r}; {advice}") from None
-    if not math.isfinite(number):
-        raise TableError(f"{where} is not finite: {text!r}")
-    return number
+        raise TableError(f"the value of {name!r} on line {line} is text, {field!r}; {advice}")
+    column = np.array(values, dtype=np.float64)
+    if np.isinf(column).any():
+        where = int(np.argmax(np.isinf(column)))
+        raise TableError(f"the value of {name!r} on line {lines[where]} is not finite: {fields[where]!r}")
+    return column
+
+
+def _number(field) -> float | None:
+    try:
+        return float("text" if "_" in field else field)
+    except ValueError:
+        return None
+
+
+def _like_a_number(field) -> bool:
+    """Whether a field is a number but for its marks, such as 0,5 or 1 000."""
+    return re.fullmatch(r"[-+]?\d[\d ,._']*", field) is not None
+
+
+def _missing(column):
+    if column.dtype == object:
+        return np.array([value is None for value in column])
+    return np.isnan(column)

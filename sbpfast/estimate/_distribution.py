@@ -58,6 +58,9 @@ class Distribution(Protocol):
     def _integrates(self, target) -> bool:
         """Whether E[f] and its gradients come from deterministic integrals."""
 
+    def _rare_ends(self, n, names) -> str:
+        """A warning of parameters whose gradients rest where next to none of n draws come; "" where there are none."""
+
     def _natural_grad(self, grad) -> dict[str, np.ndarray]:
         """Inverse Fisher information times the gradients, by name."""
 

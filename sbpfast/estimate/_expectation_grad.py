@@ -87,6 +87,8 @@ def expectation_grad(
         raise TypeError(f"target must be a sbpfast.Target, got {type(target).__name__}")
     if not is_distribution(distribution):
         raise TypeError(f"distribution must be one of sbpfast's, got {type(distribution).__name__}")
+    if batch := getattr(distribution, "batch_shape", ()):
+        raise ValueError(f"distribution must be one, got a batch of shape {batch}: pass a member")
     if target.dim != distribution.dim:
         raise ValueError(f"target has dimension {target.dim}, but distribution has dimension {distribution.dim}")
     _checks.choice("estimator", estimator, get_args(EstimatorName))
@@ -107,6 +109,8 @@ def expectation_grad(
             name, doubts = automatic(target, distribution, partial(make_run, key=other_key(key, CHOICE)), n_samples)
         _require(name, target, distribution, n_samples)
         result = ESTIMATORS[name].rule(make_run(n_samples, name))
+    if name != "exact" and (rare := distribution._rare_ends(n_samples, wanted)):
+        doubts += (rare,)
     for doubt in (*doubts, *result.doubts):
         warnings.warn(doubt, EstimateWarning, stacklevel=2)
     return Estimate(result, wanted, distribution)

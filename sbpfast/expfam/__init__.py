@@ -7,12 +7,12 @@ table.  `Univariate` makes any other one-dimensional family numerically.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from sbpfast._likelihood import MLE, MLEDoesNotExist
 from sbpfast.expfam.base import FAMILIES
 from sbpfast.expfam.bounded import ContinuousBernoulli, TruncatedNormal, VonMises
 from sbpfast.expfam.discrete import Bernoulli, Binomial, Geometric, NegativeBinomial, Poisson
 from sbpfast.expfam.gamma_beta import Beta, ChiSquare, Gamma, InverseGamma
 from sbpfast.expfam.location_scale import Gumbel, Logistic, StudentT
-from sbpfast.expfam.mle import MLE, GaussianStatistics, MLEDoesNotExist, fit_gaussian
 from sbpfast.expfam.multivariate import Categorical, Dirichlet, Wishart, smat, svec
 from sbpfast.expfam.numeric import Univariate
 from sbpfast.expfam.univariate import (
@@ -26,6 +26,7 @@ from sbpfast.expfam.univariate import (
     Rayleigh,
     Weibull,
 )
+from sbpfast.gaussian._likelihood import GaussianStatistics, fit_gaussian
 
 if TYPE_CHECKING:
     from sbpfast.estimate._reparameterisation import generalised_reparameterisation

@@ -17,12 +17,14 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
 
 from sbpfast import _checks, _core
 from sbpfast._streams import stream_key
 from sbpfast.expfam import quadrature
 from sbpfast.expfam.points import Points, Streams
+from sbpfast.expfam.precision import guard
 
 FAMILIES: dict[str, type[Distribution]] = {}
 """Every family by name, in the order of the table in the documentation."""
@@ -66,6 +68,13 @@ class Formulas(NamedTuple):
     A: str = ""
 
 
+class MeanAndVariance(NamedTuple):
+    """E x and the variance of x."""
+
+    mean: Any
+    variance: Any
+
+
 class Validity(NamedTuple):
     """Where the product rule may be used for one parameter.
 
@@ -77,6 +86,14 @@ class Validity(NamedTuple):
     reason: str = ""
     pole: Any = np.nan
     ends: tuple = ()
+
+
+_GUARDED = frozenset({
+    "log_prob", "score", "entropy", "kl", "transport", "transport_derivatives", "sufficient", "log_base", "natural",
+    "mean_params", "fisher", "log_partition", "from_natural", "from_mean_params", "statistics", "fit", "sample", "cdf",
+    "ppf", "moments", "mean", "variance", "mode", "_pathwise_terms", "_score_terms", "_difference_terms",
+    "_product_terms", "_weighted_terms", "_natural_grad", "_exact",
+})  # fmt: skip
 
 
 # -- distributions ----------------------------------------------------------------------------------------------------
@@ -98,6 +115,7 @@ class Distribution:
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
+        guard(cls, _GUARDED)
         if "formulas" in cls.__dict__:
             _register(cls)
 
@@ -134,6 +152,32 @@ class Distribution:
     def product_weight(self, x) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """The product rule's weight and its derivative, where the family has them."""
         raise ValueError(f"{type(self).__name__} has no product-rule weight: {self.formulas.product}")
+
+    def moments(self) -> MeanAndVariance:
+        """Mean and variance of x, infinite where they are; of every family, whatever its parameters are called.
+
+        Raises
+        ------
+        ValueError
+            There is no mean.
+        """
+        raise NotImplementedError
+
+    def mean(self) -> Any:
+        """E x, as `moments` has it.  Where a parameter is called mean, ``mean`` is that parameter and no method."""
+        return self.moments().mean
+
+    def variance(self) -> Any:
+        """The variance of x, as `moments` has it."""
+        return self.moments().variance
+
+    def mode(self) -> Any:
+        """The point of largest density or probability, the least where several are."""
+        raise NotImplementedError
+
+    def _rare_ends(self, n, names) -> str:
+        """A warning of parameters whose gradients rest where next to none of n draws come; "" where there are none."""
+        return ""
 
     # draws
 
@@ -188,6 +232,9 @@ class Distribution:
         return out
 
 
+guard(Distribution, _GUARDED)
+
+
 def _register(cls):
     """Complete a row: constructor signature, documentation, entry in the registry."""
     kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
@@ -221,7 +268,7 @@ class Independent(Distribution):
     Scalar parameters mean d = 1, unless another parameter is a vector; a scalar parameter has a scalar gradient.
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: ArrayLike, **kwargs: ArrayLike):
         given = self._bind(args, kwargs)
         arrays = {}
         for q in (*self.parameters, *self.constants):
@@ -239,7 +286,8 @@ class Independent(Distribution):
         self._p = SimpleNamespace(
             **{name: np.ascontiguousarray(np.broadcast_to(a, self.dim)) for name, a in arrays.items()}
         )
-        self._prepare(self._p)
+        with np.errstate(all="ignore"):
+            self._prepare(self._p)
 
     # a row supplies these
 
@@ -264,6 +312,25 @@ class Independent(Distribution):
     _ppf: ClassVar[Callable | None] = None  # the inverse distribution function of u (n, d) and p, where there is one
 
     @classmethod
+    def _cdf(cls, x, p) -> np.ndarray:
+        """P(X <= x) at points (n, d) of the support."""
+        raise NotImplementedError
+
+    @classmethod
+    def _inverse(cls, u, p) -> np.ndarray:
+        """The inverse of `_cdf` at u (n, d) inside (0, 1)."""
+        return cls._quantiles(u, p).x
+
+    @staticmethod
+    def _moments(p) -> tuple:
+        """Mean and variance of x, each (d,)."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _mode(p) -> np.ndarray:
+        raise NotImplementedError
+
+    @classmethod
     def _quantiles(cls, u, p) -> Points:
         return super()._quantiles(u, p) if cls._ppf is None else Points(np.ascontiguousarray(cls._ppf(u, p)))
 
@@ -275,9 +342,8 @@ class Independent(Distribution):
         return (x >= low) & (x <= high)
 
     def _rows(self, x) -> np.ndarray:
-        if np.ndim(x) == 1 and self.dim == 1:
-            x = np.reshape(x, (-1, 1))
-        return _checks.points("x", x, self.dim)
+        x = _checks.real_array("x", x, finite=False)
+        return _checks.points("x", x[:, None] if x.ndim == 1 and self.dim == 1 else x, self.dim)
 
     def _points(self, x) -> Points:
         """Points that a user gives, checked against the support."""
@@ -298,26 +364,101 @@ class Independent(Distribution):
         if isinstance(x, Points):
             return self._log_prob(x, self._p).sum(axis=1)
         rows = self._rows(x)
-        inside = self._inside(rows, self._p)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            values = self._log_prob(Points(rows, n_threads=1), self._p)
-        return np.where(inside, values, -np.inf).sum(axis=1)
+        values = self._log_prob(Points(rows, n_threads=1), self._p)
+        values = np.where(self._inside(rows, self._p), values, -np.inf)
+        return np.where((values == -np.inf).any(axis=1), -np.inf, values.sum(axis=1))
 
     def score(self, x) -> dict[str, np.ndarray]:
         """Derivatives of the log density by parameter name, each (n, d), at points x (n, d) of the support."""
-        return self._broadcast(self._score(self._points(x), self._p), x)
+        t = self._points(x)
+        return self._broadcast(self._score(t, self._p), t)
 
     def entropy(self) -> float:
         """-E[log p(x)], summed over the components."""
         return float(np.sum(self._entropy(self._p)))
 
+    def cdf(self, x) -> Any:
+        """Distribution function P(X <= x), element by element, as in ``scipy.stats``.
+
+        Parameters
+        ----------
+        x : array_like
+            Broadcast against the parameters: any shape where they are scalars, (..., d) where they are vectors.
+
+        Returns
+        -------
+        ndarray of the broadcast shape, or a number
+        """
+        rows, shape = self._elements("x", x)
+        low, high = self._support(self._p)
+        inner = np.clip(rows, low, high)
+        inner = np.where(np.isfinite(inner), inner, np.where(np.isfinite(low), low, np.minimum(0.0, high)))
+        inside = self._cdf(np.floor(inner) if isinstance(self, Discrete) else inner, self._p)
+        values = np.where(rows < low, 0.0, np.where(rows >= high, 1.0, np.where(np.isinf(rows), rows > 0, inside)))
+        return values.reshape(shape)[()]
+
+    def ppf(self, q) -> Any:
+        """The least x with P(X <= x) >= q, element by element: the inverse of `cdf`, as in ``scipy.stats``.
+
+        Parameters
+        ----------
+        q : array_like
+            Probabilities in [0, 1], broadcast like x of `cdf`; at 0 and 1 the ends of the support.
+
+        Returns
+        -------
+        ndarray of the broadcast shape, or a number
+        """
+        rows, shape = self._elements("q", q)
+        if not ((rows >= 0.0) & (rows <= 1.0)).all():
+            raise ValueError(f"q must lie in [0, 1], got {rows[~((rows >= 0.0) & (rows <= 1.0))].flat[0]}")
+        low, high = self._support(self._p)
+        inner = np.clip(rows, 1e-300, 1.0 - 2.0**-53)
+        values = np.where(rows == 0.0, low, np.where(rows == 1.0, high, self._inverse(inner, self._p)))
+        return values.reshape(shape)[()]
+
+    def _elements(self, name, value) -> tuple[np.ndarray, tuple[int, ...]]:
+        """Numbers that broadcast against the parameters, as rows (n, d), and the broadcast shape."""
+        array = _checks.real_array(name, value, finite=False)
+        if np.isnan(array).any():
+            raise ValueError(f"{name} must not be NaN")
+        try:
+            shape = np.broadcast_shapes(array.shape, () if self._is_scalar else (self.dim,))
+        except ValueError:
+            raise ValueError(f"{name} must broadcast against {self.dim} components, got shape {array.shape}") from None
+        return np.ascontiguousarray(np.broadcast_to(array, shape)).reshape(-1, self.dim), shape
+
+    @property
+    def _is_scalar(self) -> bool:
+        return not any(np.ndim(getattr(self, q.name)) for q in (*self.parameters, *self.constants))
+
+    def moments(self) -> MeanAndVariance:
+        """Mean and variance of x, infinite where they are; numbers, or (d,) where a parameter is a vector.
+
+        Of every family, whatever its parameters are called.  Of angles: the mean direction and the circular variance.
+
+        Raises
+        ------
+        ValueError
+            There is no mean (Student's t for df up to 1).
+        """
+        return MeanAndVariance(*map(self._by_component, self._moments(self._p)))
+
+    def mode(self) -> Any:
+        """The point of largest density or probability, the least where several are; shaped as `moments` are."""
+        return self._by_component(self._mode(self._p))
+
+    def _by_component(self, value):
+        value = np.array(np.broadcast_to(value, self.dim), dtype=np.float64)
+        return float(value[0]) if self._is_scalar else value
+
     @classmethod
     def _entropy(cls, p) -> np.ndarray:
         raise NotImplementedError
 
-    def _broadcast(self, terms, x):
-        shape = np.shape(x.x) if isinstance(x, Points) else (len(x), self.dim)
-        return {name: np.array(np.broadcast_to(value, shape)) for name, value in terms.items()}
+    @staticmethod
+    def _broadcast(terms, t):
+        return {name: np.array(np.broadcast_to(value, t.x.shape)) for name, value in terms.items()}
 
     # estimation: contributions of single draws, whose mean is the gradient
 
@@ -479,7 +620,8 @@ class Continuous(Independent):
         E[B f'] is the gradient of E f: B is dx/dparameter at fixed F (implicit reparameterisation; Figurnov, Mohamed
         & Mnih 2018), and solves the continuity equation dp/dparameter + d(p B)/dx = 0.
         """
-        return self._broadcast(self._transport(self._points(x), self._p), x)
+        t = self._points(x)
+        return self._broadcast(self._transport(t, self._p), t)
 
     def product_weight(self, x) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """The product rule's weight Btilde = (d log p / dparameter) / (d log p / dx) and its derivative in x.
@@ -489,15 +631,17 @@ class Continuous(Independent):
         and at the ends of the support the quotients stand as they are, and may be infinite or NaN.
         """
         t = self._points(x)
+        with np.errstate(all="ignore"):
+            weights = self._product_weight(t, self._p)
         return {
             name: (np.array(np.broadcast_to(b, t.x.shape)), np.array(np.broadcast_to(slope, t.x.shape)))
-            for name, (b, slope) in self._product_weight(t, self._p).items()
+            for name, (b, slope) in weights.items()
         }
 
     @classmethod
     def _product_weight(cls, t, p) -> dict:
         weights = {}
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             slope, curvature = cls._slopes(t, p)
             score, score_slopes = cls._score(t, p), cls._score_slopes(t, p)
             for name in cls._names:
@@ -676,11 +820,6 @@ class Discrete(Independent):
         raise NotImplementedError
 
     @classmethod
-    def _cdf(cls, k, p) -> np.ndarray:
-        """P(X <= k)."""
-        raise NotImplementedError
-
-    @classmethod
     def _inside(cls, x, p) -> np.ndarray:
         low, high = cls._support(p)
         return (x >= low) & (x <= high) & (x == np.floor(x))
@@ -690,7 +829,8 @@ class Discrete(Independent):
 
         E[B(X) (f(X + 1) - f(X))] is the gradient of E f (Abel summation).
         """
-        return self._broadcast(self._transport(self._points(x), self._p), x)
+        t = self._points(x)
+        return self._broadcast(self._transport(t, self._p), t)
 
     def _difference_terms(self, draws, target, names=None) -> dict:
         """name -> (n, ...) B(x_j) (f(x + e_j) - f(x))."""
@@ -711,7 +851,7 @@ class Discrete(Independent):
         for j in range(u.shape[1]):
             q = SimpleNamespace(**{name: value[j : j + 1] for name, value in vars(p).items()})
             low, high = (int(v) for v in cls._bracket(q))
-            if high - low < 2**20:
+            if high - low < min(2**20, 64 * len(u)):
                 table = cls._cdf(np.arange(low, high, dtype=np.float64), q)
                 x[:, j] = low + np.searchsorted(table, u[:, j], side="left")
             else:
@@ -722,7 +862,7 @@ class Discrete(Independent):
     def _bisect(cls, u, q, low, high):
         a, b = np.full(len(u), float(low)), np.full(len(u), float(high))
         while (b - a > _whole_spacing(b)).any():
-            middle = np.floor(0.5 * (a + b))
+            middle = a + np.floor(0.5 * (b - a))
             enough = cls._cdf(middle, q) >= u
             a, b = np.where(enough, a, middle + 1.0), np.where(enough, middle, b)
         return b
@@ -732,10 +872,12 @@ class Discrete(Independent):
         """Whole numbers low <= high with F(low - 1) < 2^-54 and 1 - F(high) < 2^-54, by doubling from the mean."""
         low, high = (float(v[0]) for v in cls._support(q))
         mean = float(cls._mean_value(q)[0])
-        step, a = 1.0, np.floor(mean)
+        if not np.isfinite([mean, *cls._cdf(np.array([np.floor(mean)]), q)]).all():
+            raise ValueError(f"{cls.__name__} with mean {mean:.6g} is out of the range of its distribution function")
+        step, a = max(1.0, np.spacing(mean)), np.floor(mean)
         while a > low and cls._cdf(np.array([a - 1.0]), q)[0] >= 2.0**-54:
             a, step = max(low, a - step), 2.0 * step
-        step, b = 1.0, np.floor(mean)
+        step, b = max(1.0, np.spacing(mean)), np.floor(mean)
         while b < high and cls._cdf(np.array([b]), q)[0] < 1.0 - 2.0**-53:
             b, step = min(high, b + step), 2.0 * step
         return a, b

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import special
 
+from sbpfast._likelihood import MLEDoesNotExist
 from sbpfast.expfam import truncation, weights
 from sbpfast.expfam.base import EXTENDED, NON_NEGATIVE, POSITIVE, REAL, Continuous, Formulas, Parameter, Validity
 from sbpfast.expfam.family import ExponentialFamily
@@ -19,11 +20,12 @@ from sbpfast.expfam.functions import (
     bessel_ratio_slope,
     bregman,
     log_bessel,
+    standardised,
     tilted_uniform_log_partition,
     tilted_uniform_mean,
     tilted_uniform_variance,
 )
-from sbpfast.expfam.mle import Gap, MLEDoesNotExist, Solution, newton_scalar, require
+from sbpfast.expfam.mle import Gap, Solution, bisection, newton_scalar, require
 from sbpfast.expfam.points import Points
 from sbpfast.expfam.univariate import Normal
 
@@ -33,6 +35,23 @@ def wrap(angle) -> np.ndarray:
     inside = (angle >= -np.pi) & (angle < np.pi)
     wrapped = angle - 2.0 * np.pi * np.floor((angle + np.pi) / (2.0 * np.pi))
     return np.where(inside, angle, np.where(wrapped >= np.pi, -np.pi, wrapped))
+
+
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(80)
+_FALL = 45.0
+_RARE, _FEWEST = 0.02, 20.0  # the share of the draws next to a bound, and their number
+
+
+def von_mises_distribution(angle, kappa) -> np.ndarray:
+    """F of angles (n, d) in [-pi, pi), mean 0: the density is integrated from the angle outwards, until it is gone."""
+    a, square = np.abs(angle), np.sin(0.5 * angle) ** 2
+    end = 2.0 * np.arcsin(np.sqrt(np.minimum(square + 0.5 * _FALL / kappa, 1.0)))
+    half = 0.5 * (end - a)
+    tail = np.zeros_like(half)
+    for node, weight in zip(_NODES, _WEIGHTS):
+        tail += weight * np.exp(-2.0 * kappa * np.sin(0.5 * (a + half * (1.0 + node))) ** 2)
+    tail *= half / (2.0 * np.pi * special.i0e(kappa))
+    return np.where(angle < 0.0, tail, 1.0 - tail)
 
 
 class VonMises(ExponentialFamily, Continuous):
@@ -195,6 +214,25 @@ class VonMises(ExponentialFamily, Continuous):
         )
         return spread + 2.0 * q.concentration * bessel_ratio(p.concentration) * turned * turned
 
+    @classmethod
+    def _cdf(cls, x, p):
+        """From the cut at -pi."""
+        at, cut = (von_mises_distribution(wrap(v - p.mean), p.concentration) for v in (x, -np.pi))
+        return np.clip(np.where(x >= np.pi, 1.0, at - cut + (at < cut)), 0.0, 1.0)
+
+    @classmethod
+    def _inverse(cls, u, p):
+        return bisection(lambda x: cls._cdf(x, p), u, -np.pi, np.pi)
+
+    @staticmethod
+    def _moments(p):
+        """The mean direction and the circular variance 1 - abs(E e^ix)."""
+        return wrap(p.mean), bessel_ratio_complement(p.concentration)
+
+    @staticmethod
+    def _mode(p):
+        return wrap(p.mean)
+
 
 class TruncatedNormal(ExponentialFamily, Continuous):
     """Normal distribution truncated to an interval; the bounds are parameters too, and may be infinite."""
@@ -226,6 +264,13 @@ class TruncatedNormal(ExponentialFamily, Continuous):
             j = int(np.argmin(p.low < p.high))
             raise ValueError(f"low must be below high, got low = {p.low[j]} and high = {p.high[j]}")
         p.moments = truncation.moments(p.loc, p.scale, p.low, p.high)
+        known = np.isfinite(p.moments.log_integral) & (p.moments.variance > 0)
+        if not known.all():
+            j = int(np.argmin(known))
+            raise ValueError(
+                f"the density of a normal with loc = {p.loc[j]} and scale = {p.scale[j]} between low = {p.low[j]} and "
+                f"high = {p.high[j]} cannot be represented in double precision"
+            )
 
     @staticmethod
     def _support(p):
@@ -274,7 +319,7 @@ class TruncatedNormal(ExponentialFamily, Continuous):
 
     @staticmethod
     def _z(t, p):
-        return (t.x - p.loc) / p.scale
+        return standardised(t.x, p.loc, p.scale)
 
     @classmethod
     def _slopes(cls, t, p):
@@ -306,6 +351,29 @@ class TruncatedNormal(ExponentialFamily, Continuous):
         low, high = cls._end_densities(p)
         moving = {"low": (p.low, low)} if np.isfinite(p.low).any() else {}
         return moving | ({"high": (p.high, -high)} if np.isfinite(p.high).any() else {})
+
+    def _rare_ends(self, n, names) -> str:
+        """What to say of bounds whose gradients n draws cannot measure, "" where there are none.
+
+        The gradient of E f in a bound is an integral of f' over all points between it and the bulk, of equal weight:
+        where next to no draw comes near the bound, neither the estimate nor its standard error knows of those points.
+        """
+        p, rare = self._p, {}
+        centre = p.moments.centre + p.scale * p.moments.first
+        for name, density in zip(("low", "high"), self._end_densities(p)):
+            end = getattr(p, name)
+            with np.errstate(all="ignore"):
+                below = self._cdf((end + 0.25 * (centre - end))[None], p)[0]  # the quarter of the way that is nearest
+            share = np.where(density * p.scale > 1e-14, below if name == "low" else 1.0 - below, 1.0)
+            if name in names and share.min() < _RARE and n * share.min() < _FEWEST:
+                rare[name] = share.min()
+        if not rare:
+            return ""
+        enough = f"{_FEWEST / min(rare.values()):.1g}" if min(rare.values()) > 0 else "infinitely many"
+        return (
+            f"next to none of {n} draws come near {' and '.join(rare)} of {type(self).__name__}, on which the gradient "
+            f"rests: its standard error is too small; use estimator='exact', {enough} draws, or leave it out of wrt"
+        )
 
     @classmethod
     def _score_slopes(cls, t, p):
@@ -400,6 +468,18 @@ class TruncatedNormal(ExponentialFamily, Continuous):
         loc, scale = np.array([v for v, _, _ in solved]).T
         return Solution({"loc": loc, "scale": scale}, max(i for _, i, _ in solved), sum(g for _, _, g in solved))
 
+    @staticmethod
+    def _cdf(x, p):
+        return truncation.distribution(x, p.loc, p.scale, p.low, p.high)
+
+    @staticmethod
+    def _moments(p):
+        return p.moments.centre + p.scale * p.moments.first, p.scale**2 * p.moments.variance
+
+    @staticmethod
+    def _mode(p):
+        return p.moments.centre
+
 
 class ContinuousBernoulli(ExponentialFamily, Continuous):
     """Continuous Bernoulli distribution: the density on (0, 1) proportional to exp(logit x)."""
@@ -478,11 +558,14 @@ class ContinuousBernoulli(ExponentialFamily, Continuous):
         a = np.maximum(np.abs(p.logit), 1e-300)
         v = np.where(p.logit > 0, 1.0 - u, u)
         toward_zero = -np.log1p(v * np.expm1(-a)) / a  # the quantile for -abs(eta)
-        return np.clip(np.where(p.logit > 0, 1.0 - toward_zero, toward_zero), 0.0, 1.0)
+        near_zero = np.log1p(u * np.expm1(np.minimum(a, 700.0))) / a  # where 1 - toward_zero would cancel
+        upper = np.where(u * np.exp(np.minimum(a, 700.0)) < 1.0, near_zero, 1.0 - toward_zero)
+        return np.clip(np.where(p.logit > 0, upper, toward_zero), 0.0, 1.0)
 
     @classmethod
-    def _mean_log_base(cls, p):
-        return 0.0
+    def _entropy(cls, p):
+        a = -np.abs(p.logit)  # x and 1 - x have one entropy
+        return tilted_uniform_log_partition(a) - a * tilted_uniform_mean(a)
 
     @classmethod
     def _features(cls, x, c):
@@ -505,3 +588,17 @@ class ContinuousBernoulli(ExponentialFamily, Continuous):
         if not np.isfinite(eta).all():
             raise MLEDoesNotExist(f"{cls.__name__}: the mean {m} is too near the boundary")
         return Solution({"logit": eta}, iterations, gap)
+
+    @staticmethod
+    def _cdf(x, p):
+        a = np.maximum(np.abs(p.logit), 1e-300)
+        rise = np.expm1(-a * x) / np.expm1(-a)
+        return np.where(p.logit > 0, np.exp(-a * (1.0 - x)) * rise, rise)
+
+    @staticmethod
+    def _moments(p):
+        return tilted_uniform_mean(p.logit), tilted_uniform_variance(p.logit)
+
+    @staticmethod
+    def _mode(p):
+        return np.where(p.logit > 0, 1.0, 0.0)

@@ -9,7 +9,14 @@ from scipy import special
 
 from sbpfast.expfam.base import COUNT, POSITIVE, PROBABILITY, REAL, Discrete, Formulas, Parameter
 from sbpfast.expfam.family import ExponentialFamily
-from sbpfast.expfam.functions import exp_gap, log_gamma_density, log_poisson_density, log_poisson_mode, log_ratio
+from sbpfast.expfam.functions import (
+    beta_distribution,
+    exp_gap,
+    log_gamma_density,
+    log_poisson_density,
+    log_poisson_mode,
+    log_ratio,
+)
 from sbpfast.expfam.mle import Gap, Solution, count_divergence, require
 from sbpfast.expfam.points import Points
 
@@ -26,6 +33,10 @@ class _Counts(ExponentialFamily, Discrete):
     @classmethod
     def _mean_value(cls, p):
         return cls._mean(p)[0]
+
+    @classmethod
+    def _moments(cls, p):
+        return cls._mean(p)[0], cls._hessian(p)[0][0]
 
     @classmethod
     def _features(cls, x, c):
@@ -128,6 +139,14 @@ class Bernoulli(_Counts):
         require((s[0] > 0) & (s[0] < 1), cls.__name__, "the mean must lie inside (0, 1): all observations are equal")
         return Solution({"logit": special.logit(s[0])})
 
+    @classmethod
+    def _cdf(cls, k, p):
+        return np.where(k < 1.0, special.expit(-p.logit), 1.0)
+
+    @staticmethod
+    def _mode(p):
+        return np.where(p.logit > 0, 1.0, 0.0)
+
 
 class Binomial(_Counts):
     """Binomial distribution by its logit, with a known number of trials."""
@@ -207,7 +226,8 @@ class Binomial(_Counts):
     @classmethod
     def _cdf(cls, k, p):
         inside = np.minimum(k, p.n - 1.0)
-        return np.where(k >= p.n, 1.0, special.betainc(p.n - inside, inside + 1.0, special.expit(-p.logit)))
+        failure, success = special.expit(-p.logit), special.expit(p.logit)
+        return np.where(k >= p.n, 1.0, beta_distribution(p.n - inside, inside + 1.0, failure, success))
 
     @classmethod
     def _features(cls, x, c):
@@ -224,6 +244,10 @@ class Binomial(_Counts):
             "the mean must lie inside (0, n): all observations are 0, or all are n",
         )
         return Solution({"logit": special.logit(share)})
+
+    @staticmethod
+    def _mode(p):
+        return np.clip(np.ceil((p.n + 1.0) * special.expit(p.logit)) - 1.0, 0.0, p.n)
 
 
 class Poisson(_Counts):
@@ -298,6 +322,10 @@ class Poisson(_Counts):
         require(s[0] > 0, cls.__name__, "the mean must be positive: all counts are 0")
         return Solution({"rate": s[0]})
 
+    @staticmethod
+    def _mode(p):
+        return np.maximum(np.ceil(p.rate) - 1.0, 0.0)
+
 
 class Geometric(_Counts):
     """Geometric distribution: failures before the first success."""
@@ -367,6 +395,10 @@ class Geometric(_Counts):
     def _solve(cls, s, c):
         require(s[0] > 0, cls.__name__, "the mean must be positive: all counts are 0")
         return Solution({"prob": 1.0 / (1.0 + s[0])})
+
+    @staticmethod
+    def _mode(p):
+        return np.zeros_like(p.prob)
 
 
 class NegativeBinomial(_Counts):
@@ -452,10 +484,14 @@ class NegativeBinomial(_Counts):
 
     @classmethod
     def _cdf(cls, k, p):
-        return special.betainc(p.r, k + 1.0, special.expit(p.logit))
+        return beta_distribution(p.r, k + 1.0, special.expit(p.logit), special.expit(-p.logit))
 
     @classmethod
     def _solve(cls, s, c):
         mean, _ = s[0]
         require(mean > 0, cls.__name__, "the mean must be positive: all counts are 0")
         return Solution({"logit": np.log(c["r"] / mean)})
+
+    @staticmethod
+    def _mode(p):
+        return np.maximum(np.ceil((p.r - 1.0) * np.exp(-p.logit)) - 1.0, 0.0)

@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from sbpfast import _checks
+from sbpfast._likelihood import MLE, given_statistics
 from sbpfast.expfam import mle
 from sbpfast.expfam.base import Independent
 from sbpfast.expfam.functions import bregman
@@ -157,6 +158,8 @@ class ExponentialFamily(Independent):
             inside = q.domain.contains(array)
             if not inside.all():
                 raise ValueError(f"{q.name} must be {q.domain.text}, got {array[~inside].flat[0]}")
+            if array.ndim and array.shape != shape:
+                raise ValueError(f"{q.name} must be a number or have shape {shape}, got {array.shape}")
             arrays[q.name] = np.broadcast_to(array, shape)
         unknown = set(constants) - set(arrays)
         if unknown:
@@ -264,7 +267,7 @@ class ExponentialFamily(Independent):
         return mle.statistics(cls, x, weights, constants)
 
     @classmethod
-    def fit(cls, x, weights=None, prior=None, **constants) -> mle.MLE:
+    def fit(cls, x, weights=None, prior=None, **constants) -> MLE:
         """Maximum likelihood, or the maximum a posteriori under a conjugate prior.
 
         Solves the convex problem min over eta of A(eta) - eta . mean u, in closed form or by safeguarded Newton steps.
@@ -293,7 +296,7 @@ class ExponentialFamily(Independent):
             squares leave the range of a double (Normal, HalfNormal, Rayleigh, TruncatedNormal: spreads from 1e-146 to
             1e154).
         """
-        given = mle.given_statistics(cls, x, weights, constants)
+        given = given_statistics(cls, x, weights, constants)
         return mle.maximum_likelihood(cls, x if given else cls.statistics(x, weights, **constants), prior)
 
     @classmethod

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import special
 
+from sbpfast._likelihood import MLEDoesNotExist
 from sbpfast.expfam import mle, weights
 from sbpfast.expfam.base import POSITIVE, Continuous, Formulas, Parameter, Validity
 from sbpfast.expfam.family import ExponentialFamily
@@ -23,7 +24,7 @@ from sbpfast.expfam.functions import (
     log_ratio,
     trigamma_minus_inverse,
 )
-from sbpfast.expfam.mle import Gap, MLEDoesNotExist, Solution, newton_scalar, newton_vector, require
+from sbpfast.expfam.mle import Gap, Solution, newton_scalar, newton_vector, require
 from sbpfast.expfam.points import Points
 from sbpfast.expfam.univariate import positive_data
 
@@ -170,9 +171,14 @@ class Gamma(ExponentialFamily, Continuous):
         t, p = self._points(x), self._p
         arguments = p.shape, p.rate * t.x, np.log(p.rate) + t.log_x, t.n_threads
         w, (slope, by_shape) = weights.gamma_weight(*arguments), weights.gamma_weight_derivatives(*arguments)
-        scaled = t.x / p.rate
+        scaled, at_end = t.x / p.rate, t.x == 0.0
+        slope = np.where(at_end, np.inf, slope)
         return {
-            "shape": {"x": slope, "shape": t.x * by_shape, "rate": scaled * (slope - w)},
+            "shape": {
+                "x": slope,
+                "shape": weights.scaled(t.x, by_shape),
+                "rate": np.where(at_end, 0.0, scaled * (slope - w)),
+            },
             "rate": {
                 "x": np.broadcast_to(-1.0 / p.rate, t.x.shape),
                 "shape": np.zeros_like(t.x),
@@ -226,6 +232,18 @@ class Gamma(ExponentialFamily, Continuous):
     def _inverse_fisher(p, grads):
         shape, rate = gamma_solve(p.shape, p.rate, grads["shape"], grads["rate"])
         return {"shape": shape, "rate": rate}
+
+    @staticmethod
+    def _cdf(x, p):
+        return special.gammainc(p.shape, p.rate * x)
+
+    @staticmethod
+    def _moments(p):
+        return p.shape / p.rate, p.shape / p.rate / p.rate
+
+    @staticmethod
+    def _mode(p):
+        return np.maximum(p.shape - 1.0, 0.0) / p.rate
 
 
 class InverseGamma(ExponentialFamily, Continuous):
@@ -346,6 +364,20 @@ class InverseGamma(ExponentialFamily, Continuous):
         shape, scale = gamma_solve(p.shape, p.scale, grads["shape"], grads["scale"])
         return {"shape": shape, "scale": scale}
 
+    @staticmethod
+    def _cdf(x, p):
+        return special.gammaincc(p.shape, p.scale / x)
+
+    @staticmethod
+    def _moments(p):
+        a = p.shape
+        mean = np.where(a > 1.0, p.scale / (a - 1.0), np.inf)
+        return mean, np.where(a > 2.0, mean * mean / (a - 2.0), np.inf)
+
+    @staticmethod
+    def _mode(p):
+        return p.scale / (p.shape + 1.0)
+
 
 class ChiSquare(ExponentialFamily, Continuous):
     """Chi-square distribution: x/2 is gamma distributed with shape df/2."""
@@ -461,14 +493,27 @@ class ChiSquare(ExponentialFamily, Continuous):
         trigamma = functools.partial(special.polygamma, 1)
         return bregman(special.gammaln, special.digamma, trigamma, 0.5 * p.df, 0.5 * (q.df - p.df))
 
+    @staticmethod
+    def _cdf(x, p):
+        return special.gammainc(0.5 * p.df, 0.5 * x)
+
+    @staticmethod
+    def _moments(p):
+        return p.df, 2.0 * p.df
+
+    @staticmethod
+    def _mode(p):
+        return np.maximum(p.df - 2.0, 0.0)
+
 
 def dirichlet_log_density(a, x, log_x, axis=-1) -> np.ndarray:
     """log of prod x_i^(a_i - 1) / Beta(a), i along an axis: for large a that of gammas given their sum."""
     total = a.sum(axis=axis)
-    large = (total >= 24.0) & (log_x.min(axis=axis) > -np.inf)
+    large = (total >= 24.0) & (log_x.min(axis=axis) > -np.inf) & np.isfinite(total)
     plain = gammas = np.asarray(0.0)
     if not large.all():
-        powers = np.where(a == 1.0, 0.0, (a - 1.0) * log_x).sum(axis=axis)
+        powers = np.where(a == 1.0, 0.0, (a - 1.0) * log_x)
+        powers = np.where((powers == -np.inf).any(axis=axis), -np.inf, powers.sum(axis=axis))
         plain = powers - (special.gammaln(a).sum(axis=axis) - special.gammaln(total))
     if large.any():
         log_total = np.log(total)
@@ -637,10 +682,16 @@ class Beta(ExponentialFamily, Continuous):
         t, p = self._points(x), self._p
         slope_a, aa, ab = weights.beta_weight_derivatives(p.a, p.b, t.x, t.y, t.log_x, t.n_threads)
         slope_b, bb, ba = weights.beta_weight_derivatives(p.b, p.a, t.y, t.x, t.log_y, t.n_threads)
-        spread = t.x * t.y
+        spread, total = t.x * t.y, special.digamma(p.a + p.b)
+        at_0, at_1 = t.x == 0.0, t.y == 0.0
+        ends_a, ends_b = (np.inf, (special.digamma(p.a) - total) / p.b), ((special.digamma(p.b) - total) / p.a, np.inf)
+        slope_a, slope_b = (
+            np.where(at_0, left, np.where(at_1, right, slope))
+            for slope, (left, right) in ((slope_a, ends_a), (slope_b, ends_b))
+        )
         return {
-            "a": {"x": slope_a, "a": spread * aa, "b": spread * ab},
-            "b": {"x": slope_b, "a": -spread * ba, "b": -spread * bb},
+            "a": {"x": slope_a, "a": weights.scaled(spread, aa), "b": weights.scaled(spread, ab)},
+            "b": {"x": slope_b, "a": -weights.scaled(spread, ba), "b": -weights.scaled(spread, bb)},
         }
 
     @classmethod
@@ -709,3 +760,17 @@ class Beta(ExponentialFamily, Continuous):
     def _inverse_fisher(p, grads):
         a, b = dirichlet_solve(np.stack([p.a, p.b]), np.stack([np.broadcast_to(grads[k], p.a.shape) for k in "ab"]))
         return {"a": a, "b": b}
+
+    @staticmethod
+    def _cdf(x, p):
+        return special.betainc(p.a, p.b, x)
+
+    @staticmethod
+    def _moments(p):
+        total = p.a + p.b
+        return p.a / total, p.a / total * (p.b / total) / (total + 1.0)
+
+    @staticmethod
+    def _mode(p):
+        inner = (p.a - 1.0) / ((p.a - 1.0) + (p.b - 1.0))
+        return np.where((p.a > 1.0) & (p.b > 1.0), inner, np.where((p.a >= 1.0) & (p.b < p.a), 1.0, 0.0))

@@ -9,7 +9,7 @@ from scipy import special
 
 from sbpfast.expfam import weights
 from sbpfast.expfam.base import POSITIVE, REAL, Continuous, Formulas, Parameter, Validity
-from sbpfast.expfam.functions import EULER, LOG_2PI, log_gamma_rise, log_gap, log_minus_digamma_fall
+from sbpfast.expfam.functions import EULER, LOG_2PI, log_gamma_rise, log_gap, log_minus_digamma_fall, standardised
 from sbpfast.expfam.points import Points
 
 _LOCATION = (Parameter("loc", REAL, "Location."), Parameter("scale", POSITIVE, "Scale s."))
@@ -28,7 +28,7 @@ class _LocationScale(Continuous):
 
     @staticmethod
     def _z(t, p):
-        return (t.x - p.loc) / p.scale
+        return standardised(t.x, p.loc, p.scale)
 
     @classmethod
     def _transport(cls, t, p):
@@ -41,6 +41,10 @@ class _LocationScale(Continuous):
     @classmethod
     def _product_rule(cls, p):
         return {"loc": Validity(True), "scale": Validity(False, _AT_LOC, p.loc)}
+
+    @staticmethod
+    def _mode(p):
+        return p.loc
 
 
 class StudentT(_LocationScale):
@@ -128,6 +132,16 @@ class StudentT(_LocationScale):
         digammas = np.log1p(1.0 / p.df) + log_minus_digamma_fall(0.5 * p.df, 0.5)
         return 0.5 * (p.df + 1.0) * digammas - cls._log_constant(p.df) + np.log(p.scale)
 
+    @classmethod
+    def _cdf(cls, x, p):
+        return special.stdtr(p.df, standardised(x, p.loc, p.scale))
+
+    @classmethod
+    def _moments(cls, p):
+        if (p.df <= 1.0).any():
+            raise ValueError(f"{cls.__name__} has a mean for df above 1 only, got df = {p.df.min()}")
+        return p.loc, np.where(p.df > 2.0, p.scale**2 / (1.0 - 2.0 / p.df), np.inf)
+
 
 class Logistic(_LocationScale):
     """Logistic distribution."""
@@ -170,6 +184,14 @@ class Logistic(_LocationScale):
     def _entropy(cls, p):
         return np.log(p.scale) + 2.0
 
+    @classmethod
+    def _cdf(cls, x, p):
+        return special.expit(standardised(x, p.loc, p.scale))
+
+    @staticmethod
+    def _moments(p):
+        return p.loc, (p.scale * np.pi) ** 2 / 3.0
+
 
 class Gumbel(_LocationScale):
     """Gumbel distribution of maxima."""
@@ -184,7 +206,7 @@ class Gumbel(_LocationScale):
     @classmethod
     def _log_prob(cls, t, p):
         z = cls._z(t, p)
-        return -z - np.exp(-z) - np.log(p.scale)
+        return np.where(z < -700.0, -np.exp(-z), -z - np.exp(-z)) - np.log(p.scale)  # there z is rounding in e^-z
 
     @classmethod
     def _slopes(cls, t, p):
@@ -209,3 +231,11 @@ class Gumbel(_LocationScale):
     @classmethod
     def _entropy(cls, p):
         return np.log(p.scale) + EULER + 1.0
+
+    @classmethod
+    def _cdf(cls, x, p):
+        return np.exp(-np.exp(-standardised(x, p.loc, p.scale)))
+
+    @staticmethod
+    def _moments(p):
+        return p.loc + EULER * p.scale, (p.scale * np.pi) ** 2 / 6.0

@@ -12,53 +12,15 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from sbpfast import _checks, _core
+from sbpfast._likelihood import CHUNK, LEAST_SQUARE, MLE, Mergeable, MLEDoesNotExist, check_prior, clean_data
 from sbpfast.expfam.functions import exp_gap, log_gap, log_ratio
 from sbpfast.expfam.points import Points
-
-CHUNK = 1 << 15
-_LEAST_SQUARE = 1e-292  # mean squares below it have lost digits to underflow
-
-
-class MLEDoesNotExist(ValueError):
-    """The likelihood has no maximum: the mean statistics of the data lie on the boundary of their set."""
-
-
-class MLE:
-    """A maximum-likelihood (or maximum a posteriori) estimate.
-
-    Attributes
-    ----------
-    distribution
-        The fitted distribution.
-    log_likelihood : float
-        Of the data (weights counted), without the prior.
-    iterations : int
-        Newton steps; 0 for a closed form.
-    duality_gap : float
-        Upper bound on what the objective A(eta) - eta . mean u, summed over components, could still fall: the Newton
-        decrement squared g' (Hess A)^-1 g, g = grad A - mean u, a bound wherever the Hessian between here and the
-        optimum is at least half of the one here.  Closed forms have 0.
-    converged : bool
-        The gap is at the level of rounding.
-    """
-
-    def __init__(self, distribution, log_likelihood, iterations, duality_gap, converged):
-        self.distribution = distribution
-        self.log_likelihood = float(log_likelihood)
-        self.iterations = int(iterations)
-        self.duality_gap = float(duality_gap)
-        self.converged = bool(converged)
-
-    def __repr__(self):
-        return (
-            f"MLE({self.distribution!r}, log_likelihood={self.log_likelihood:.10g}, iterations={self.iterations}, "
-            f"duality_gap={self.duality_gap:.2g}, converged={self.converged})"
-        )
+from sbpfast.gaussian._likelihood import GaussianFit, GaussianStatistics  # noqa: F401  names in pickles of version 0.1
 
 
 class Solution(NamedTuple):
@@ -107,7 +69,7 @@ def count_divergence(y, c):
 # -- statistics of data -----------------------------------------------------------------------------------------------
 
 
-class Statistics:
+class Statistics(Mergeable):
     """Mean statistics of weighted data; statistics of two parts of the data add up to those of the whole.
 
     Attributes
@@ -128,9 +90,6 @@ class Statistics:
 
     def __repr__(self):
         return f"Statistics({self.family.__name__}, weight={self.weight:.10g}, components={len(self.low)})"
-
-    def __radd__(self, other):
-        return self if isinstance(other, int) and other == 0 else NotImplemented  # the start of sum()
 
     def __add__(self, other):
         if not isinstance(other, Statistics):
@@ -160,27 +119,6 @@ def merge(gap, first, second, share) -> list:
     return [centre, means[1] + spread]
 
 
-def clean_data(name, x, weights, finite=True):
-    """Data (n, d) and weights (n,) with the weights of 0 dropped, and whether the data came as (n,)."""
-    x = _checks.real_array(name, x, ndim=(1, 2), finite=finite)
-    scalar = x.ndim == 1
-    x = x[:, None] if scalar else x
-    if weights is not None:
-        weights = _checks.real_array("weights", weights, shape=(len(x),))
-        if (weights < 0).any():
-            raise ValueError(f"weights must be non-negative, got {weights.min()}")
-        with np.errstate(over="ignore"):
-            if not np.isfinite(weights.sum()):
-                raise ValueError("weights must have a finite sum; divide them by their maximum")
-        if (weights == 0).any():
-            x, weights = x[weights > 0], weights[weights > 0]
-        if (weights == 1.0).all():
-            weights = None  # the same bits, sooner
-    if x.shape[0] == 0 or x.shape[1] == 0:
-        raise ValueError(f"{name} must hold at least one observation of positive weight, got shape {x.shape}")
-    return x, weights, scalar
-
-
 def statistics(family, x, weights, constants) -> Statistics:
     """The statistics of data, chunk by chunk."""
     compiled = family._gap is not None and family._gap.compiled
@@ -196,17 +134,6 @@ def statistics(family, x, weights, constants) -> Statistics:
         with np.errstate(over="ignore", invalid="ignore"):
             parts.append(_chunk(family, rows, w, c, constants, scalar))
     return functools.reduce(operator.add, parts)
-
-
-def given_statistics(family, x, weights, constants=()) -> bool:
-    """Whether x holds the statistics of data in place of data; raises where they are not this family's."""
-    if not isinstance(x, Statistics | GaussianStatistics):
-        return False
-    if weights is not None or constants:
-        raise TypeError("weights and constants belong to the statistics, which are given already")
-    if getattr(x, "family", GaussianStatistics) is not family:
-        raise TypeError(f"x must be data or statistics of {family.__name__}, got {x!r}")
-    return True
 
 
 def _compiled_statistics(family, x, weights, scalar):
@@ -238,7 +165,7 @@ def _require_representable(family, stats):
     small = np.zeros(1, dtype=bool)
     if family._squares:
         extent = stats.high - stats.low if family._gap is not None else stats.high
-        small = (stats.summary[-1] < _LEAST_SQUARE) & (extent > 0)
+        small = (stats.summary[-1] < LEAST_SQUARE) & (extent > 0)
     if small.any() or not all(np.isfinite(s).all() for s in stats.summary):
         allowed = "spreads from 1e-146 to 1e154" if family._squares else "sums below 1.8e308"
         raise ValueError(
@@ -293,6 +220,10 @@ def maximum_likelihood(family, stats, prior) -> MLE:
     solution = family._solve(summary, c)
     q = family._make(solution.source, stats.constants, stats.scalar)
     log_likelihood = stats.weight * np.sum(family._mean_log_likelihood(q._p, stats.summary, stats.log_base))
+    if np.isnan([log_likelihood, solution.gap]).any():
+        raise ValueError(
+            f"the likelihood of {family.__name__} cannot be computed in double precision at its maximum, {q!r}"
+        )
     return MLE(q, log_likelihood, solution.iterations, solution.gap, solution.gap < 1e-12 * len(stats.low))
 
 
@@ -303,15 +234,6 @@ def _pseudo_data(family, m0, c, summary):
         return [np.broadcast_to(m, np.shape(s)) for m, s in zip(family._from_means(columns, c), summary)]
     except ValueError:
         raise ValueError(f"m0 of prior must fit the data, got shape {np.shape(m0)}") from None
-
-
-def check_prior(prior) -> tuple[float, Any]:
-    """(nu, m0) of a conjugate prior."""
-    try:
-        nu, m0 = prior
-    except (TypeError, ValueError):
-        raise TypeError(f"prior must be a pair (nu, m0), got {type(prior).__name__}") from None
-    return _checks.scalar("nu of prior", nu, above=0.0), m0
 
 
 def require(inside, family, what) -> None:
@@ -350,6 +272,18 @@ def newton_scalar(gradient: Callable, slope: Callable, start, low, high) -> tupl
         before = moved
     g, s = gradient(x), slope(x)
     return x, iterations, float(np.sum(g * g / s))
+
+
+def bisection(function: Callable, wanted, low, high) -> np.ndarray:
+    """Where an increasing function takes the wanted values, for each of them, between low and high."""
+    low, high = np.full(wanted.shape, float(low)), np.full(wanted.shape, float(high))
+    for _ in range(200):
+        x = 0.5 * (low + high)
+        below = function(x) < wanted
+        low, high = np.where(below, x, low), np.where(below, high, x)
+        if (high - low <= 2e-16 * np.maximum(np.abs(low), np.abs(high))).all():
+            break
+    return high
 
 
 def _middle(low, high, x):
@@ -413,113 +347,3 @@ def _line_search(gradient, move, x, step, slope):
             short = length
         length = 0.5 * (short + long)
     return None
-
-
-# -- the multivariate Gaussian ----------------------------------------------------------------------------------------
-
-
-class GaussianStatistics:
-    """Weight, mean (d,) and scatter (d, d) about it; parts add up to the whole (Chan, Golub & LeVeque 1983)."""
-
-    def __init__(self, weight, mean, scatter):
-        self.weight, self.mean, self.scatter = weight, mean, scatter
-
-    def __repr__(self):
-        return f"GaussianStatistics(weight={self.weight:.10g}, dimension={len(self.mean)})"
-
-    def __radd__(self, other):
-        return self if isinstance(other, int) and other == 0 else NotImplemented  # the start of sum()
-
-    @classmethod
-    def of(cls, x, weights=None) -> GaussianStatistics:
-        """Of data (n, d)."""
-        x, weights, _ = clean_data("x", x, weights)
-        reach = np.abs(x).max(axis=0)
-        if ((reach > 0) & (reach < _LEAST_SQUARE**0.5)).any() or reach.max() > 1e150:
-            raise ValueError(
-                f"x is outside the range of a Gaussian fit, columns of 1e-146 to 1e150; it reaches {reach}; rescale it"
-            )
-        parts = []
-        step = max(1, CHUNK // x.shape[1])
-        for start in range(0, len(x), step):
-            rows = x[start : start + step]
-            w = np.ones(len(rows)) if weights is None else weights[start : start + step]
-            mean = w @ rows / w.sum()
-            centred = rows - mean
-            parts.append(cls(w.sum(), mean, (w[:, None] * centred).T @ centred))
-        return functools.reduce(operator.add, parts)
-
-    def __add__(self, other):
-        if not isinstance(other, GaussianStatistics):
-            return NotImplemented
-        if len(self.mean) != len(other.mean):
-            raise ValueError(f"statistics of dimensions {len(self.mean)} and {len(other.mean)} cannot be merged")
-        weight = self.weight + other.weight
-        shift = other.mean - self.mean
-        mean = self.mean + shift * (other.weight / weight)
-        between = np.outer(shift, shift) * (self.weight * other.weight / weight)
-        return GaussianStatistics(weight, mean, self.scatter + other.scatter + between)
-
-
-class GaussianFit(NamedTuple):
-    """What `fit_gaussian` finds."""
-
-    mean: np.ndarray
-    cov: np.ndarray
-    log_likelihood: float
-    iterations: int
-    duality_gap: float
-    converged: bool
-
-
-def fit_gaussian(x, weights=None, prior=None) -> GaussianFit:
-    """Maximum likelihood of a multivariate Gaussian: the weighted mean and the covariance about it.
-
-    Parameters
-    ----------
-    x : array_like (n, d), or GaussianStatistics
-    weights : array_like (n,), optional
-        Non-negative.
-    prior : (nu, (m1, m2)), optional
-        nu pseudo-observations with E x = m1 (d,) and E x x^T = m2 (d, d).
-
-    Returns
-    -------
-    GaussianFit
-
-    Raises
-    ------
-    MLEDoesNotExist
-        The covariance of the data is singular: at most d points, or data on a hyperplane.
-    """
-    data = x if given_statistics(GaussianStatistics, x, weights) else GaussianStatistics.of(x, weights)
-    d = len(data.mean)
-    stats = data
-    if prior is not None:
-        nu, (m1, m2) = check_prior(prior)
-        m1 = _checks.real_array("m1 of prior", m1, shape=(d,))
-        m2 = _checks.symmetric("m2 of prior", _checks.real_array("m2 of prior", m2, shape=(d, d)))
-        stats = data + GaussianStatistics(nu, m1, nu * (m2 - np.outer(m1, m1)))
-    cov = stats.scatter / stats.weight
-    _require_full_rank(cov, stats.mean)
-    factor = np.linalg.cholesky(cov)
-    shift = data.mean - stats.mean
-    scatter = data.scatter / data.weight + np.outer(shift, shift)
-    log_det = 2.0 * np.log(np.diagonal(factor)).sum()
-    trace = np.trace(np.linalg.solve(factor.T, np.linalg.solve(factor, scatter)))
-    log_likelihood = -0.5 * data.weight * (d * np.log(2.0 * np.pi) + log_det + trace)
-    return GaussianFit(stats.mean, cov, float(log_likelihood), 0, 0.0, True)
-
-
-def _require_full_rank(cov, mean):
-    """Judged on the correlations, so that the units of the variables do not matter."""
-    spread = np.sqrt(np.diagonal(cov))
-    if (spread > 2.0 * np.finfo(np.float64).eps * np.abs(mean)).all():
-        correlation = cov / np.outer(spread, spread)
-        least = np.linalg.eigvalsh(correlation)[0]
-        if least > 1e-14 * len(cov):
-            return
-    raise MLEDoesNotExist(
-        f"the covariance of the data is singular (d = {len(cov)}): the likelihood of a Gaussian has no maximum; "
-        "more points, fewer variables or a prior are needed"
-    )

@@ -7,14 +7,15 @@ A transport weight is a velocity field, one for each element of the parameter: `
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import linalg, special
 
 from sbpfast import _checks, _core
+from sbpfast._likelihood import MLE, MLEDoesNotExist, clean_data, given_statistics
 from sbpfast.expfam import mle, weights
-from sbpfast.expfam.base import POSITIVE, REAL, Distribution, Domain, Formulas, Parameter
+from sbpfast.expfam.base import POSITIVE, REAL, Distribution, Domain, Formulas, MeanAndVariance, Parameter
 from sbpfast.expfam.functions import (
     bregman,
     exp_gap,
@@ -35,7 +36,7 @@ from sbpfast.expfam.gamma_beta import (
     dirichlet_solve,
     solve_dirichlet,
 )
-from sbpfast.expfam.mle import Gap, MLEDoesNotExist, Solution, log_divergence, newton_scalar
+from sbpfast.expfam.mle import Gap, Solution, log_divergence, newton_scalar
 from sbpfast.expfam.points import Points
 
 
@@ -93,6 +94,32 @@ class MultivariateFamily(Distribution):
         """-E[log p(x)]."""
         raise NotImplementedError
 
+    def moments(self) -> MeanAndVariance:
+        """Mean and variance of each coordinate, or element of a matrix, shaped as the parameter.
+
+        Raises
+        ------
+        ValueError
+            There are none: the points are names of categories.
+        """
+        return MeanAndVariance(*self._moments())
+
+    def _moments(self):
+        raise NotImplementedError
+
+    def mode(self) -> Any:
+        """The point of largest density or probability, shaped as the mean.
+
+        Raises
+        ------
+        ValueError
+            The density is largest at the boundary.
+        """
+        return self._mode()
+
+    def _mode(self):
+        raise NotImplementedError
+
     def kl(self, other) -> float:
         """Kullback-Leibler divergence to another of the same family, the Bregman divergence of A."""
         if type(other) is not type(self):
@@ -147,7 +174,7 @@ class MultivariateFamily(Distribution):
         return mle.statistics(cls, x, weights, {})
 
     @classmethod
-    def fit(cls, x, weights=None, prior=None) -> mle.MLE:
+    def fit(cls, x, weights=None, prior=None) -> MLE:
         """Maximum likelihood, or the maximum a posteriori under a conjugate prior.
 
         Parameters
@@ -163,7 +190,7 @@ class MultivariateFamily(Distribution):
         MLEDoesNotExist
             The mean statistics lie on the boundary of their set, so the likelihood has no maximum.
         """
-        given = mle.given_statistics(cls, x, weights)
+        given = given_statistics(cls, x, weights)
         return mle.maximum_likelihood(cls, x if given else cls.statistics(x, weights), prior)
 
     @classmethod
@@ -313,6 +340,16 @@ class Dirichlet(MultivariateFamily):
         centre = s[0] / s[0].sum()
         return float(dirichlet_log_density(a, centre, np.log(centre)) - (a - 1.0) @ s[1])
 
+    def _moments(self):
+        total = self.concentration.sum()
+        mean = self.concentration / total
+        return mean, mean * ((total - self.concentration) / total) / (total + 1.0)
+
+    def _mode(self):
+        if not (self.concentration > 1.0).all():
+            raise ValueError("Dirichlet has a mode inside the simplex only where every concentration is above 1")
+        return (self.concentration - 1.0) / (self.concentration - 1.0).sum()
+
 
 def require_simplex(name, x) -> None:
     """Raise where a row is not a point of the simplex."""
@@ -342,14 +379,19 @@ def svec(matrix) -> np.ndarray:
 
     The upper triangle by rows, off-diagonals times sqrt 2, so that tr(A B) = svec(A) . svec(B).
     """
-    matrix = np.asarray(matrix, dtype=np.float64)
+    matrix = _checks.real_array("matrix", matrix, finite=False)
+    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
+        raise ValueError(f"matrix must have shape (..., d, d), got {matrix.shape}")
     i, j = np.triu_indices(matrix.shape[-1])
-    return matrix[..., i, j] * np.where(i == j, 1.0, np.sqrt(2.0))
+    with np.errstate(over="ignore"):
+        return matrix[..., i, j] * np.where(i == j, 1.0, np.sqrt(2.0))
 
 
 def smat(vector) -> np.ndarray:
     """The inverse of `svec`: (..., d (d + 1) / 2) to (..., d, d)."""
-    vector = np.asarray(vector, dtype=np.float64)
+    vector = _checks.real_array("vector", vector, finite=False)
+    if vector.ndim < 1:
+        raise ValueError("vector must have shape (..., d (d + 1) / 2), got ()")
     d = matrix_order(vector.shape[-1])
     i, j = np.triu_indices(d)
     values = vector * np.where(i == j, 1.0, np.sqrt(0.5))
@@ -594,7 +636,7 @@ class Wishart(MultivariateFamily):
     @classmethod
     def statistics(cls, x, weights=None):
         """Mean statistics of matrices, rows svec(W) or (n, d, d), mergeable with ``+``."""
-        x = np.asarray(x)
+        x = _checks.real_array("x", x, ndim=(2, 3))
         return super().statistics(svec(x) if x.ndim == 3 else x, weights)
 
     @classmethod
@@ -634,10 +676,20 @@ class Wishart(MultivariateFamily):
         q = cls(p.df, p.scale)
         return float(q._log_density(s[0], log_det(smat(s[0]))) - 0.5 * (q.df - q.order - 1.0) * s[1][0])
 
+    def _moments(self):
+        diagonal = np.diagonal(self.scale)
+        return self.df * self.scale, self.df * (self.scale**2 + np.outer(diagonal, diagonal))
+
+    def _mode(self):
+        if self.df < self.order + 1.0:
+            raise ValueError(f"Wishart has a mode for df from d + 1 = {self.order + 1} on, got df = {self.df}")
+        return (self.df - self.order - 1.0) * self.scale
+
 
 def matrix_points(x, d) -> Points:
     """Rows svec(W) (n, dim) or matrices (n, d, d), with their log determinants."""
-    if np.ndim(x) == 3:
+    x = _checks.real_array("x", x, finite=False)
+    if x.ndim == 3:
         x = svec(_checks.real_array("x", x, shape=(None, d, d)))
     x = _checks.real_array("x", x, shape=(None, d * (d + 1) // 2))
     matrices = smat(x)
@@ -768,7 +820,7 @@ class Categorical(MultivariateFamily):
         n_categories : int, optional
             K; by default the largest category and one more.
         """
-        x, w, _ = mle.clean_data("x", x, weights)
+        x, w, _ = clean_data("x", x, weights)
         if x.shape[1] != 1 or (x < 0).any() or (x != np.floor(x)).any():
             raise ValueError("x must hold whole numbers 0, 1, 2, ... in one column")
         k = int(x.max()) + 1 if n_categories is None else _checks.count("n_categories", n_categories, least=2)
@@ -786,7 +838,7 @@ class Categorical(MultivariateFamily):
 
         See `Gamma.fit` for the arguments; m0 of a prior holds the K - 1 first mean shares.
         """
-        given = mle.given_statistics(cls, x, weights, n_categories is not None)
+        given = given_statistics(cls, x, weights, n_categories is not None)
         return mle.maximum_likelihood(cls, x if given else cls.statistics(x, weights, n_categories=n_categories), prior)
 
     @classmethod
@@ -809,3 +861,9 @@ class Categorical(MultivariateFamily):
     @classmethod
     def _mean_log_likelihood(cls, p, s, log_base):
         return float(special.log_softmax(p.logits) @ s[0])
+
+    def _moments(self):
+        raise ValueError("Categorical has no mean and no variance, as its categories have no order")
+
+    def _mode(self):
+        return np.float64(np.argmax(self.logits))

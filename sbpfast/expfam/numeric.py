@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from scipy import special
 
 from sbpfast import _checks, _core
+from sbpfast._likelihood import MLE, MLEDoesNotExist, check_prior, clean_data
 from sbpfast.expfam import mle, quadrature
-from sbpfast.expfam.base import Distribution
+from sbpfast.expfam.base import Distribution, MeanAndVariance
 from sbpfast.expfam.points import Points
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 _FALL = 500.0  # how far down the log density is covered
 _MOST_MEMBERS = 40  # of a family that a search for mean parameters makes
+
+
+def _one(x):
+    return np.ones((len(x), 1))
 
 
 class Univariate(Distribution):
@@ -72,7 +78,8 @@ class Univariate(Distribution):
             raise ValueError(f"support must be an interval, got ({low}, {high})")
         self.support = (low, high)
         self._log_h, self._u = log_h, u
-        self._build()
+        with np.errstate(all="ignore"):
+            self._build()
 
     # the line t, on which the density is laid out
 
@@ -104,7 +111,7 @@ class Univariate(Distribution):
         width = high - low if np.isfinite(high - low) else 1.0
 
         def last(end):
-            return np.log(max(np.spacing(abs(end)), 1e-323)) - np.log(width)
+            return np.log(max(np.spacing(min(abs(end), 2.0**1023)), 1e-323)) - np.log(width)
 
         if np.isfinite(low) and np.isfinite(high):
             return last(low), -last(high)
@@ -173,7 +180,9 @@ class Univariate(Distribution):
 
     def _expect(self, panels, function):
         """Integral of the normalised density times a function, panel by panel; keeps the panels' shares."""
-        edges = np.concatenate(panels)
+        edges = np.concatenate(panels) if panels else np.empty((0, 2))
+        if not (edges[:, 1] > edges[:, 0]).any():
+            self._refuse()
         edges = self._steps(edges[np.argsort(edges[:, 0])])
         self._left, self._right = edges[:-1], edges[1:]
         t, w = self._nodes(self._left, self._right)
@@ -279,7 +288,7 @@ class Univariate(Distribution):
         reached = np.allclose(found._mean, m, rtol=1e-9, atol=1e-9)
         return found, iterations, gap if reached else np.inf
 
-    def fit(self, x, weights=None, prior=None) -> mle.MLE:
+    def fit(self, x, weights=None, prior=None) -> MLE:
         """Maximum likelihood, or the maximum a posteriori under a conjugate prior, among the members of this family.
 
         Parameters
@@ -295,22 +304,22 @@ class Univariate(Distribution):
         MLEDoesNotExist
             The mean statistics are not in the interior of the set of means.
         """
-        x, weights, _ = mle.clean_data("x", x, weights)
+        x, weights, _ = clean_data("x", x, weights)
         x = self._points(x).x[:, 0]
         if prior is None and (x == x[0]).all():
-            raise mle.MLEDoesNotExist(f"Univariate: all observations equal {x[0]}: the likelihood has no maximum")
+            raise MLEDoesNotExist(f"Univariate: all observations equal {x[0]}: the likelihood has no maximum")
         mean, total = np.average(self._statistics(x), axis=0, weights=weights), len(x)
         if weights is not None:
             total = weights.sum()
         target = mean
         if prior is not None:
-            nu, m0 = mle.check_prior(prior)
+            nu, m0 = check_prior(prior)
             target = mean + (self._vector("m0 of prior", m0) - mean) * (nu / (nu + total))
         q, iterations, gap = self._solve(target)
         if not gap < 1e-12:
-            raise mle.MLEDoesNotExist(f"Univariate: no member has the mean statistics {target}")
+            raise MLEDoesNotExist(f"Univariate: no member has the mean statistics {target}")
         base = np.average(self._base(x), weights=weights)
-        return mle.MLE(q, total * (q._eta @ mean - q._log_partition + base), iterations, gap, True)
+        return MLE(q, total * (q._eta @ mean - q._log_partition + base), iterations, gap, True)
 
     def sufficient(self, x) -> np.ndarray:
         """u(x), (n, 1, k)."""
@@ -347,12 +356,57 @@ class Univariate(Distribution):
         divergence = other._log_partition - self._log_partition - (other._eta - self._eta) @ self._mean
         return float(np.maximum(divergence, 0.0))  # rounding may leave less
 
+    def cdf(self, x) -> Any:
+        """Distribution function P(X <= x), element by element, of x of any shape."""
+        x = _checks.real_array("x", x)
+        low, high = self.support
+        inside = (x > low) & (x < high)
+        values = np.where(x >= high, 1.0, 0.0)
+        values[inside] = self._distribution(x[inside])
+        return values[()]
+
+    def _distribution(self, x):
+        t, (first, last) = self._unmap(x), (self._left[0], self._right[-1])
+        t = np.clip(t, first, last)
+        i = np.clip(np.searchsorted(self._right, t), 0, len(self._right) - 1)
+        below = np.concatenate([[0.0], np.cumsum(self._mass)])
+        share = (below[i] + self._partial(self._left[i], t, np.zeros(len(t)), _one)[:, 0]) / below[-1]
+        return np.clip(1.0 - share if self._runs_backwards else share, 0.0, 1.0)
+
+    @property
+    def _runs_backwards(self) -> bool:
+        """Whether x falls as t rises: x = high - e^t."""
+        return bool(np.isinf(self.support[0]) and np.isfinite(self.support[1]))
+
+    def ppf(self, q) -> Any:
+        """The inverse of `cdf` at probabilities q of any shape; at 0 and 1 the ends of the support."""
+        q = _checks.real_array("q", q)
+        if not ((q >= 0.0) & (q <= 1.0)).all():
+            raise ValueError(f"q must lie in [0, 1], got {q[(q < 0.0) | (q > 1.0)].flat[0]}")
+        low, high = self.support
+        inner = self._ppf(np.clip(q, 1e-300, 1.0 - 2.0**-53).reshape(-1)).reshape(q.shape)
+        return np.where(q == 0.0, low, np.where(q == 1.0, high, inner))[()]
+
+    def moments(self) -> MeanAndVariance:
+        """Mean and variance of x, by quadrature."""
+        mean = float(self._expectation(lambda t: t.x)[0])
+        return MeanAndVariance(mean, float(self._expectation(lambda t: (t.x - mean) ** 2)[0]))
+
+    def mode(self) -> float:
+        """The point of largest density inside the support, to 1e-6."""
+
+        def log_density(t):
+            with np.errstate(all="ignore"):
+                return self._unnormalised(self._map(t)[0])
+
+        t = quadrature.mode(log_density, self._left[0], self._right[-1])
+        return float(self._map(np.array([t]))[0][0])
+
     # points
 
     def _rows(self, x):
-        if np.ndim(x) == 1:
-            x = np.reshape(x, (-1, 1))
-        return _checks.points("x", x, 1)
+        x = _checks.real_array("x", x, finite=False)
+        return _checks.points("x", x[:, None] if x.ndim == 1 else x, 1)
 
     def _points(self, x):
         if isinstance(x, Points):
@@ -367,7 +421,8 @@ class Univariate(Distribution):
         t, w = self._nodes(a, b)
         log_density = self._line_density(t.reshape(-1)).reshape(t.shape) - self._log_partition - shift[:, None]
         with np.errstate(all="ignore"):
-            values = np.nan_to_num(function(self._map(t.reshape(-1))[0])).reshape(*t.shape, -1)
+            values = np.nan_to_num(function(self._map(t.reshape(-1))[0]))
+        values = values.reshape(*t.shape, values.shape[1])
         return ((w * np.exp(log_density))[:, :, None] * values).sum(axis=1)
 
     def _excess(self, x):
@@ -398,13 +453,12 @@ class Univariate(Distribution):
         upper = np.cumsum(self._mass)[i] > 0.5
         right = self._partial(t, self._right[i], log_p, self._excess) + above[i + 1] * np.exp(-log_p)[:, None]
         left = -self._partial(self._left[i], t, log_p, self._excess) - below[i] * np.exp(-log_p)[:, None]
-        decreasing = np.isinf(self.support[0]) and np.isfinite(self.support[1])  # x = high - e^t runs backwards
         weight = np.where(upper[:, None], right, left)
-        return np.where(at_end[:, None], 0.0, -weight if decreasing else weight)
+        return np.where(at_end[:, None], 0.0, -weight if self._runs_backwards else weight)
 
     def _ppf(self, u):
         """Newton's method on the distribution function of t, inside the panel that holds u."""
-        if np.isinf(self.support[0]) and np.isfinite(self.support[1]):
+        if self._runs_backwards:
             u = 1.0 - u
         cumulative = np.concatenate([[0.0], np.cumsum(self._mass)])
         cumulative /= cumulative[-1]
@@ -414,7 +468,7 @@ class Univariate(Distribution):
         a, b = self._left[i].copy(), self._right[i].copy()
         for _ in range(100):
             here = t[todo]
-            mass = self._partial(self._left[i[todo]], here, np.zeros(len(todo)), lambda x: np.ones((len(x), 1)))[:, 0]
+            mass = self._partial(self._left[i[todo]], here, np.zeros(len(todo)), _one)[:, 0]
             error = mass - wanted[todo]
             a[todo], b[todo] = np.where(error < 0, here, a[todo]), np.where(error > 0, here, b[todo])
             with np.errstate(all="ignore"):

@@ -137,7 +137,7 @@ def _extend(integral, edges):
 
 def mode(log_density, low, high) -> float:
     """The mode of a density, to 1e-6 and so well that the density is flat around it, as far as doubles can tell."""
-    while True:
+    for _ in range(60):  # 32^60 covers all doubles
         grid = np.linspace(low, high, 65)
         values = log_density(grid)
         i = int(np.argmax(np.where(np.isnan(values), -np.inf, values)))
@@ -146,7 +146,8 @@ def mode(log_density, low, high) -> float:
         size, least = abs(low) + abs(high), min(values[j], values[k])
         flat = high - low < 1e-6 * (1.0 + size) and values[i] < least + 0.1
         if flat or high - low <= 1e-15 * size:
-            return float(grid[i])
+            break
+    return float(grid[i])
 
 
 def _distances(drop, length, width, fall):

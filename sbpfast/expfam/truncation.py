@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from sbpfast.expfam.functions import LOG_2PI
-from sbpfast.expfam.mle import MLEDoesNotExist, newton_vector
+from sbpfast._likelihood import MLEDoesNotExist
+from sbpfast.expfam.functions import LOG_2PI, standardised
+from sbpfast.expfam.mle import newton_vector
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(20)
 _PANELS = 4
@@ -38,13 +39,13 @@ class Moments(NamedTuple):
 def moments(loc, scale, low, high) -> Moments:
     """Moments of the standardised distances from the centre, by Gauss-Legendre quadrature."""
     centre = np.clip(loc, low, high)
-    offset = (centre - loc) / scale
+    offset = standardised(centre, loc, scale)
     ends = []
     for end, sign in ((high, 1.0), (low, -1.0)):
         slope = np.maximum(sign * offset, 0.0)
-        reach = 2.0 * _FALL / (slope + np.sqrt(slope * slope + 2.0 * _FALL))
+        reach = 2.0 * _FALL / (slope + np.hypot(slope, np.sqrt(2.0 * _FALL)))
         with np.errstate(invalid="ignore"):
-            ends.append(sign * np.minimum(reach, sign * (end - centre) / scale))
+            ends.append(sign * np.minimum(reach, sign * standardised(end, centre, scale)))
     y, w = _panels(ends[1], ends[0])
     mass = w * np.exp(-y * (offset[:, None] + 0.5 * y))
     total = mass.sum(axis=1)
@@ -102,15 +103,31 @@ def quantile(u, loc, scale, low, high) -> np.ndarray:
         return np.clip(np.where(np.isinf(start), loc + scale * special.ndtri(u), bounded), low, high)
 
 
+def distribution(x, loc, scale, low, high) -> np.ndarray:
+    """The distribution function at x (n, d), by the tails beyond the nearer bound."""
+    with np.errstate(all="ignore"):
+        flip = (low - loc) + (high - loc) < 0.0
+        start, width = np.where(flip, (loc - high) / scale, (low - loc) / scale), (high - low) / scale
+        s = np.where(flip, (high - x) / scale, (x - low) / scale)
+        h, whole = (_fall(np.broadcast_to(start, np.shape(v)), v) for v in (s, np.broadcast_to(width, np.shape(s))))
+        inside, beyond = np.expm1(-h) / np.expm1(-whole), np.exp(-h) * np.expm1(h - whole) / np.expm1(-whole)
+        beyond = np.where(np.isinf(whole), np.exp(-h), beyond)
+        return np.where(np.isinf(start), special.ndtr((x - loc) / scale), np.where(flip, beyond, inside))
+
+
+def _fall(start, length):
+    """Minus the log of the share of the tail from start that lies beyond start + length."""
+    reach = np.minimum(length, 40.0 / np.maximum(start, 1.0) + 9.0)  # to a fall of 40 at least
+    straight = special.log_ndtr(-start) - special.log_ndtr(-start - length)
+    return np.where((start >= 0.0) | (length <= 4.0), _hazard_integral(start, reach), straight)
+
+
 def _distance(v, rest, start, width):
     """s at which the standard normal truncated to [start, start + width] has distribution function v = 1 - rest.
 
     With the integral h of the hazard from start on, h(s) = -log(1 - v (1 - e^(-h(width)))).
     """
-    log_tail = special.log_ndtr(-start)
-    reach = np.minimum(width, 40.0 / np.maximum(start, 1.0) + 9.0)  # to h = 40 at least
-    straight = log_tail - special.log_ndtr(-start - width)
-    whole = np.where((start >= 0.0) | (width <= 4.0), _hazard_integral(start, reach), straight)
+    log_tail, whole = special.log_ndtr(-start), _fall(start, width)
     h = np.where((v < 0.5) | (whole < 1.0), -np.log1p(v * np.expm1(-whole)), -np.log(rest + v * np.exp(-whole)))
     s = -special.ndtri_exp(log_tail - h) - start
     rough = (h < 1e-3) | (s < 1e-3 * (1.0 + np.abs(start)))  # what is left of the digits, next to the bound or far out

@@ -7,11 +7,20 @@ from typing import ClassVar
 import numpy as np
 from scipy import special
 
+from sbpfast._likelihood import MLEDoesNotExist
 from sbpfast.expfam import mle, weights
 from sbpfast.expfam.base import POSITIVE, REAL, Continuous, Formulas, Parameter, Validity
 from sbpfast.expfam.family import ExponentialFamily
-from sbpfast.expfam.functions import EULER, LOG_2PI, exp_gap, log_ratio, scaled_exponential_integral
-from sbpfast.expfam.mle import Gap, MLEDoesNotExist, Solution, require
+from sbpfast.expfam.functions import (
+    EULER,
+    LOG_2PI,
+    exp_gap,
+    log_gamma_curvature,
+    log_ratio,
+    scaled_exponential_integral,
+    standardised,
+)
+from sbpfast.expfam.mle import Gap, Solution, bisection, require
 from sbpfast.expfam.points import Points
 
 
@@ -87,25 +96,25 @@ class Normal(ExponentialFamily, Continuous):
 
     @staticmethod
     def _log_prob(t, p):
-        z = (t.x - p.mean) / p.std
+        z = standardised(t.x, p.mean, p.std)
         return -0.5 * (z * z + LOG_2PI) - np.log(p.std)
 
     @staticmethod
     def _slopes(t, p):
-        return -(t.x - p.mean) / p.std**2, -1.0 / p.std**2
+        return -standardised(t.x, p.mean, p.std) / p.std, -(p.std**-2.0)
 
     @staticmethod
     def _score(t, p):
-        z = (t.x - p.mean) / p.std
+        z = standardised(t.x, p.mean, p.std)
         return {"mean": z / p.std, "std": (z - 1.0) * (z + 1.0) / p.std}
 
     @staticmethod
     def _score_slopes(t, p):
-        return {"mean": 1.0 / p.std**2, "std": 2.0 * (t.x - p.mean) / p.std**3}
+        return {"mean": p.std**-2.0, "std": 2.0 * standardised(t.x, p.mean, p.std) / p.std**2}
 
     @staticmethod
     def _transport(t, p):
-        return {"mean": np.ones_like(t.x), "std": (t.x - p.mean) / p.std}
+        return {"mean": np.ones_like(t.x), "std": standardised(t.x, p.mean, p.std)}
 
     @classmethod
     def _product_rule(cls, p):
@@ -132,7 +141,7 @@ class Normal(ExponentialFamily, Continuous):
 
     @classmethod
     def _kl(cls, p, q):
-        return 0.5 * (exp_gap(2.0 * log_ratio(p.std, q.std)) + ((p.mean - q.mean) / q.std) ** 2)
+        return 0.5 * (exp_gap(2.0 * log_ratio(p.std, q.std)) + standardised(p.mean, q.mean, q.std) ** 2)
 
     @classmethod
     def _solve(cls, s, c):
@@ -142,6 +151,18 @@ class Normal(ExponentialFamily, Continuous):
     @classmethod
     def _mean_log_likelihood(cls, p, s, log_base):
         return -0.5 * (s[1] + (s[0] - p.mean) ** 2) / p.std**2 - np.log(p.std) + log_base
+
+    @staticmethod
+    def _cdf(x, p):
+        return special.ndtr(standardised(x, p.mean, p.std))
+
+    @staticmethod
+    def _moments(p):
+        return p.mean, p.std**2
+
+    @staticmethod
+    def _mode(p):
+        return p.mean
 
 
 class LogNormal(ExponentialFamily, Continuous):
@@ -250,6 +271,19 @@ class LogNormal(ExponentialFamily, Continuous):
         require(s[1] > 0, cls.__name__, "the variance of log x is zero")
         return Solution({"mean": s[0], "std": np.sqrt(s[1])})
 
+    @staticmethod
+    def _cdf(x, p):
+        return special.ndtr((np.log(x) - p.mean) / p.std)
+
+    @staticmethod
+    def _moments(p):
+        variance = p.std**2
+        return np.exp(p.mean + 0.5 * variance), np.expm1(variance) * np.exp(2.0 * p.mean + variance)
+
+    @staticmethod
+    def _mode(p):
+        return np.exp(p.mean - p.std**2)
+
 
 class Exponential(ExponentialFamily, Continuous):
     """Exponential distribution with a rate."""
@@ -318,8 +352,8 @@ class Exponential(ExponentialFamily, Continuous):
         return -np.log1p(-u) / p.rate
 
     @classmethod
-    def _mean_log_base(cls, p):
-        return 0.0
+    def _entropy(cls, p):
+        return 1.0 - np.log(p.rate)
 
     @classmethod
     def _features(cls, x, c):
@@ -333,6 +367,18 @@ class Exponential(ExponentialFamily, Continuous):
     def _solve(cls, s, c):
         require(s[0] > 0, cls.__name__, "the mean must be positive: all observations are 0")
         return Solution({"rate": 1.0 / s[0]})
+
+    @staticmethod
+    def _cdf(x, p):
+        return -np.expm1(-p.rate * x)
+
+    @staticmethod
+    def _moments(p):
+        return 1.0 / p.rate, p.rate**-2.0
+
+    @staticmethod
+    def _mode(p):
+        return np.zeros_like(p.rate)
 
 
 class InverseGaussian(ExponentialFamily, Continuous):
@@ -426,9 +472,9 @@ class InverseGaussian(ExponentialFamily, Continuous):
         return Points(np.where(small, p.mean * root, p.mean / root), n_threads=streams.n_threads)
 
     @classmethod
-    def _mean_log_base(cls, p):
+    def _entropy(cls, p):
         mean_log = np.log(p.mean) - scaled_exponential_integral(2.0 * p.concentration / p.mean)
-        return -0.5 * LOG_2PI - 1.5 * mean_log
+        return 0.5 * (1.0 + LOG_2PI - np.log(p.concentration)) + 1.5 * mean_log
 
     @classmethod
     def _features(cls, x, c):
@@ -450,6 +496,26 @@ class InverseGaussian(ExponentialFamily, Continuous):
     def _kl(cls, p, q):
         by_mean = q.concentration / p.mean * ((p.mean - q.mean) / q.mean) ** 2
         return 0.5 * (exp_gap(log_ratio(q.concentration, p.concentration)) + by_mean)
+
+    @staticmethod
+    def _cdf(x, p):
+        """Phi(a) + e^(2 lam/mu) Phi(-b), whose exponents cancel: b^2 = a^2 + 4 lam/mu (Shuster 1968)."""
+        root = np.sqrt(p.concentration / x)
+        a, b = root * (x / p.mean - 1.0), root * (x / p.mean + 1.0)
+        return special.ndtr(a) + 0.5 * np.exp(-0.5 * a * a) * special.erfcx(b / np.sqrt(2.0))
+
+    @classmethod
+    def _inverse(cls, u, p):
+        return np.exp(bisection(lambda log_x: cls._cdf(np.exp(log_x), p), u, -745.0, 709.7))
+
+    @staticmethod
+    def _moments(p):
+        return p.mean, p.mean / p.concentration * p.mean * p.mean
+
+    @classmethod
+    def _mode(cls, p):
+        s = 1.5 * p.mean / p.concentration
+        return p.mean / (np.hypot(1.0, s) + s)
 
 
 class Weibull(ExponentialFamily, Continuous):
@@ -538,7 +604,7 @@ class Weibull(ExponentialFamily, Continuous):
 
     @classmethod
     def _entropy(cls, p):
-        return EULER * (1.0 - 1.0 / p.shape) + np.log(p.scale / p.shape) + 1.0
+        return EULER * (1.0 - 1.0 / p.shape) + (np.log(p.scale) - np.log(p.shape)) + 1.0
 
     @classmethod
     def _features(cls, x, c):
@@ -552,6 +618,20 @@ class Weibull(ExponentialFamily, Continuous):
     @classmethod
     def _kl(cls, p, q):
         return exp_gap(p.shape * log_ratio(p.scale, q.scale))
+
+    @staticmethod
+    def _cdf(x, p):
+        return -np.expm1(-np.exp(p.shape * (np.log(x) - np.log(p.scale))))
+
+    @staticmethod
+    def _moments(p):
+        power = 1.0 / p.shape
+        mean = p.scale * special.gamma(1.0 + power)
+        return mean, mean * mean * np.expm1(log_gamma_curvature(power))
+
+    @staticmethod
+    def _mode(p):
+        return p.scale * np.exp(np.log(np.maximum(1.0 - 1.0 / p.shape, 0.0)) / p.shape)
 
 
 class Pareto(ExponentialFamily, Continuous):
@@ -639,8 +719,8 @@ class Pareto(ExponentialFamily, Continuous):
         return points, points.log_x[:, 0] + t
 
     @classmethod
-    def _mean_log_base(cls, p):
-        return 0.0
+    def _entropy(cls, p):
+        return 1.0 + 1.0 / p.tail + np.log(p.minimum) - np.log(p.tail)
 
     @classmethod
     def _features(cls, x, c):
@@ -668,6 +748,20 @@ class Pareto(ExponentialFamily, Continuous):
     @classmethod
     def _kl(cls, p, q):
         return exp_gap(log_ratio(q.tail, p.tail))
+
+    @staticmethod
+    def _cdf(x, p):
+        return -np.expm1(-p.tail * np.log1p((x - p.minimum) / p.minimum))
+
+    @staticmethod
+    def _moments(p):
+        a, m = p.tail, p.minimum
+        mean = np.where(a > 1.0, m * (1.0 / (1.0 - 1.0 / a)), np.inf)
+        return mean, np.where(a > 2.0, (m / (a - 1.0)) ** 2 / (1.0 - 2.0 / a), np.inf)
+
+    @staticmethod
+    def _mode(p):
+        return p.minimum
 
 
 class Laplace(ExponentialFamily, Continuous):
@@ -749,8 +843,8 @@ class Laplace(ExponentialFamily, Continuous):
         return p.loc, p.scale
 
     @classmethod
-    def _mean_log_base(cls, p):
-        return 0.0
+    def _entropy(cls, p):
+        return 1.0 + np.log(2.0) + np.log(p.scale)
 
     @classmethod
     def _solve(cls, s, c):
@@ -760,6 +854,20 @@ class Laplace(ExponentialFamily, Continuous):
     @classmethod
     def _kl(cls, p, q):
         return exp_gap(log_ratio(p.scale, q.scale))
+
+    @staticmethod
+    def _cdf(x, p):
+        z = standardised(x, p.loc, p.scale)
+        tail = 0.5 * np.exp(-np.abs(z))
+        return np.where(z < 0.0, tail, 1.0 - tail)
+
+    @staticmethod
+    def _moments(p):
+        return p.loc, 2.0 * p.scale**2
+
+    @staticmethod
+    def _mode(p):
+        return p.loc
 
 
 class Rayleigh(ExponentialFamily, Continuous):
@@ -850,6 +958,18 @@ class Rayleigh(ExponentialFamily, Continuous):
     def _kl(cls, p, q):
         return exp_gap(2.0 * log_ratio(p.scale, q.scale))
 
+    @staticmethod
+    def _cdf(x, p):
+        return -np.expm1(-0.5 * (x / p.scale) ** 2)
+
+    @staticmethod
+    def _moments(p):
+        return p.scale * np.sqrt(0.5 * np.pi), (2.0 - 0.5 * np.pi) * p.scale**2
+
+    @staticmethod
+    def _mode(p):
+        return p.scale
+
 
 class HalfNormal(ExponentialFamily, Continuous):
     """Half-normal distribution: the size of a centred normal variable."""
@@ -902,11 +1022,12 @@ class HalfNormal(ExponentialFamily, Continuous):
 
     @staticmethod
     def _ppf(u, p):
-        return -p.scale * special.ndtri(0.5 * (1.0 - u))
+        small = np.sqrt(2.0) * special.erfinv(np.minimum(u, 0.5))
+        return p.scale * np.where(u < 0.5, small, -special.ndtri(0.5 * (1.0 - u)))
 
     @classmethod
-    def _mean_log_base(cls, p):
-        return 0.0
+    def _entropy(cls, p):
+        return 0.5 * (1.0 + np.log(0.5 * np.pi)) + np.log(p.scale)
 
     @classmethod
     def _features(cls, x, c):
@@ -920,3 +1041,15 @@ class HalfNormal(ExponentialFamily, Continuous):
     @classmethod
     def _kl(cls, p, q):
         return 0.5 * exp_gap(2.0 * log_ratio(p.scale, q.scale))
+
+    @staticmethod
+    def _cdf(x, p):
+        return special.erf(x / p.scale / np.sqrt(2.0))
+
+    @staticmethod
+    def _moments(p):
+        return p.scale * np.sqrt(2.0 / np.pi), (1.0 - 2.0 / np.pi) * p.scale**2
+
+    @staticmethod
+    def _mode(p):
+        return np.zeros_like(p.scale)

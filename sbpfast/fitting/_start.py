@@ -110,6 +110,8 @@ SUBSAMPLE_ROWS = 40000  # a ridge target with more rows starts from a sixteenth 
 def _check_start(q0, target):
     if not isinstance(q0, GaussianBase):
         raise TypeError(f"q0 must be a Gaussian of sbpfast, a Fit or None, got {type(q0).__name__}")
+    if q0.batch_shape:
+        raise ValueError(f"q0 must be one Gaussian, got a batch of shape {q0.batch_shape}: pass a member")
     if q0.dim != target.dim:
         raise ValueError(f"q0 must have the dimension of the target, {target.dim}, got {q0.dim}")
 

@@ -8,6 +8,7 @@ and the chain rule takes (g, G) to the parameters a class is built from.  Struct
 the *form* of a structure (see `_forms.py`) says which part.  Every chain rule accepts leading batch axes.
 """
 
+from sbpfast.gaussian import _batches  # noqa: F401 - makes itself known to the structures
 from sbpfast.gaussian._diagonal import DiagonalGaussian
 from sbpfast.gaussian._full import CholeskyGaussian, Gaussian, NaturalGaussian
 from sbpfast.gaussian._low_rank import LowRankGaussian, LowRankPrecisionGaussian

@@ -1,67 +1,191 @@
-"""Batches of Gaussians with precision diag(D) + U U^T, as arrays: draws, variances, log determinants, gradients.
+"""Batches of Gaussians: the diagonal and the low-rank precision structures with leading axes on their parameters.
 
-Means and D are (..., d), U is (..., d, k), noise and draws (n, ..., d).  Inputs are arrays whose shapes fit, results
-are float64; the mathematics is in _core/lowrank.h.
+`DiagonalGaussian` and `LowRankPrecisionGaussian` make one of these where the mean has leading axes.
 """
 
 from __future__ import annotations
 
+from numbers import Integral
+from typing import Any
+
 import numpy as np
 
-from sbpfast import _core
+from sbpfast import _checks, _core
+from sbpfast._streams import NOISE, normal_rows, stream_key
+from sbpfast.gaussian._diagonal import DiagonalGaussian
+from sbpfast.gaussian._draws import LOG_2PI
+from sbpfast.gaussian._full import GaussianBase
+from sbpfast.gaussian._low_rank import LowRankPrecisionGaussian
+from sbpfast.gaussian._precision_rows import low_rank_moments, low_rank_sample
 
 
-def _rows(a, events):
-    """Leading axes as one, C-contiguous float64."""
-    return np.ascontiguousarray(a, dtype=np.float64).reshape(-1, *a.shape[a.ndim - events :])
+class Batch(GaussianBase):
+    """What batches share; a method that needs one covariance refuses."""
+
+    _single: type  # the class of a member
+
+    def _set(self, **parameters):
+        """The parameters broadcast against each other, read-only."""
+        checked = {name: _checks.real_array(name, value) for name, value in parameters.items()}
+        vectors = {name: a.shape[:-1] if name == "factor" else a.shape for name, a in checked.items()}
+        try:
+            shape = np.broadcast_shapes(*vectors.values())
+        except ValueError:
+            shapes = ", ".join(f"{name} {a.shape}" for name, a in checked.items())
+            raise ValueError(f"the parameters of a batch must broadcast: (..., d), got {shapes}") from None
+        if len(shape) < 2 or 0 in shape or any(v[-1:] != shape[-1:] for v in vectors.values()):
+            raise ValueError(f"the parameters of a batch must be (..., d) with one d > 0, got {vectors}")
+        for name, array in checked.items():
+            full = (*shape, array.shape[-1]) if name == "factor" else shape
+            setattr(self, name, _checks.frozen(np.broadcast_to(array, full)))
+        self.batch_shape = shape[:-1]
+
+    def __repr__(self):
+        return f"{self._single.__name__}(batch_shape={self.batch_shape}, dim={self.dim})"
+
+    def __getitem__(self, index):
+        """The Gaussian, or the batch, at an index of the leading axes."""
+        return self._single(**{name: getattr(self, name)[self._leading(index)] for name in self._names})
+
+    def _leading(self, index):
+        """The index, refused where it reaches beyond the leading axes."""
+        index = index if isinstance(index, tuple) else (index,)
+        if len(index) > len(self.batch_shape) or not all(isinstance(i, Integral | slice) for i in index):
+            raise IndexError(f"a batch of shape {self.batch_shape} takes integers and slices of its axes, got {index}")
+        return index
+
+    def sample(self, n, *, rng=None, n_threads=None) -> np.ndarray:
+        """Draw n points of every member, (n, ..., d); ``rng`` as for a single Gaussian."""
+        n, threads = _checks.count("n", n), _core.effective_threads(n_threads)
+        eps = normal_rows(stream_key(rng), NOISE, 0, n, self.mean.size, False, threads)
+        return self._from_noise(eps.reshape(n, *self.mean.shape))
+
+    def log_prob(self, x) -> np.ndarray:
+        """Log densities (n, ...) at points x (n, ..., d), a point of every member."""
+        x = _checks.real_array("x", x)
+        if x.ndim != self.mean.ndim + 1 or x.shape[1:] != self.mean.shape:
+            wanted = ", ".join(str(s) for s in ("n", *self.mean.shape))
+            raise ValueError(f"x must have shape ({wanted}), got {x.shape}")
+        return -0.5 * (self._mahalanobis(x - self.mean) + self._log_det() + self.dim * LOG_2PI)
+
+    def entropy(self) -> Any:
+        """Differential entropies, (...), in nats."""
+        return 0.5 * (self._log_det() + self.dim * (1.0 + LOG_2PI))
+
+    def kl(self, other) -> Any:
+        """Divergences (...) from the members to those of another batch, or to a single Gaussian of these structures."""
+        return batch_kl(self, other)
+
+    def _divergence_from(self, p) -> Any:
+        return batch_kl(p, self)
+
+    def _from_noise(self, eps) -> np.ndarray:
+        """Points from standard normals (n, ..., d)."""
+        raise NotImplementedError
+
+    def _refuse(self, *args, **kwargs) -> Any:
+        raise ValueError(f"this is a batch of shape {self.batch_shape}: take a member first, as in q[0]")
+
+    to_cholesky = to_full = to_natural = _draw = _draw_from = _refuse
 
 
-def _noise_rows(eps, rows, d):
-    return np.ascontiguousarray(eps, dtype=np.float64).reshape(-1, rows, d)
+class DiagonalBatch(Batch, DiagonalGaussian):
+    """A batch of `DiagonalGaussian`; see there."""
+
+    _batch = None
+    _single = DiagonalGaussian
+
+    def __init__(self, mean, std):
+        self._set(mean=mean, std=std)
+        _checks.positive("std", self.std)
+
+    @property
+    def cov(self) -> np.ndarray:
+        """The covariances as full matrices, (..., d, d)."""
+        return self.std[..., None] ** 2 * np.eye(self.dim)
+
+    def _from_noise(self, eps):
+        return self.mean + self.std * eps
+
+    def _mahalanobis(self, r):
+        return ((r / self.std) ** 2).sum(axis=-1)
+
+    def _log_det(self):
+        return 2.0 * np.log(self.std).sum(axis=-1)
 
 
-def _flat_factor(factor):
-    """(rows, d, k), also where a size is 0."""
-    d, k = factor.shape[-2:]
-    rows = int(np.prod(factor.shape[:-2], dtype=np.int64))
-    return np.ascontiguousarray(factor, dtype=np.float64).reshape(rows, d, k)
+class LowRankPrecisionBatch(Batch, LowRankPrecisionGaussian):
+    """A batch of `LowRankPrecisionGaussian`; see there."""
+
+    _batch = None
+    _single = LowRankPrecisionGaussian
+
+    def __init__(self, mean, diag, factor):
+        if np.ndim(factor) < 2:
+            raise ValueError(f"factor must have at least 2 dimensions, got shape {np.shape(factor)}")
+        self._set(mean=mean, diag=diag, factor=factor)
+        _checks.positive("diag", self.diag)
+
+    @property
+    def cov(self) -> np.ndarray:
+        """The covariances as full matrices, (..., d, d)."""
+        scaled = self.factor / self.diag[..., None]
+        small = np.eye(self.rank) + self.factor.swapaxes(-1, -2) @ scaled
+        return np.eye(self.dim) / self.diag[..., None] - scaled @ np.linalg.solve(small, scaled.swapaxes(-1, -2))
+
+    @property
+    def rank(self) -> int:
+        """The number of columns k of the factors."""
+        return self.factor.shape[-1]
+
+    def _from_noise(self, eps):
+        return low_rank_sample(self.mean, self.diag, self.factor, eps)
+
+    def _mahalanobis(self, r):
+        inner = (self.factor * r[..., None]).sum(axis=-2)
+        return (self.diag * r * r).sum(axis=-1) + (inner * inner).sum(axis=-1)
+
+    def _log_det(self):
+        return low_rank_moments(self.diag, self.factor)[1]
 
 
-def low_rank_sample(mean, diag, factor, eps) -> np.ndarray:
-    """mean + R eps with R R^T = (diag(D) + U U^T)^-1, shaped like eps (n, ..., d)."""
-    u = _flat_factor(factor)
-    z = _noise_rows(eps, u.shape[0], u.shape[1])
-    out = np.empty_like(z)
-    _core.lowrank.sample(_rows(mean, 1), _rows(diag, 1), u, z, out, _core.effective_threads(None))
-    return out.reshape(eps.shape)
+DiagonalGaussian._batch = DiagonalBatch
+LowRankPrecisionGaussian._batch = LowRankPrecisionBatch
 
 
-def low_rank_sample_backward(diag, factor, eps, grad) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Gradients by mean, diag and factor of sum grad * low_rank_sample(mean, diag, factor, eps)."""
-    u = _flat_factor(factor)
-    z, g = (_noise_rows(a, u.shape[0], u.shape[1]) for a in (eps, grad))
-    by_mean, by_diag, by_factor = np.zeros(u.shape[:2]), np.zeros(u.shape[:2]), np.zeros(u.shape)
-    if len(z):
-        _core.lowrank.sample_backward(
-            _rows(diag, 1), u, z, g, by_mean, by_diag, by_factor, _core.effective_threads(None)
-        )
-    return by_mean.reshape(diag.shape), by_diag.reshape(diag.shape), by_factor.reshape(factor.shape)
+def _moments(q):
+    """Variances (..., d) and log det cov (...)."""
+    if isinstance(q, DiagonalGaussian):
+        return q.std**2, 2.0 * np.log(q.std).sum(axis=-1)
+    return low_rank_moments(q.diag, q.factor)
 
 
-def low_rank_moments(diag, factor) -> tuple[np.ndarray, np.ndarray]:
-    """The variances (..., d) and the logarithm (...) of the determinant of the covariance."""
-    u = _flat_factor(factor)
-    variance, log_det = np.empty(u.shape[:2]), np.empty(len(u))
-    _core.lowrank.moments(_rows(diag, 1), u, variance, log_det, _core.effective_threads(None))
-    return variance.reshape(diag.shape), log_det.reshape(diag.shape[:-1])
+def _factor_trace(p, u):
+    """tr(U^T cov U) for factors U (..., d, k) and a distribution p with as many members, or one."""
+    if isinstance(p, DiagonalGaussian):
+        return (p.std[..., None] ** 2 * u * u).sum(axis=(-1, -2))
+    scaled = p.factor / p.diag[..., None]
+    small = np.eye(p.factor.shape[-1]) + p.factor.swapaxes(-1, -2) @ scaled
+    cross = scaled.swapaxes(-1, -2) @ u
+    whole = (u * u / p.diag[..., None]).sum(axis=(-1, -2))
+    return whole - (cross * np.linalg.solve(small, cross)).sum(axis=(-1, -2))
 
 
-def low_rank_moments_backward(diag, factor, grad_variance, grad_log_det) -> tuple[np.ndarray, np.ndarray]:
-    """Gradients by diag and factor of sum grad_variance * variance + sum grad_log_det * log_det."""
-    u = _flat_factor(factor)
-    by_diag, by_factor = np.empty(u.shape[:2]), np.empty(u.shape)
-    _core.lowrank.moments_backward(
-        _rows(diag, 1), u, _rows(grad_variance, 1), _rows(grad_log_det, 0), by_diag, by_factor,
-        _core.effective_threads(None),
-    )  # fmt: skip
-    return by_diag.reshape(diag.shape), by_factor.reshape(factor.shape)
+def batch_kl(p, q) -> np.ndarray:
+    """KL(p || q) (...) where one or both are batches, whose leading axes broadcast; O(d k^2) a member."""
+    for name, member in (("the first", p), ("other", q)):
+        if not isinstance(member, DiagonalGaussian | LowRankPrecisionGaussian):
+            raise TypeError(
+                "divergences of batches are between DiagonalGaussian and LowRankPrecisionGaussian, but "
+                f"{name} is a {type(member).__name__}"
+            )
+    if p.dim != q.dim:
+        raise ValueError(f"other must have dimension {p.dim}, got {q.dim}")
+    variance, log_det = _moments(p)
+    r = p.mean - q.mean
+    if isinstance(q, DiagonalGaussian):
+        scaled = ((variance + r * r) / q.std**2).sum(axis=-1)
+    else:
+        inner = (q.factor * r[..., None]).sum(axis=-2)
+        scaled = (q.diag * (variance + r * r)).sum(axis=-1) + (inner * inner).sum(axis=-1) + _factor_trace(p, q.factor)
+    return np.maximum(0.5 * (scaled - p.dim + _moments(q)[1] - log_det), 0.0)  # rounding may leave less

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sbpfast import _checks
 from sbpfast._forms import DiagonalForm
@@ -16,18 +17,22 @@ class DiagonalGaussian(GaussianBase):
 
     Parameters
     ----------
-    mean : array_like (d,)
-    std : array_like (d,)
+    mean : array_like (d,) or (..., d)
+    std : array_like (d,) or (..., d)
         Standard deviations, positive.
 
     Notes
     -----
+    A mean with leading axes makes it a batch of Gaussians, to which the others broadcast: ``sample(n)`` is (n, ..., d),
+    ``log_prob`` takes that and gives (n, ...), ``entropy()`` and ``kl`` give (...), and ``q[i]`` is a member.
+    Estimators and fits take members.
+
     d/dstd_i = std_i E[d^2 f / dx_i^2].  Never forms (d, d) unless ``cov`` is asked for.
     """
 
     _names = ("mean", "std")
 
-    def __init__(self, mean, std):
+    def __init__(self, mean: ArrayLike, std: ArrayLike):
         d = self._set_mean(mean)
         self.std = _checks.frozen(_checks.positive("std", _checks.real_array("std", std, shape=(d,))))
         if self.std.min() < LEAST:

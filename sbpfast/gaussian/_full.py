@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy
+from numpy.typing import ArrayLike
 
 from sbpfast import _checks, _core
 from sbpfast._forms import FullForm
+from sbpfast._likelihood import MLE
 from sbpfast._streams import (
     FACTOR_NOISE,
     LANES,
@@ -23,10 +23,7 @@ from sbpfast._streams import (
     to_panels,
 )
 from sbpfast.gaussian._draws import LOG_2PI, Draws, Panels, Rows
-
-if TYPE_CHECKING:
-    from sbpfast.expfam.mle import MLE
-
+from sbpfast.gaussian._likelihood import fit_gaussian
 
 REACH = 40.0  # standard deviations that no draw goes beyond
 
@@ -38,7 +35,15 @@ class GaussianBase(ABC):
     _refused: tuple[str, ...] = ()  # estimators that this very distribution cannot serve
     _names: tuple[str, ...]
 
+    _batch: type | None = None  # the class for means with leading axes, where a structure has one
+
     mean: np.ndarray
+    batch_shape: tuple[int, ...] = ()
+
+    def __new__(cls, *parameters, **named):
+        """A batch where the mean has leading axes and the structure knows batches."""
+        mean = named["mean"] if "mean" in named else parameters[0] if parameters else ()
+        return super().__new__(cls._batch if cls._batch is not None and np.ndim(mean) > 1 else cls)
 
     def _set_mean(self, mean, d=None):
         mean = _checks.real_array("mean", mean, ndim=1)
@@ -62,7 +67,7 @@ class GaussianBase(ABC):
     @property
     def dim(self) -> int:
         """The number of coordinates d."""
-        return len(self.mean)
+        return self.mean.shape[-1]
 
     def __repr__(self):
         return f"{type(self).__name__}(dim={self.dim})"
@@ -126,6 +131,10 @@ class GaussianBase(ABC):
         """Whether the target knows its expectations under Gaussians."""
         return hasattr(target, "_exact")
 
+    @staticmethod
+    def _rare_ends(n, names) -> str:
+        return ""
+
     # draws
 
     def _noise_dims(self) -> tuple[int, ...]:
@@ -180,10 +189,15 @@ class GaussianBase(ABC):
         if other.dim != self.dim:
             raise ValueError(f"other must have dimension {self.dim}, got {other.dim}")
         with np.errstate(over="ignore", invalid="ignore"):
-            distance = other._mahalanobis((self.mean - other.mean)[None])[0]
-            twice = other._precision_trace(self) + distance - self.dim + other._log_det() - self._log_det()
-        if math.isnan(twice):
+            divergence = other._divergence_from(self)
+        if np.isnan(divergence).any():
             raise ValueError(f"the divergence of {self!r} from {other!r} overflows double precision")
+        return divergence
+
+    def _divergence_from(self, p) -> float:
+        """KL(p || self)."""
+        distance = self._mahalanobis((p.mean - self.mean)[None])[0]
+        twice = self._precision_trace(p) + distance - self.dim + self._log_det() - p._log_det()
         return 0.5 * float(np.maximum(twice, 0.0))  # rounding may leave less
 
     # other representations
@@ -274,7 +288,7 @@ class Gaussian(DenseGaussian):
 
     _names = ("mean", "cov")
 
-    def __init__(self, mean, cov):
+    def __init__(self, mean: ArrayLike, cov: ArrayLike):
         d = self._set_mean(mean)
         with np.errstate(over="ignore"):
             cov = _checks.symmetric("cov", _checks.real_array("cov", cov, shape=(d, d)))
@@ -311,10 +325,8 @@ class Gaussian(DenseGaussian):
         ValueError
             A column of x reaches below 1e-146 or beyond 1e150, where squares leave the range of a double.
         """
-        from sbpfast.expfam import mle  # the families need scipy.stats, which takes long to import
-
-        result = mle.fit_gaussian(x, weights, prior)
-        return mle.MLE(cls(result.mean, result.cov), *result[2:])
+        result = fit_gaussian(x, weights, prior)
+        return MLE(cls(result.mean, result.cov), *result[2:])
 
     def _chain(self, g, big_g):
         return {"mean": g, "cov": big_g}
@@ -339,7 +351,7 @@ class CholeskyGaussian(DenseGaussian):
 
     _names = ("mean", "chol")
 
-    def __init__(self, mean, chol):
+    def __init__(self, mean: ArrayLike, chol: ArrayLike):
         d = self._set_mean(mean)
         chol = _checks.real_array("chol", chol, shape=(d, d))
         if np.triu(chol, 1).any():
@@ -382,7 +394,7 @@ class NaturalGaussian(DenseGaussian):
 
     _names = ("eta1", "eta2")
 
-    def __init__(self, eta1, eta2):
+    def __init__(self, eta1: ArrayLike, eta2: ArrayLike):
         eta1 = _checks.real_array("eta1", eta1, ndim=1)
         d = len(eta1)
         with np.errstate(over="ignore"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import scipy
+from numpy.typing import ArrayLike
 
 from sbpfast import _checks
 from sbpfast._forms import LowRankForm
@@ -47,7 +48,7 @@ class LowRankBase(GaussianBase):
 
     _names = ("mean", "diag", "factor")
 
-    def __init__(self, mean, diag, factor):
+    def __init__(self, mean: ArrayLike, diag: ArrayLike, factor: ArrayLike):
         d = self._set_mean(mean)
         self.diag = _checks.frozen(_checks.positive("diag", _checks.real_array("diag", diag, shape=(d,))))
         self.factor = _checks.frozen(_checks.real_array("factor", factor, shape=(d, None)))
@@ -208,20 +209,24 @@ class LowRankPrecisionGaussian(LowRankBase):
 
     Parameters
     ----------
-    mean : array_like (d,)
-    diag : array_like (d,)
+    mean : array_like (d,) or (..., d)
+    diag : array_like (d,) or (..., d)
         Positive.
-    factor : array_like (d, k)
+    factor : array_like (d, k) or (..., d, k)
         U.
 
     Notes
     -----
+    A mean with leading axes makes it a batch of Gaussians, to which the others broadcast: ``sample(n)`` is (n, ..., d),
+    ``log_prob`` takes that and gives (n, ...), ``entropy()`` and ``kl`` give (...), and ``q[i]`` is a member.
+    Estimators and fits take members.
+
     d/dU = -2 cov G cov U and d/ddiag = -diag(cov G cov), in O(d k) and without cancellation as U goes to 0.  Draws use
     the symmetric square root (I + V V^T)^(-1/2) = I - V C V^T, V = D^(-1/2) U, with the eigenvalues
     c = 1/((1 + s) + sqrt(1 + s)) of C where s are those of V^T V: the paper's (1 - sqrt(eta))/s without its 0/0.
     """
 
-    def __init__(self, mean, diag, factor):
+    def __init__(self, mean: ArrayLike, diag: ArrayLike, factor: ArrayLike):
         super().__init__(mean, diag, factor)
         self._scaled = self.factor / np.sqrt(self.diag)[:, None]
         s, basis = np.linalg.eigh(self._scaled.T @ self._scaled)

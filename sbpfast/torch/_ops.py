@@ -13,7 +13,7 @@ import torch
 
 from sbpfast.expfam import elementwise
 from sbpfast.expfam.elementwise import LAWS, SIMPLEX_LAWS
-from sbpfast.gaussian import _batches
+from sbpfast.gaussian import _precision_rows
 
 _TYPES = (torch.float32, torch.float64)
 
@@ -259,18 +259,18 @@ def _with_types(function):
 
 
 low_rank_sample_backward = _operator(
-    "low_rank_sample_backward", _with_types(_batches.low_rank_sample_backward), 4, 3,
+    "low_rank_sample_backward", _with_types(_precision_rows.low_rank_sample_backward), 4, 3,
     lambda diag, factor, eps, grad: (_fresh(diag), _fresh(diag), _fresh(factor)),
 )  # fmt: skip
 low_rank_sample = _operator(
-    "low_rank_sample", _with_types(_batches.low_rank_sample), 4, 1, lambda mean, diag, factor, eps: _fresh(eps)
+    "low_rank_sample", _with_types(_precision_rows.low_rank_sample), 4, 1, lambda mean, diag, factor, eps: _fresh(eps)
 )
 low_rank_moments_backward = _operator(
-    "low_rank_moments_backward", _with_types(_batches.low_rank_moments_backward), 4, 2,
+    "low_rank_moments_backward", _with_types(_precision_rows.low_rank_moments_backward), 4, 2,
     lambda diag, factor, by_variance, by_log_det: (_fresh(diag), _fresh(factor)),
 )  # fmt: skip
 low_rank_moments = _operator(
-    "low_rank_moments", _with_types(_batches.low_rank_moments), 2, 2,
+    "low_rank_moments", _with_types(_precision_rows.low_rank_moments), 2, 2,
     lambda diag, factor: (_fresh(diag), _fresh(diag, diag.shape[:-1])),
 )  # fmt: skip
 

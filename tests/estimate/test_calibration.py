@@ -13,18 +13,20 @@ F = sb.Target(
     grad=lambda x: np.cos(x) - 2.0 * x * np.exp(-(x**2)),
     dim=1,
 )
-INDICATOR = sb.Target(value=lambda x: (x[:, 0] > 0.7).astype(float), dim=1)
 
 
 def scores(q, f, estimator, sampling, n, runs, wrt=None):
-    """z-scores (runs, parameters) and the gradients they are of."""
+    """z-scores (runs, entries) and the gradients they are of; gaps within rounding are none."""
     exact = sb.expectation_grad(f, q, estimator="exact", wrt=wrt).grad
-    z, grads = [], []
+    truth = np.concatenate([np.ravel(g) for g in exact.values()])
+    grads, errors = [], []
     for seed in range(runs):
         e = sb.expectation_grad(f, q, estimator=estimator, sampling=sampling, n_samples=n, rng=seed, wrt=wrt)
-        z.append([float((e.grad[k] - exact[k]) / e.stderr[k]) for k in exact])
-        grads.append([float(e.grad[k]) for k in exact])
-    return np.array(z), np.array(grads), np.array([float(v) for v in exact.values()])
+        grads.append(np.concatenate([np.ravel(e.grad[k]) for k in exact]))
+        errors.append(np.concatenate([np.ravel(e.stderr[k]) for k in exact]))
+    gaps = np.array(grads) - truth
+    gaps[np.abs(gaps) < 1e-11 * np.abs(truth).max()] = 0.0
+    return np.divide(gaps, errors, out=np.zeros_like(gaps), where=gaps != 0), np.array(grads), truth
 
 
 @pytest.mark.parametrize(
@@ -79,17 +81,26 @@ def test_what_is_exact_stays_exact():
 def cases():
     for name, family in FAMILIES.items():
         q = family(**family.example)
-        if q.dim == 1 and "exact" in q._estimators:
-            for estimator in ("pathwise", "score", "product", "difference", "combined"):
-                if estimator in q._estimators and estimator not in q._refused:
-                    yield pytest.param(q, estimator, id=f"{name}-{estimator}")
+        if q.dim != 1 or "exact" not in q._estimators:
+            continue
+        for estimator in ("pathwise", "score", "product", "difference", "combined"):
+            if estimator in q._estimators and estimator not in q._refused:
+                for sampling in SAMPLINGS if invertible(q) else ("mc",):
+                    yield pytest.param(q, estimator, sampling, id=f"{name}-{estimator}-{sampling}")
+
+
+def invertible(q):
+    """Whether draws can be made from uniforms."""
+    try:
+        q._draw_from(np.zeros((1, 1)))
+    except ValueError:
+        return False
+    return True
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sampling", SAMPLINGS)
-@pytest.mark.parametrize("q, estimator", list(cases()))
+@pytest.mark.parametrize("q, estimator, sampling", list(cases()))
 def test_every_error_is_calibrated(q, estimator, sampling):
-    runs = 40
-    z, _, _ = scores(q, F, estimator, sampling, 512, runs)
-    z = z[:, np.isfinite(z).all(axis=0)]
-    assert np.mean(np.abs(z) > 3) <= 0.1 and np.sqrt(np.mean(z**2)) < 1.7, (np.mean(np.abs(z) > 3), z.std(axis=0))
+    """Forty runs each, some ten thousand together; one in ten beyond 3 would be a broken error, chance gives 1 %."""
+    z, _, _ = scores(q, F, estimator, sampling, 512, 40)
+    assert np.mean(np.abs(z) > 3) <= 0.1 and np.sqrt(np.mean(z**2)) < 1.7

@@ -39,6 +39,15 @@ def test_old_targets_and_distributions_still_work():
     assert pickle.loads(saved("estimate")).value == pytest.approx(old.value, rel=1e-12)
 
 
+def test_old_statistics_still_work():
+    gaussian, fit, gamma = pickle.loads(saved("statistics"))
+    assert np.array_equal(sb.expfam.fit_gaussian(gaussian).cov, fit.cov)
+    assert sb.expfam.fit_gaussian(gaussian + gaussian).log_likelihood == pytest.approx(2 * fit.log_likelihood)
+    assert sb.expfam.Gamma.fit(gamma).distribution.mean_params() == pytest.approx(
+        np.array([[0.6931471805599453, 7 / 3]])
+    )
+
+
 def test_an_old_regression_predicts():
     assert pickle.loads(saved("regression")).predict_proba(np.ones((3, 2))).shape == (3, 2)
 
