@@ -9,7 +9,7 @@ many there are or which thread works on them, and memory does not grow with the 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from typing import get_args
 
@@ -29,7 +29,7 @@ def expectation_grad(
     target: Target,
     distribution: Distribution,
     *,
-    wrt: str | Sequence[str] | None = None,
+    wrt: str | Iterable[str] | None = None,
     estimator: EstimatorName = "auto",
     n_samples: int = 4096,
     sampling: Sampling = "mc",

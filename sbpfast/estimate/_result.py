@@ -61,7 +61,7 @@ class Estimate:
         self.value = float(result.value)
         self.n_samples = result.n
         self.estimator = result.name
-        self.grad = {name: self._shaped(distribution, name, result.grads[name]) for name in wrt}
+        self.grad: dict[str, np.ndarray] = {name: self._shaped(distribution, name, result.grads[name]) for name in wrt}
         self._result = result
         self._distribution = distribution
         for name, grad in self.grad.items():

@@ -17,7 +17,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy import special
 
 from sbpfast import _checks, _core
@@ -268,7 +267,7 @@ class Independent(Distribution):
     Scalar parameters mean d = 1, unless another parameter is a vector; a scalar parameter has a scalar gradient.
     """
 
-    def __init__(self, *args: ArrayLike, **kwargs: ArrayLike):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         given = self._bind(args, kwargs)
         arrays = {}
         for q in (*self.parameters, *self.constants):

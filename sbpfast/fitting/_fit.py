@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from sbpfast.fitting._result import STRUCTURES, Fit, FitStep, FitWarning
 from sbpfast.fitting._start import full_start, low_rank_start
 from sbpfast.fitting._unknown_noise import UnknownNoiseMoments
 from sbpfast.gaussian import DiagonalGaussian
+from sbpfast.gaussian._full import GaussianBase
 from sbpfast.targets import NonFiniteTarget, Target
 from sbpfast.targets._ridge import Ridge
 from sbpfast.targets._unknown_noise import UnknownNoise
@@ -31,15 +33,15 @@ LONG = 50  # steps from a mode without convergence, after which another start is
 
 def fit(
     target: Target,
-    q0=None,
+    q0: GaussianBase | Fit | None = None,
     *,
-    structure: str = "full",
+    structure: Literal["full", "diagonal", "low_rank"] = "full",
     rank: int | None = None,
-    estimator: str = "auto",
+    estimator: Literal["auto", "exact", "price", "stein"] = "auto",
     tol: float | None = None,
     max_iter: int = 200,
     max_samples: int = 65536,
-    rng=None,
+    rng: Any = None,
     n_threads: int | None = None,
     progress: bool = False,
     callback: Callable[[FitStep], object] | None = None,

@@ -32,7 +32,7 @@ class DiagonalGaussian(GaussianBase):
 
     _names = ("mean", "std")
 
-    def __init__(self, mean: ArrayLike, std: ArrayLike):
+    def __init__(self, mean: ArrayLike, std: ArrayLike) -> None:
         d = self._set_mean(mean)
         self.std = _checks.frozen(_checks.positive("std", _checks.real_array("std", std, shape=(d,))))
         if self.std.min() < LEAST:

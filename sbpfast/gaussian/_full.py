@@ -288,7 +288,7 @@ class Gaussian(DenseGaussian):
 
     _names = ("mean", "cov")
 
-    def __init__(self, mean: ArrayLike, cov: ArrayLike):
+    def __init__(self, mean: ArrayLike, cov: ArrayLike) -> None:
         d = self._set_mean(mean)
         with np.errstate(over="ignore"):
             cov = _checks.symmetric("cov", _checks.real_array("cov", cov, shape=(d, d)))
@@ -351,7 +351,7 @@ class CholeskyGaussian(DenseGaussian):
 
     _names = ("mean", "chol")
 
-    def __init__(self, mean: ArrayLike, chol: ArrayLike):
+    def __init__(self, mean: ArrayLike, chol: ArrayLike) -> None:
         d = self._set_mean(mean)
         chol = _checks.real_array("chol", chol, shape=(d, d))
         if np.triu(chol, 1).any():
@@ -394,7 +394,7 @@ class NaturalGaussian(DenseGaussian):
 
     _names = ("eta1", "eta2")
 
-    def __init__(self, eta1: ArrayLike, eta2: ArrayLike):
+    def __init__(self, eta1: ArrayLike, eta2: ArrayLike) -> None:
         eta1 = _checks.real_array("eta1", eta1, ndim=1)
         d = len(eta1)
         with np.errstate(over="ignore"):

@@ -48,7 +48,7 @@ class LowRankBase(GaussianBase):
 
     _names = ("mean", "diag", "factor")
 
-    def __init__(self, mean: ArrayLike, diag: ArrayLike, factor: ArrayLike):
+    def __init__(self, mean: ArrayLike, diag: ArrayLike, factor: ArrayLike) -> None:
         d = self._set_mean(mean)
         self.diag = _checks.frozen(_checks.positive("diag", _checks.real_array("diag", diag, shape=(d,))))
         self.factor = _checks.frozen(_checks.real_array("factor", factor, shape=(d, None)))
@@ -226,7 +226,7 @@ class LowRankPrecisionGaussian(LowRankBase):
     c = 1/((1 + s) + sqrt(1 + s)) of C where s are those of V^T V: the paper's (1 - sqrt(eta))/s without its 0/0.
     """
 
-    def __init__(self, mean: ArrayLike, diag: ArrayLike, factor: ArrayLike):
+    def __init__(self, mean: ArrayLike, diag: ArrayLike, factor: ArrayLike) -> None:
         super().__init__(mean, diag, factor)
         self._scaled = self.factor / np.sqrt(self.diag)[:, None]
         s, basis = np.linalg.eigh(self._scaled.T @ self._scaled)
