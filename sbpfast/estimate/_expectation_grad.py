@@ -54,13 +54,16 @@ def expectation_grad(
         "product" (value, gradient): -E[d/dx (Btilde f)] + boundary, where Btilde has no pole.
         "difference" (value, discrete families): the exact finite-difference analogue.
         "exact": deterministic integrals, standard errors 0: ridge targets under Gaussians, one-dimensional families.
-        "combined": the least-variance unbiased mix of all that apply, from the same draws.
-        "auto": exact where possible; else, from 2048 draws on, the least variance x time in a pilot of 256 draws each,
-        and below that the first that applies of difference, price, stein, pathwise, score.
+        "combined": the unbiased mix of least variance, no weight negative, of all that apply, from the same draws.
+        "auto": exact where possible; else, from 2048 draws on, the least variance x work in a pilot of 256 draws each,
+        and below that the first that applies of difference, price, stein, pathwise, score.  Work is counted, so that
+        the choice depends on the draws alone.
     n_samples : int
         Draws; antithetic pairs and Sobol points round it up (see ``Estimate.n_samples``).
     sampling : str
-        "mc", "antithetic" (pairs mirrored at the mean) or "sobol" (16 independent scrambled Sobol sequences).
+        "mc", "antithetic" (pairs mirrored at the mean) or "sobol" (16 scrambled Sobol sequences, whose points next to
+        the ends are stratified: standard errors, from their spread, are upper bounds, on smooth f two to three times
+        too large).
     rng : None, int, SeedSequence, BitGenerator or Generator
         See SPEC 7.  An int gives the same bits for every number of threads.
     n_threads : int, optional
@@ -77,6 +80,12 @@ def expectation_grad(
         estimator whose derivatives the target lacks, or a gradient that overflows double precision.
     NonFiniteTarget
         f or a derivative is not finite at a drawn point.
+
+    Warns
+    -----
+    EstimateWarning
+        "auto" or "combined" left Price out, because E[Hess f] contradicts the gradients of f (kinks do that); or next to
+        no draw comes near a bound of the support on which a gradient rests.
 
     References
     ----------
