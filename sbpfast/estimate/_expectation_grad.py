@@ -17,7 +17,7 @@ import numpy as np
 
 from sbpfast import _checks, _core
 from sbpfast._blocks import CHOICE, Run, Sampling, other_key
-from sbpfast._streams import Seed, stream_key
+from sbpfast._streams import RNG, stream_key
 from sbpfast.estimate._choice import automatic
 from sbpfast.estimate._distribution import Distribution, is_chained, is_distribution
 from sbpfast.estimate._estimators import ESTIMATORS, EstimatorName, parts_for
@@ -33,7 +33,7 @@ def expectation_grad(
     estimator: EstimatorName = "auto",
     n_samples: int = 4096,
     sampling: Sampling = "mc",
-    rng: Seed = None,
+    rng: RNG = None,
     n_threads: int | None = None,
 ) -> Estimate:
     """Value and gradients of E[f(x)], x from a distribution, with respect to the distribution's parameters.
@@ -84,8 +84,8 @@ def expectation_grad(
     Warns
     -----
     EstimateWarning
-        "auto" or "combined" left Price out, because E[Hess f] contradicts the gradients of f (kinks do that); or next to
-        no draw comes near a bound of the support on which a gradient rests.
+        "auto" or "combined" left Price out, because E[Hess f] contradicts the gradients of f (kinks do that); or
+        next to no draw comes near a bound of the support on which a gradient rests.
 
     References
     ----------

@@ -8,7 +8,7 @@ import numpy as np
 
 from sbpfast import _checks, _core
 from sbpfast._blocks import Run
-from sbpfast._streams import Seed, stream_key
+from sbpfast._streams import RNG, stream_key
 from sbpfast.estimate._result import Estimate, Result
 from sbpfast.expfam.base import Continuous
 from sbpfast.targets import Target
@@ -22,7 +22,7 @@ def generalised_reparameterisation(
     weight: Callable,
     *,
     n_samples: int = 4096,
-    rng: Seed = None,
+    rng: RNG = None,
     n_threads: int | None = None,
 ) -> Estimate:
     """Gradients of E[f] by a weight of one's own.

@@ -20,10 +20,13 @@ import numpy as np
 from scipy import special
 
 from sbpfast import _checks, _core
-from sbpfast._streams import stream_key
+from sbpfast._streams import RNG, stream_key
 from sbpfast.expfam import quadrature
 from sbpfast.expfam.points import Points, Streams
 from sbpfast.expfam.precision import guard
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 FAMILIES: dict[str, type[Distribution]] = {}
 """Every family by name, in the order of the table in the documentation."""
@@ -144,11 +147,11 @@ class Distribution:
     def _points(self, x) -> Points:
         raise NotImplementedError
 
-    def transport(self, x) -> dict[str, np.ndarray]:
+    def transport(self, x: ArrayLike) -> dict[str, np.ndarray]:
         """Transport weights, where the family has them."""
         raise ValueError(f"{type(self).__name__} has no transport weight")
 
-    def product_weight(self, x) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    def product_weight(self, x: ArrayLike) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """The product rule's weight and its derivative, where the family has them."""
         raise ValueError(f"{type(self).__name__} has no product-rule weight: {self.formulas.product}")
 
@@ -210,7 +213,7 @@ class Distribution:
     def _noise_dims(self):
         return (self.dim,)
 
-    def sample(self, n, *, rng=None, n_threads=None) -> np.ndarray:
+    def sample(self, n: int, *, rng: RNG = None, n_threads: int | None = None) -> np.ndarray:
         """n independent points as rows (n, dim).
 
         Parameters
@@ -267,7 +270,7 @@ class Independent(Distribution):
     Scalar parameters mean d = 1, unless another parameter is a vector; a scalar parameter has a scalar gradient.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: ArrayLike, **kwargs: ArrayLike) -> None:
         given = self._bind(args, kwargs)
         arrays = {}
         for q in (*self.parameters, *self.constants):
@@ -358,7 +361,7 @@ class Independent(Distribution):
 
     # public
 
-    def log_prob(self, x) -> np.ndarray:
+    def log_prob(self, x: ArrayLike) -> np.ndarray:
         """Log density (n,) at points x (n, d), summed over the components; -inf outside the support."""
         if isinstance(x, Points):
             return self._log_prob(x, self._p).sum(axis=1)
@@ -367,7 +370,7 @@ class Independent(Distribution):
         values = np.where(self._inside(rows, self._p), values, -np.inf)
         return np.where((values == -np.inf).any(axis=1), -np.inf, values.sum(axis=1))
 
-    def score(self, x) -> dict[str, np.ndarray]:
+    def score(self, x: ArrayLike) -> dict[str, np.ndarray]:
         """Derivatives of the log density by parameter name, each (n, d), at points x (n, d) of the support."""
         t = self._points(x)
         return self._broadcast(self._score(t, self._p), t)
@@ -376,7 +379,7 @@ class Independent(Distribution):
         """-E[log p(x)], summed over the components."""
         return float(np.sum(self._entropy(self._p)))
 
-    def cdf(self, x) -> Any:
+    def cdf(self, x: ArrayLike) -> Any:
         """Distribution function P(X <= x), element by element, as in ``scipy.stats``.
 
         Parameters
@@ -396,7 +399,7 @@ class Independent(Distribution):
         values = np.where(rows < low, 0.0, np.where(rows >= high, 1.0, np.where(np.isinf(rows), rows > 0, inside)))
         return values.reshape(shape)[()]
 
-    def ppf(self, q) -> Any:
+    def ppf(self, q: ArrayLike) -> Any:
         """The least x with P(X <= x) >= q, element by element: the inverse of `cdf`, as in ``scipy.stats``.
 
         Parameters
@@ -613,7 +616,7 @@ class Continuous(Independent):
 
     # public
 
-    def transport(self, x) -> dict[str, np.ndarray]:
+    def transport(self, x: ArrayLike) -> dict[str, np.ndarray]:
         """Transport weights B(x) = -dF/dparameter / p by parameter name, each (n, d).
 
         E[B f'] is the gradient of E f: B is dx/dparameter at fixed F (implicit reparameterisation; Figurnov, Mohamed
@@ -622,7 +625,7 @@ class Continuous(Independent):
         t = self._points(x)
         return self._broadcast(self._transport(t, self._p), t)
 
-    def product_weight(self, x) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    def product_weight(self, x: ArrayLike) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """The product rule's weight Btilde = (d log p / dparameter) / (d log p / dx) and its derivative in x.
 
         The gradient of E f is -E[d/dx (Btilde f)] plus boundary terms, but only where Btilde has no pole of positive
@@ -823,7 +826,7 @@ class Discrete(Independent):
         low, high = cls._support(p)
         return (x >= low) & (x <= high) & (x == np.floor(x))
 
-    def transport(self, x) -> dict[str, np.ndarray]:
+    def transport(self, x: ArrayLike) -> dict[str, np.ndarray]:
         """The discrete analogue of the transport weight, B(x) = -dF/dparameter(x) / p(x), by name, each (n, d).
 
         E[B(X) (f(X + 1) - f(X))] is the gradient of E f (Abel summation).
@@ -902,6 +905,8 @@ class Discrete(Independent):
             raise ValueError(f"{self!r} is too wide to be summed: about {self._width:.2g} terms, more than 1e7")
         low, high = (float(v[0]) for v in self._support(self._p))
         start = float(np.floor(np.clip(self._mean_value(self._p)[0], low, high)))
+        if start >= 2.0**53:
+            raise ValueError(f"{self!r} cannot be summed: doubles beyond 2^53 are not all whole numbers")
         total, scale = 0.0, 0.0
         for direction in (1.0, -1.0):
             first, size = (start if direction > 0 else start - 1.0), 256
@@ -919,7 +924,8 @@ class Discrete(Independent):
                     terms = np.where(weight > 0.0, weight * function(points), 0.0)
                 total, size_here = total + terms.sum(axis=0), np.abs(terms).sum(axis=0)
                 scale = scale + size_here
-                if weight.sum() < 1e-12 and (size_here <= 1e-16 * scale).all():
+                rest = weight.sum()
+                if rest < 1e-100 or (rest < 1e-12 and (size_here <= 1e-16 * scale).all()) or np.isnan(scale).any():
                     break
                 first, size = first + direction * count, min(2 * size, 2**20)
         return np.asarray(total)

@@ -7,7 +7,7 @@ is the convex problem min A(eta) - eta . mean u.
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -17,6 +17,11 @@ from sbpfast.expfam import mle
 from sbpfast.expfam.base import Independent
 from sbpfast.expfam.functions import bregman
 from sbpfast.expfam.points import Points
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from sbpfast.expfam.base import Distribution
 
 
 class ExponentialFamily(Independent):
@@ -99,7 +104,7 @@ class ExponentialFamily(Independent):
         return np.stack([np.broadcast_to(c, (self.dim,)) for c in columns], axis=1)
 
     @classmethod
-    def from_natural(cls, eta, **constants):
+    def from_natural(cls, eta: ArrayLike, **constants: ArrayLike) -> Self:
         """The distribution with natural parameters eta.
 
         Parameters
@@ -124,7 +129,7 @@ class ExponentialFamily(Independent):
             raise ValueError(f"eta lies outside the natural domain of {cls.__name__}: {error}") from None
 
     @classmethod
-    def from_mean_params(cls, m, **constants):
+    def from_mean_params(cls, m: ArrayLike, **constants: ArrayLike) -> Self:
         """The distribution whose mean parameters E[u(x)] are m, (d, k) or (k,); the inverse of grad A.
 
         Raises
@@ -178,12 +183,12 @@ class ExponentialFamily(Independent):
 
     # statistics and divergences
 
-    def sufficient(self, x) -> np.ndarray:
+    def sufficient(self, x: ArrayLike) -> np.ndarray:
         """Sufficient statistics u(x), (n, d, k)."""
         t = self._points(x)
         return np.stack([np.broadcast_to(u, t.x.shape) for u in self._u(t, self._p)], axis=2)
 
-    def log_base(self, x) -> np.ndarray:
+    def log_base(self, x: ArrayLike) -> np.ndarray:
         """log h(x), (n,), summed over the components."""
         t = self._points(x)
         return np.broadcast_to(self._log_base(t, self._p), t.x.shape).sum(axis=1)
@@ -198,7 +203,7 @@ class ExponentialFamily(Independent):
     def _mean_log_base(cls, p) -> np.ndarray:
         raise NotImplementedError
 
-    def kl(self, other) -> float:
+    def kl(self, other: Distribution) -> float:
         """Kullback-Leibler divergence from this distribution to another of the same family, summed over components.
 
         The Bregman divergence A(eta') - A(eta) - (eta' - eta) . grad A(eta), from forms that keep its digits where the
@@ -253,7 +258,7 @@ class ExponentialFamily(Independent):
         return equal & (cls._k > 1)
 
     @classmethod
-    def statistics(cls, x, weights=None, **constants) -> mle.Statistics:
+    def statistics(cls, x: ArrayLike, weights: ArrayLike | None = None, **constants: ArrayLike) -> mle.Statistics:
         """What `fit` needs to know of data: centred, and mergeable with ``+``.
 
         Parameters
@@ -267,7 +272,13 @@ class ExponentialFamily(Independent):
         return mle.statistics(cls, x, weights, constants)
 
     @classmethod
-    def fit(cls, x, weights=None, prior=None, **constants) -> MLE:
+    def fit(
+        cls,
+        x: ArrayLike | mle.Statistics,
+        weights: ArrayLike | None = None,
+        prior: tuple[float, ArrayLike] | None = None,
+        **constants: ArrayLike,
+    ) -> MLE:
         """Maximum likelihood, or the maximum a posteriori under a conjugate prior.
 
         Solves the convex problem min over eta of A(eta) - eta . mean u, in closed form or by safeguarded Newton steps.
@@ -296,8 +307,9 @@ class ExponentialFamily(Independent):
             squares leave the range of a double (Normal, HalfNormal, Rayleigh, TruncatedNormal: spreads from 1e-146 to
             1e154).
         """
-        given = given_statistics(cls, x, weights, constants)
-        return mle.maximum_likelihood(cls, x if given else cls.statistics(x, weights, **constants), prior)
+        given_statistics(cls, x, weights, constants)
+        stats = x if isinstance(x, mle.Statistics) else cls.statistics(x, weights, **constants)
+        return mle.maximum_likelihood(cls, stats, prior)
 
     @classmethod
     def _mean_log_likelihood(cls, p, s, log_base) -> np.ndarray:

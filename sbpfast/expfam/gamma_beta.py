@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from scipy import special
@@ -27,6 +27,9 @@ from sbpfast.expfam.functions import (
 from sbpfast.expfam.mle import Gap, Solution, newton_scalar, newton_vector, require
 from sbpfast.expfam.points import Points
 from sbpfast.expfam.univariate import positive_data
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 _TINY = -36.0  # of log x: below it the leading term of a distribution function is all of it
 
@@ -159,7 +162,7 @@ class Gamma(ExponentialFamily, Continuous):
         w = weights.gamma_weight(p.shape, p.rate * t.x, np.log(p.rate) + t.log_x, t.n_threads)
         return {"shape": weights.scaled(t.x, w), "rate": -t.x / p.rate}
 
-    def transport_derivatives(self, x) -> dict[str, dict[str, np.ndarray]]:
+    def transport_derivatives(self, x: ArrayLike) -> dict[str, dict[str, np.ndarray]]:
         """Derivatives of the transport weights, for second derivatives of E[f].
 
         Returns
@@ -670,7 +673,7 @@ class Beta(ExponentialFamily, Continuous):
         spread = t.x * t.y
         return {"a": weights.scaled(spread, a), "b": -weights.scaled(spread, b)}
 
-    def transport_derivatives(self, x) -> dict[str, dict[str, np.ndarray]]:
+    def transport_derivatives(self, x: ArrayLike) -> dict[str, dict[str, np.ndarray]]:
         """Derivatives of the transport weights, for second derivatives of E[f].
 
         Returns

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from scipy import special
 
+from sbpfast import _checks
+from sbpfast._likelihood import MLE, MLEDoesNotExist, clean_data
 from sbpfast.expfam import weights
 from sbpfast.expfam.base import POSITIVE, REAL, Continuous, Formulas, Parameter, Validity
-from sbpfast.expfam.functions import EULER, LOG_2PI, log_gamma_rise, log_gap, log_minus_digamma_fall, standardised
+from sbpfast.expfam.functions import (
+    EULER,
+    LOG_2PI,
+    exp_gap,
+    log_gamma_rise,
+    log_gap,
+    log_minus_digamma_fall,
+    standardised,
+)
+from sbpfast.expfam.mle import newton_vector
 from sbpfast.expfam.points import Points
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from sbpfast.expfam.base import Distribution
 
 _LOCATION = (Parameter("loc", REAL, "Location."), Parameter("scale", POSITIVE, "Scale s."))
 _AT_LOC = "Btilde has a pole at the mode, x = loc = {pole:.6g}"
@@ -45,6 +62,31 @@ class _LocationScale(Continuous):
     @staticmethod
     def _mode(p):
         return p.loc
+
+    def kl(self, other: Distribution) -> float:
+        """Kullback-Leibler divergence from this distribution to another of the family, summed over components.
+
+        By quadrature; of two that are near to each other, of q - p - p log(q/p) >= 0, which keeps its digits.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Another family or dimension; tails beyond double precision.
+        """
+        if type(other) is not type(self):
+            raise TypeError(f"other must be a {type(self).__name__}, got {type(other).__name__}")
+        if other.dim != self.dim:
+            raise ValueError(f"other must have dimension {self.dim}, got {other.dim}")
+        return sum(self._component(j)._component_kl(other._component(j)) for j in range(self.dim))
+
+    def _component_kl(self, other) -> float:
+        def both(t):
+            d = other._log_prob(t, other._p) - self._log_prob(t, self._p)
+            return np.concatenate([np.ones_like(d), -d, exp_gap(d)], axis=1)
+
+        mass, plain, gap = self._expectation(both)
+        self._require_mass(mass)
+        return float(gap if plain < 1e-3 else plain)
 
 
 class StudentT(_LocationScale):
@@ -133,6 +175,42 @@ class StudentT(_LocationScale):
         return 0.5 * (p.df + 1.0) * digammas - cls._log_constant(p.df) + np.log(p.scale)
 
     @classmethod
+    def fit(cls, x: ArrayLike, weights: ArrayLike | None = None, *, df: float | None = None) -> MLE:
+        """Maximum likelihood of location and scale for known degrees of freedom, or of all three.
+
+        Fisher's scoring from the median and the median deviation, in (loc, log scale, log df).
+
+        Parameters
+        ----------
+        x : array_like (n, d) or (n,)
+            Data; (n,) gives scalar parameters.
+        weights : array_like (n,), optional
+            Non-negative numbers.
+        df : float, optional
+            The known degrees of freedom; by default they are estimated.
+
+        Returns
+        -------
+        MLE
+            Of a local maximum, the one that scoring finds: the likelihood of all three grows without bound as the
+            scale shrinks around one observation, for df below 1/(n - 1) (Fernandez & Steel 1999).
+
+        Raises
+        ------
+        MLEDoesNotExist
+            The likelihood rises towards the normal distribution (data with no heavier tails: use `Normal.fit`), or
+            towards a scale of 0 (too many equal observations).
+        """
+        data, given, scalar = clean_data("x", x, weights)
+        w = np.ones(len(data)) if given is None else given
+        df = None if df is None else _checks.scalar("df", df, above=0.0)
+        found = [_fit_student_t(column, w / w.sum(), df) for column in data.T]
+        rows = np.array([theta for theta, _, _ in found]).T
+        q = cls(*(float(row[0]) if scalar else row for row in rows))
+        gap = sum(g for _, _, g in found)
+        return MLE(q, w @ q.log_prob(data), max(i for _, i, _ in found), gap, gap < 1e-12 * len(found))
+
+    @classmethod
     def _cdf(cls, x, p):
         return special.stdtr(p.df, standardised(x, p.loc, p.scale))
 
@@ -141,6 +219,65 @@ class StudentT(_LocationScale):
         if (p.df <= 1.0).any():
             raise ValueError(f"{cls.__name__} has a mean for df above 1 only, got df = {p.df.min()}")
         return p.loc, np.where(p.df > 2.0, p.scale**2 / (1.0 - 2.0 / p.df), np.inf)
+
+
+_NORMAL = 1e6  # degrees of freedom beyond which a Student t is as good as normal
+
+
+def _fit_student_t(x, w, df) -> tuple[tuple[float, float, float], int, float]:
+    """(df, loc, scale), the steps and the last decrement, of data (n,) with weights of sum 1."""
+    order = np.argsort(x)
+    loc, scale = x[order][np.searchsorted(np.cumsum(w[order]), 0.5)], 0.0
+    deviation = np.abs(x - loc)
+    order = np.argsort(deviation)
+    scale = 1.5 * deviation[order][min(np.searchsorted(np.cumsum(w[order]), 0.5), len(x) - 1)]
+    if not scale > 0.0:
+        raise MLEDoesNotExist("StudentT: half of the observations are equal, so that the scale shrinks to 0")
+    centre, unit = loc, scale
+    z, free = ((x - centre) / unit)[:, None], df is None
+
+    def parameters(theta):
+        nu = np.exp(theta[2]) if free else df
+        return SimpleNamespace(df=np.array([nu]), loc=theta[:1], scale=np.exp(theta[1:2]))
+
+    def gradient(theta):
+        p = parameters(theta)
+        score = StudentT._score(Points(z), p)
+        columns = [score["loc"], p.scale * score["scale"], p.df * score["df"]][: len(theta)]
+        return -np.array([w @ column[:, 0] for column in columns])
+
+    def solve(theta, g):
+        return np.linalg.solve(_student_t_information(parameters(theta))[: len(g), : len(g)], g)
+
+    def move(theta, step):
+        new = theta + np.clip(step, -2.0, 2.0)
+        return new if not free or new[2] < np.log(_NORMAL) + 2.0 else None
+
+    start = np.array([0.0, 0.0, np.log(4.0)][: 3 if free else 2])
+    with np.errstate(all="ignore"):
+        theta, iterations, gap = newton_vector(gradient, solve, start, move)
+    p = parameters(theta)
+    if not p.df[0] < _NORMAL:
+        raise MLEDoesNotExist(
+            "StudentT: the likelihood rises towards the normal distribution, as df grows without bound: the data have "
+            "no heavier tails; use Normal.fit, or give df"
+        )
+    if not (gap < 1e-8 and p.scale[0] > 1e-12):
+        raise MLEDoesNotExist("StudentT: no maximum was found; too many observations are equal, or they are too few")
+    return (float(p.df[0]), float(centre + unit * p.loc[0]), float(unit * p.scale[0])), iterations, gap
+
+
+def _student_t_information(p) -> np.ndarray:
+    """Fisher information in (loc, log scale, log df) (Lange, Little & Taylor 1989, appendix B)."""
+    nu, scale = float(p.df[0]), float(p.scale[0])
+    trigammas = special.polygamma(1, 0.5 * nu) - special.polygamma(1, 0.5 * (nu + 1.0))
+    by_df = 0.25 * trigammas - 0.5 * (nu + 5.0) / (nu * (nu + 1.0) * (nu + 3.0))
+    mixed = -2.0 * nu / ((nu + 1.0) * (nu + 3.0))
+    by_scale = 2.0 * nu / (nu + 3.0)
+    least = mixed * mixed / by_scale * (1.0 + 1e-9)  # what rounding leaves of it for large nu
+    information = np.diag([(nu + 1.0) / (nu + 3.0) / scale**2, by_scale, max(nu * nu * by_df, least)])
+    information[1, 2] = information[2, 1] = mixed
+    return information
 
 
 class Logistic(_LocationScale):

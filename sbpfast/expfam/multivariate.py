@@ -7,7 +7,7 @@ A transport weight is a velocity field, one for each element of the parameter: `
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from scipy import linalg, special
@@ -39,6 +39,9 @@ from sbpfast.expfam.gamma_beta import (
 from sbpfast.expfam.mle import Gap, Solution, log_divergence, newton_scalar
 from sbpfast.expfam.points import Points
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 
 class MultivariateFamily(Distribution):
     """A family of vectors, with one vector of statistics."""
@@ -63,15 +66,15 @@ class MultivariateFamily(Distribution):
         raise NotImplementedError
 
     @classmethod
-    def from_natural(cls, eta):
+    def from_natural(cls, eta: ArrayLike) -> Self:
         """The distribution with natural parameters eta (k,)."""
         raise NotImplementedError
 
-    def sufficient(self, x) -> np.ndarray:
+    def sufficient(self, x: ArrayLike) -> np.ndarray:
         """Sufficient statistics u(x), (n, k)."""
         return np.concatenate(self._u(self._points(x), self._p), axis=1)
 
-    def log_base(self, x) -> np.ndarray:
+    def log_base(self, x: ArrayLike) -> np.ndarray:
         """log h(x) = 0, (n,)."""
         return np.zeros(self._points(x).n)
 
@@ -86,7 +89,7 @@ class MultivariateFamily(Distribution):
     def _score(self, t) -> dict:
         raise NotImplementedError
 
-    def score(self, x) -> dict[str, np.ndarray]:
+    def score(self, x: ArrayLike) -> dict[str, np.ndarray]:
         """Derivatives of the log density by parameter name, (n, *parameter.shape)."""
         return self._score(self._points(x))
 
@@ -120,7 +123,7 @@ class MultivariateFamily(Distribution):
     def _mode(self):
         raise NotImplementedError
 
-    def kl(self, other) -> float:
+    def kl(self, other: Distribution) -> float:
         """Kullback-Leibler divergence to another of the same family, the Bregman divergence of A."""
         if type(other) is not type(self):
             raise TypeError(f"other must be a {type(self).__name__}, got {type(other).__name__}")
@@ -169,12 +172,17 @@ class MultivariateFamily(Distribution):
         return np.zeros(1, dtype=bool)
 
     @classmethod
-    def statistics(cls, x, weights=None) -> mle.Statistics:
+    def statistics(cls, x: ArrayLike, weights: ArrayLike | None = None) -> mle.Statistics:
         """Mean statistics of data (n, dim), mergeable with ``+``."""
         return mle.statistics(cls, x, weights, {})
 
     @classmethod
-    def fit(cls, x, weights=None, prior=None) -> MLE:
+    def fit(
+        cls,
+        x: ArrayLike | mle.Statistics,
+        weights: ArrayLike | None = None,
+        prior: tuple[float, ArrayLike] | None = None,
+    ) -> MLE:
         """Maximum likelihood, or the maximum a posteriori under a conjugate prior.
 
         Parameters
@@ -190,11 +198,11 @@ class MultivariateFamily(Distribution):
         MLEDoesNotExist
             The mean statistics lie on the boundary of their set, so the likelihood has no maximum.
         """
-        given = given_statistics(cls, x, weights)
-        return mle.maximum_likelihood(cls, x if given else cls.statistics(x, weights), prior)
+        given_statistics(cls, x, weights)
+        return mle.maximum_likelihood(cls, x if isinstance(x, mle.Statistics) else cls.statistics(x, weights), prior)
 
     @classmethod
-    def from_mean_params(cls, m):
+    def from_mean_params(cls, m: ArrayLike) -> Self:
         """The distribution whose mean parameters E[u(x)] are m (k,)."""
         columns, _ = cls._columns("m", m)
         try:
@@ -232,7 +240,7 @@ class Dirichlet(MultivariateFamily):
 
     concentration: np.ndarray
 
-    def __init__(self, concentration):
+    def __init__(self, concentration: ArrayLike) -> None:
         concentration = _checks.real_array("concentration", concentration, ndim=1, finite=False)
         if len(concentration) < 2:
             raise ValueError(f"concentration must have at least 2 elements, got shape {concentration.shape}")
@@ -243,20 +251,20 @@ class Dirichlet(MultivariateFamily):
         self.dim = len(concentration)
         self._p = SimpleNamespace(concentration=self.concentration)
 
-    def natural(self):
+    def natural(self) -> np.ndarray:
         return self.concentration - 1.0
 
-    def mean_params(self):
+    def mean_params(self) -> np.ndarray:
         return special.digamma(self.concentration) - special.digamma(self.concentration.sum())
 
-    def fisher(self):
+    def fisher(self) -> np.ndarray:
         return np.diag(special.polygamma(1, self.concentration)) - special.polygamma(1, self.concentration.sum())
 
-    def log_partition(self):
+    def log_partition(self) -> float:
         return float(special.gammaln(self.concentration).sum() - special.gammaln(self.concentration.sum()))
 
     @classmethod
-    def from_natural(cls, eta):
+    def from_natural(cls, eta: ArrayLike) -> Self:
         """The distribution with natural parameters eta = alpha - 1, (K,)."""
         return cls(_checks.real_array("eta", eta, ndim=1) + 1.0)
 
@@ -269,12 +277,12 @@ class Dirichlet(MultivariateFamily):
             return x
         return simplex_points("x", _checks.points("x", x, self.dim))
 
-    def log_prob(self, x) -> np.ndarray:
+    def log_prob(self, x: ArrayLike) -> np.ndarray:
         """Log density (n,) at points x (n, K) of the simplex."""
         t = self._points(x)
         return dirichlet_log_density(self.concentration, t.x, t.log_x)
 
-    def entropy(self):
+    def entropy(self) -> float:
         return float(dirichlet_entropy(self.concentration))
 
     def _kl(self, other):
@@ -289,7 +297,7 @@ class Dirichlet(MultivariateFamily):
         w, _ = weights.beta_weight(a, a.sum() - a, t.x, t.y, t.log_x, t.log_y, t.n_threads)
         return weights.scaled(t.x, np.where(t.y == 0.0, 0.0, w))  # at a vertex nothing moves
 
-    def transport(self, x) -> dict[str, np.ndarray]:
+    def transport(self, x: ArrayLike) -> dict[str, np.ndarray]:
         """Velocities V (n, K, K) of x_i under concentration_j: (delta_ij - x_i) B_a(x_j; alpha_j, rest) / (1 - x_j).
 
         With it the i-th coordinate keeps its share of what the j-th takes or gives; the field solves the continuity
@@ -315,7 +323,7 @@ class Dirichlet(MultivariateFamily):
         return {"concentration": dirichlet_solve(self.concentration, grads["concentration"])}
 
     @classmethod
-    def statistics(cls, x, weights=None):
+    def statistics(cls, x: ArrayLike, weights: ArrayLike | None = None) -> mle.Statistics:
         """Mean statistics of points of the simplex, rows (n, K), mergeable with ``+``."""
         x = _checks.real_array("x", x, ndim=2)
         require_simplex("x", x)
@@ -374,7 +382,7 @@ def simplex_points(name, x) -> Points:
 # -- symmetric matrices as vectors ------------------------------------------------------------------------------------
 
 
-def svec(matrix) -> np.ndarray:
+def svec(matrix: ArrayLike) -> np.ndarray:
     """Symmetric matrices (..., d, d) as vectors (..., d (d + 1) / 2).
 
     The upper triangle by rows, off-diagonals times sqrt 2, so that tr(A B) = svec(A) . svec(B).
@@ -387,7 +395,7 @@ def svec(matrix) -> np.ndarray:
         return matrix[..., i, j] * np.where(i == j, 1.0, np.sqrt(2.0))
 
 
-def smat(vector) -> np.ndarray:
+def smat(vector: ArrayLike) -> np.ndarray:
     """The inverse of `svec`: (..., d (d + 1) / 2) to (..., d, d)."""
     vector = _checks.real_array("vector", vector, finite=False)
     if vector.ndim < 1:
@@ -466,7 +474,7 @@ class Wishart(MultivariateFamily):
     df: float
     scale: np.ndarray
 
-    def __init__(self, df, scale):
+    def __init__(self, df: float, scale: ArrayLike) -> None:
         scale = _checks.real_array("scale", scale, ndim=2)
         scale = _checks.symmetric("scale", scale)
         self._chol = _checks.cholesky("scale", scale)
@@ -489,14 +497,14 @@ class Wishart(MultivariateFamily):
     def _log_det(self):
         return 2.0 * np.log(np.diagonal(self._chol)).sum()
 
-    def natural(self):
+    def natural(self) -> np.ndarray:
         return np.append(svec(-0.5 * self._inverse()), 0.5 * (self.df - self.order - 1.0))
 
-    def mean_params(self):
+    def mean_params(self) -> np.ndarray:
         log_det = special.digamma(self._halves).sum() + self.order * np.log(2.0) + self._log_det()
         return np.append(self.df * svec(self.scale), log_det)
 
-    def fisher(self):
+    def fisher(self) -> np.ndarray:
         basis = smat(np.eye(self.dim))
         out = np.empty((self.dim + 1, self.dim + 1))
         out[:-1, :-1] = 2.0 * self.df * svec(self.scale @ basis @ self.scale)
@@ -504,11 +512,11 @@ class Wishart(MultivariateFamily):
         out[-1, -1] = special.polygamma(1, self._halves).sum()
         return out
 
-    def log_partition(self):
+    def log_partition(self) -> float:
         return 0.5 * self.df * (self._log_det() + self.order * np.log(2.0)) + log_multigamma(0.5 * self.df, self.order)
 
     @classmethod
-    def from_natural(cls, eta):
+    def from_natural(cls, eta: ArrayLike) -> Self:
         """The distribution with natural parameters (svec(-V^-1/2), (nu - d - 1)/2)."""
         eta = _checks.real_array("eta", eta, ndim=1)
         precision = smat(-2.0 * eta[:-1])
@@ -525,7 +533,7 @@ class Wishart(MultivariateFamily):
             return x
         return matrix_points(x, self.order)
 
-    def log_prob(self, x) -> np.ndarray:
+    def log_prob(self, x: ArrayLike) -> np.ndarray:
         """Log density (n,), at rows svec(W) or matrices."""
         t = self._points(x)
         return self._log_density(t.x, t.log_det[:, 0])
@@ -539,7 +547,7 @@ class Wishart(MultivariateFamily):
         constant = log_gamma_rise(halves, 0.5 * np.arange(d)).sum() - 0.25 * d * (d - 1) * np.log(np.pi)
         return gammas + constant - 0.5 * (d + 1.0) * log_det
 
-    def entropy(self):
+    def entropy(self) -> float:
         i = np.arange(self.order)
         halves, d = self._halves, self.order
         parts = gamma_entropy(halves) + 0.5 * i + 0.5 * (d - 1.0 - i) * special.digamma(halves)
@@ -580,7 +588,7 @@ class Wishart(MultivariateFamily):
         w = weights.gamma_weight(self._halves, np.exp(log_half_square), log_half_square, t.n_threads)
         return 0.25 * diagonal * w
 
-    def transport(self, x) -> dict[str, np.ndarray]:
+    def transport(self, x: ArrayLike) -> dict[str, np.ndarray]:
         """Velocities of svec(W): under df (n, dim), through Bartlett's factor; under scale (n, dim, d, d).
 
         The latter is dW = M W + W M^T with M = dV V^-1/2, as the symmetric matrix T (for each n and coordinate) with
@@ -634,7 +642,7 @@ class Wishart(MultivariateFamily):
         return {"df": np.float64(df), "scale": 2.0 / self.df * (self.scale @ g @ self.scale - 0.5 * df * self.scale)}
 
     @classmethod
-    def statistics(cls, x, weights=None):
+    def statistics(cls, x: ArrayLike, weights: ArrayLike | None = None) -> mle.Statistics:
         """Mean statistics of matrices, rows svec(W) or (n, d, d), mergeable with ``+``."""
         x = _checks.real_array("x", x, ndim=(2, 3))
         return super().statistics(svec(x) if x.ndim == 3 else x, weights)
@@ -720,7 +728,7 @@ class Categorical(MultivariateFamily):
     logits: np.ndarray
     dim = 1
 
-    def __init__(self, logits):
+    def __init__(self, logits: ArrayLike) -> None:
         logits = _checks.real_array("logits", logits, ndim=1)
         if len(logits) < 2:
             raise ValueError(f"logits must have at least 2 elements, got shape {logits.shape}")
@@ -732,21 +740,21 @@ class Categorical(MultivariateFamily):
         """The probabilities (K,)."""
         return special.softmax(self.logits)
 
-    def natural(self):
+    def natural(self) -> np.ndarray:
         return self.logits[:-1] - self.logits[-1]
 
-    def mean_params(self):
+    def mean_params(self) -> np.ndarray:
         return self.probs[:-1]
 
-    def fisher(self):
+    def fisher(self) -> np.ndarray:
         m = self.mean_params()
         return np.diag(m) - np.outer(m, m)
 
-    def log_partition(self):
+    def log_partition(self) -> float:
         return float(special.logsumexp(self.logits - self.logits[-1]))
 
     @classmethod
-    def from_natural(cls, eta):
+    def from_natural(cls, eta: ArrayLike) -> Self:
         """The distribution with natural parameters eta (K - 1,); the last logit is 0."""
         return cls(np.append(_checks.real_array("eta", eta, ndim=1), 0.0))
 
@@ -765,14 +773,14 @@ class Categorical(MultivariateFamily):
     def _index(self, t):
         return t.x[:, 0].astype(np.intp)
 
-    def log_prob(self, x) -> np.ndarray:
+    def log_prob(self, x: ArrayLike) -> np.ndarray:
         """Log probability (n,) of the categories x (n, 1)."""
         return special.log_softmax(self.logits)[self._index(self._points(x))]
 
     def _score(self, t):
         return {"logits": np.eye(len(self.logits))[self._index(t)] - self.probs}
 
-    def entropy(self):
+    def entropy(self) -> float:
         log_probs = special.log_softmax(self.logits)
         return float(-(np.exp(log_probs) * log_probs).sum())
 
@@ -787,7 +795,7 @@ class Categorical(MultivariateFamily):
         cumulative = np.cumsum(special.softmax(p.logits))[:-1]
         return Points(np.searchsorted(cumulative, u, side="left").astype(np.float64))
 
-    def transport(self, x):
+    def transport(self, x: ArrayLike) -> dict[str, np.ndarray]:
         """Not to be had: ``ValueError``, as the categories have no order."""
         raise ValueError("Categorical has no transport weight, as its categories have no order: use 'difference'")
 
@@ -810,7 +818,9 @@ class Categorical(MultivariateFamily):
         return {"logits": np.linalg.pinv(np.diag(probs) - np.outer(probs, probs), hermitian=True) @ grads["logits"]}
 
     @classmethod
-    def statistics(cls, x, weights=None, *, n_categories=None):
+    def statistics(
+        cls, x: ArrayLike, weights: ArrayLike | None = None, *, n_categories: int | None = None
+    ) -> mle.Statistics:
         """Shares of the categories, mergeable with ``+``.
 
         Parameters
@@ -820,26 +830,30 @@ class Categorical(MultivariateFamily):
         n_categories : int, optional
             K; by default the largest category and one more.
         """
-        x, w, _ = clean_data("x", x, weights)
-        if x.shape[1] != 1 or (x < 0).any() or (x != np.floor(x)).any():
+        data, w, _ = clean_data("x", x, weights)
+        if data.shape[1] != 1 or (data < 0).any() or (data != np.floor(data)).any():
             raise ValueError("x must hold whole numbers 0, 1, 2, ... in one column")
-        k = int(x.max()) + 1 if n_categories is None else _checks.count("n_categories", n_categories, least=2)
-        if x.max() >= k:
-            raise ValueError(f"x must be below n_categories = {k}, got {x.max()}")
-        counts = np.bincount(x[:, 0].astype(np.intp), weights=np.ones(len(x)) if w is None else w, minlength=k)
+        k = int(data.max()) + 1 if n_categories is None else _checks.count("n_categories", n_categories, least=2)
+        if data.max() >= k:
+            raise ValueError(f"x must be below n_categories = {k}, got {data.max()}")
+        counts = np.bincount(data[:, 0].astype(np.intp), weights=np.ones(len(data)) if w is None else w, minlength=k)
         total = counts.sum()
         return mle.Statistics(
-            cls, {"n_categories": k}, False, total, [counts / total], x.min(axis=0), x.max(axis=0), np.zeros(1)
+            cls, {"n_categories": k}, False, total, [counts / total], data.min(axis=0), data.max(axis=0), np.zeros(1)
         )
 
     @classmethod
-    def fit(cls, x, weights=None, prior=None, *, n_categories=None):
+    def fit(
+        cls, x: ArrayLike | mle.Statistics, weights: ArrayLike | None = None,
+        prior: tuple[float, ArrayLike] | None = None, *, n_categories: int | None = None,
+    ) -> MLE:  # fmt: skip
         """Maximum likelihood: the shares of the categories, every one of which must occur.
 
         See `Gamma.fit` for the arguments; m0 of a prior holds the K - 1 first mean shares.
         """
-        given = given_statistics(cls, x, weights, n_categories is not None)
-        return mle.maximum_likelihood(cls, x if given else cls.statistics(x, weights, n_categories=n_categories), prior)
+        given_statistics(cls, x, weights, n_categories is not None)
+        stats = x if isinstance(x, mle.Statistics) else cls.statistics(x, weights, n_categories=n_categories)
+        return mle.maximum_likelihood(cls, stats, prior)
 
     @classmethod
     def _constants(cls, constants, shape):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import special
@@ -14,6 +14,9 @@ from sbpfast._likelihood import MLE, MLEDoesNotExist, check_prior, clean_data
 from sbpfast.expfam import mle, quadrature
 from sbpfast.expfam.base import Distribution, MeanAndVariance
 from sbpfast.expfam.points import Points
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 _FALL = 500.0  # how far down the log density is covered
@@ -66,7 +69,13 @@ class Univariate(Distribution):
     dim = 1
     eta: float | np.ndarray
 
-    def __init__(self, log_h: Callable, eta, u: Callable, support=(-np.inf, np.inf)):
+    def __init__(
+        self,
+        log_h: Callable[[np.ndarray], ArrayLike],
+        eta: ArrayLike,
+        u: Callable[[np.ndarray], ArrayLike],
+        support: tuple[float, float] = (-np.inf, np.inf),
+    ) -> None:
         for name, function in (("log_h", log_h), ("u", u)):
             if not callable(function):
                 raise TypeError(f"{name} must be callable, got {type(function).__name__}")
@@ -226,7 +235,7 @@ class Univariate(Distribution):
         """A(eta)."""
         return self._log_partition
 
-    def from_natural(self, eta) -> Univariate:
+    def from_natural(self, eta: ArrayLike) -> Univariate:
         """The member of this family with other natural parameters."""
         eta = self._vector("eta", eta).reshape(np.shape(self.eta))
         return Univariate(self._log_h, eta, self._u, self.support)
@@ -238,7 +247,7 @@ class Univariate(Distribution):
             raise ValueError(f"{name} must have shape ({k},) or (1, {k}), got {array.shape}")
         return array.reshape(-1)
 
-    def from_mean_params(self, m) -> Univariate:
+    def from_mean_params(self, m: ArrayLike) -> Univariate:
         """The member of this family with mean parameters E u = m, by Newton's method from this one.
 
         Raises
@@ -246,10 +255,10 @@ class Univariate(Distribution):
         ValueError
             m is not in the interior of the set of means.
         """
-        m = self._vector("m", m)
-        found, _, gap = self._solve(m)
+        wanted = self._vector("m", m)
+        found, _, gap = self._solve(wanted)
         if not gap < 1e-12:
-            raise ValueError(f"m must lie in the interior of the set of means E u, got {m}")
+            raise ValueError(f"m must lie in the interior of the set of means E u, got {wanted}")
         return found
 
     def _solve(self, m) -> tuple[Univariate, int, float]:
@@ -288,7 +297,7 @@ class Univariate(Distribution):
         reached = np.allclose(found._mean, m, rtol=1e-9, atol=1e-9)
         return found, iterations, gap if reached else np.inf
 
-    def fit(self, x, weights=None, prior=None) -> MLE:
+    def fit(self, x: ArrayLike, weights: ArrayLike | None = None, prior: tuple[float, ArrayLike] | None = None) -> MLE:
         """Maximum likelihood, or the maximum a posteriori under a conjugate prior, among the members of this family.
 
         Parameters
@@ -304,13 +313,13 @@ class Univariate(Distribution):
         MLEDoesNotExist
             The mean statistics are not in the interior of the set of means.
         """
-        x, weights, _ = clean_data("x", x, weights)
-        x = self._points(x).x[:, 0]
-        if prior is None and (x == x[0]).all():
-            raise MLEDoesNotExist(f"Univariate: all observations equal {x[0]}: the likelihood has no maximum")
-        mean, total = np.average(self._statistics(x), axis=0, weights=weights), len(x)
-        if weights is not None:
-            total = weights.sum()
+        rows, w, _ = clean_data("x", x, weights)
+        data = self._points(rows).x[:, 0]
+        if prior is None and (data == data[0]).all():
+            raise MLEDoesNotExist(f"Univariate: all observations equal {data[0]}: the likelihood has no maximum")
+        mean, total = np.average(self._statistics(data), axis=0, weights=w), len(data)
+        if w is not None:
+            total = w.sum()
         target = mean
         if prior is not None:
             nu, m0 = check_prior(prior)
@@ -318,25 +327,25 @@ class Univariate(Distribution):
         q, iterations, gap = self._solve(target)
         if not gap < 1e-12:
             raise MLEDoesNotExist(f"Univariate: no member has the mean statistics {target}")
-        base = np.average(self._base(x), weights=weights)
+        base = np.average(self._base(data), weights=w)
         return MLE(q, total * (q._eta @ mean - q._log_partition + base), iterations, gap, True)
 
-    def sufficient(self, x) -> np.ndarray:
+    def sufficient(self, x: ArrayLike) -> np.ndarray:
         """u(x), (n, 1, k)."""
         return self._statistics(self._points(x).x[:, 0])[:, None, :]
 
-    def log_base(self, x) -> np.ndarray:
+    def log_base(self, x: ArrayLike) -> np.ndarray:
         """log h(x), (n,)."""
         return self._base(self._points(x).x[:, 0])
 
-    def log_prob(self, x) -> np.ndarray:
+    def log_prob(self, x: ArrayLike) -> np.ndarray:
         """Log density (n,); -inf outside the support."""
         x = self._rows(x)[:, 0]
         inside = (x >= self.support[0]) & (x <= self.support[1])
         with np.errstate(all="ignore"):
             return np.where(inside, self._unnormalised(np.where(inside, x, np.nan)) - self._log_partition, -np.inf)
 
-    def score(self, x) -> dict[str, np.ndarray]:
+    def score(self, x: ArrayLike) -> dict[str, np.ndarray]:
         """u(x) - E u, (n, 1), or (n, 1, k) for vectors of natural parameters."""
         return {"eta": self._by_parameter(self._statistics(self._points(x).x[:, 0]) - self._mean)}
 
@@ -347,7 +356,7 @@ class Univariate(Distribution):
         """-E log p."""
         return float(-self._expectation(lambda t: self._unnormalised(t.x[:, 0])[:, None] - self._log_partition)[0])
 
-    def kl(self, other) -> float:
+    def kl(self, other: Distribution) -> float:
         """Kullback-Leibler divergence to a member of the same family (made by `from_natural`)."""
         if not isinstance(other, Univariate) or other._log_h is not self._log_h or other._u is not self._u:
             raise TypeError("other must be a member of the same family, made by from_natural")
@@ -356,7 +365,7 @@ class Univariate(Distribution):
         divergence = other._log_partition - self._log_partition - (other._eta - self._eta) @ self._mean
         return float(np.maximum(divergence, 0.0))  # rounding may leave less
 
-    def cdf(self, x) -> Any:
+    def cdf(self, x: ArrayLike) -> Any:
         """Distribution function P(X <= x), element by element, of x of any shape."""
         x = _checks.real_array("x", x)
         low, high = self.support
@@ -378,7 +387,7 @@ class Univariate(Distribution):
         """Whether x falls as t rises: x = high - e^t."""
         return bool(np.isinf(self.support[0]) and np.isfinite(self.support[1]))
 
-    def ppf(self, q) -> Any:
+    def ppf(self, q: ArrayLike) -> Any:
         """The inverse of `cdf` at probabilities q of any shape; at 0 and 1 the ends of the support."""
         q = _checks.real_array("q", q)
         if not ((q >= 0.0) & (q <= 1.0)).all():
@@ -428,11 +437,11 @@ class Univariate(Distribution):
     def _excess(self, x):
         return self._statistics(x) - self._mean
 
-    def transport(self, x) -> dict[str, np.ndarray]:
+    def transport(self, x: ArrayLike) -> dict[str, np.ndarray]:
         """B(x) = -dF/deta / p, shaped as `score`: the integral of (u - E u) p from x to the nearer end, over p(x)."""
         return {"eta": self._by_parameter(self._weight(self._points(x).x[:, 0]))}
 
-    def product_weight(self, x):
+    def product_weight(self, x: ArrayLike):
         """Not to be had: ``ValueError``, as the derivatives of log_h and u are not known."""
         raise ValueError("Univariate has no product-rule weight: the derivatives of log_h and u are not known")
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from scipy import special
 
-from sbpfast._likelihood import MLEDoesNotExist
+from sbpfast._likelihood import MLE, MLEDoesNotExist, clean_data, given_statistics
 from sbpfast.expfam import mle, weights
 from sbpfast.expfam.base import POSITIVE, REAL, Continuous, Formulas, Parameter, Validity
 from sbpfast.expfam.family import ExponentialFamily
@@ -20,8 +20,11 @@ from sbpfast.expfam.functions import (
     scaled_exponential_integral,
     standardised,
 )
-from sbpfast.expfam.mle import Gap, Solution, bisection, require
+from sbpfast.expfam.mle import Gap, Solution, bisection, newton_scalar, require
 from sbpfast.expfam.points import Points
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 def positive_data(family, x) -> Points:
@@ -519,7 +522,7 @@ class InverseGaussian(ExponentialFamily, Continuous):
 
 
 class Weibull(ExponentialFamily, Continuous):
-    """Weibull distribution with a known shape."""
+    """Weibull distribution with a known shape (which `fit` can estimate, too)."""
 
     parameters = (Parameter("scale", POSITIVE, "Scale c."),)
     constants = (Parameter("shape", POSITIVE, "Shape k, known."),)
@@ -614,6 +617,65 @@ class Weibull(ExponentialFamily, Continuous):
     def _solve(cls, s, c):
         require(s[0] > 0, cls.__name__, "the mean of x^k must be positive: all observations are 0")
         return Solution({"scale": s[0] ** (1.0 / c["shape"])})
+
+    @classmethod
+    def fit(
+        cls, x: ArrayLike | mle.Statistics, weights: ArrayLike | None = None,
+        prior: tuple[float, ArrayLike] | None = None, *, shape: ArrayLike | None = None, **constants: ArrayLike,
+    ) -> MLE:  # fmt: skip
+        """Maximum likelihood of the scale for a known shape, or of both.
+
+        Parameters
+        ----------
+        x : array_like (n, d) or (n,), or Statistics
+            Positive data; (n,) gives scalar parameters.
+        weights : array_like (n,), optional
+            Non-negative numbers.
+        prior : (nu, m0), optional
+            As of every family, for a known shape.
+        shape : array_like, optional
+            The known shape; by default it is estimated, from data and not from `Statistics`, which depend on it.  The
+            profile likelihood has one maximum: the root of sum w x^k log x / sum w x^k - mean log x = 1/k.
+
+        Raises
+        ------
+        MLEDoesNotExist
+            All observations are equal, or one of them is 0.
+        TypeError, ValueError
+            As in every family; a prior for an unknown shape.
+        """
+        if shape is not None:
+            constants["shape"] = shape
+        if constants or given_statistics(cls, x, weights):
+            return super().fit(x, weights, prior, **constants)
+        if prior is not None:
+            raise TypeError("prior needs a known shape: its mean statistics are those of x^shape")
+        data, given, scalar = clean_data("x", x, weights)
+        log_x = positive_data(cls, data).log_x
+        w = np.ones(len(data)) if given is None else given
+        top, mean_log = log_x.max(axis=0), w @ log_x / w.sum()
+        require(top > log_x.min(axis=0), cls.__name__, "all observations are equal")
+
+        def tilted(k):
+            """Mean and variance of log x under the weights w x^k."""
+            powers = w[:, None] * np.exp(k * (log_x - top))
+            powers /= powers.sum(axis=0)
+            mean = (powers * log_x).sum(axis=0)
+            return mean, (powers * (log_x - mean) ** 2).sum(axis=0)
+
+        spread = np.sqrt(w @ (log_x - mean_log) ** 2 / w.sum())
+        k, iterations, gap = newton_scalar(
+            lambda k: tilted(k)[0] - mean_log - 1.0 / k,
+            lambda k: tilted(k)[1] + k**-2.0,
+            np.pi / np.sqrt(6.0) / spread,
+            0.0,
+            np.inf,
+        )
+        require(gap < 1e-8, cls.__name__, "the observations that carry the weight are equal, or too nearly so")
+        log_scale = top + np.log(w @ np.exp(k * (log_x - top)) / w.sum()) / k
+        values = {"scale": np.exp(log_scale), "shape": k}
+        q = cls(**{name: float(v[0]) if scalar else v for name, v in values.items()})
+        return MLE(q, w @ q.log_prob(data), iterations, gap, gap < 1e-12 * len(k))
 
     @classmethod
     def _kl(cls, p, q):

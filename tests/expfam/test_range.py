@@ -164,9 +164,12 @@ def test_entropies_are_mean_log_densities(name):
 
 
 def test_entropy_of_counts_without_a_mean_ends():
-    for p in (expfam.NegativeBinomial(-800.0, r=1e300), expfam.NegativeBinomial(0.3, r=1e300)):
+    for p in (expfam.NegativeBinomial(-800.0, r=1e300), expfam.NegativeBinomial(0.3, r=1e300), expfam.Poisson(1e17)):
         with pytest.raises(ValueError, match=r"out of the range|wide"):
             p.entropy()
+    with pytest.raises(ValueError, match="not all whole numbers"):
+        expfam.Binomial(1e100, n=1e17).entropy()
+    assert 0.0 < expfam.NegativeBinomial(-30.0, r=1e-174).entropy() < 1e-160
 
 
 # -- draws of counts

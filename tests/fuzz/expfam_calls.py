@@ -207,7 +207,10 @@ def _fit(r):
         else (size(r, r.random() < 0.5), np.array([number(r, r.random() < 0.3)] * r.integers(1, 4)))
     )
     text = f"{type(p).__name__}.fit({np.asarray(x).tolist()}, {weights}, {prior}, **{constants})"
-    return Call(lambda x, w: type(p).fit(x, w, prior, **constants), (x, weights), text=text.replace("\n", ""))
+    if isinstance(p, expfam.Weibull) and r.random() < 0.5:
+        constants, prior = {}, None
+    options = {} if isinstance(p, expfam.StudentT) else {"prior": prior}
+    return Call(lambda x, w: type(p).fit(x, w, **options, **constants), (x, weights), text=text.replace("\n", ""))
 
 
 @generator("expfam.transport_derivatives")
