@@ -11,14 +11,15 @@ import numpy as np
 
 
 def real_array(name, value, *, ndim=None, shape=None, dtypes=(np.float64,), finite=True) -> np.ndarray:
-    """`value` as a C-contiguous real array, never a copy where none is needed.
+    """`value` as a C-contiguous, aligned real array, never a copy where none is needed.
 
     Parameters
     ----------
     name : str
         The argument's name, for the error text.
     value : array_like
-        Booleans, integers and reals are taken; complex numbers, strings and objects are not.
+        Booleans, integers and reals are taken; complex numbers, strings and objects are not, nor is an array with
+        masked elements, which stand for what is not known.
     ndim : int or tuple of int, optional
         Allowed numbers of dimensions.
     shape : tuple, optional
@@ -35,10 +36,12 @@ def real_array(name, value, *, ndim=None, shape=None, dtypes=(np.float64,), fini
     """
     if hasattr(value, "toarray"):
         raise TypeError(f"{name} must be dense, sparse arrays are not taken: use .toarray()")
+    refuse_mask(name, value)
     try:
         array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} is not a rectangular array: {error}") from None
+    except (ValueError, TypeError) as error:
+        kind = ValueError if isinstance(value, list | tuple) else TypeError
+        raise kind(f"{name} is not a rectangular array: {error}") from None
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     dtype = array.dtype if array.dtype in dtypes else dtypes[0]
@@ -52,11 +55,19 @@ def real_array(name, value, *, ndim=None, shape=None, dtypes=(np.float64,), fini
     ):
         wanted = "(" + ", ".join("n" if k is None else str(k) for k in shape) + ("," if len(shape) == 1 else "") + ")"
         raise ValueError(f"{name} must have shape {wanted}, got {array.shape}")
-    array = np.ascontiguousarray(array, dtype=dtype).reshape(array.shape)
+    with np.errstate(over="ignore"):  # of a wider type, whose large numbers become infinite
+        array = np.require(array, dtype=dtype, requirements=("C", "A")).reshape(array.shape)
     if finite and not np.isfinite(array).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise ValueError(f"{name} must be finite, got {array[where]} at index {where}")
     return array
+
+
+def refuse_mask(name, value) -> None:
+    """Raise where an array, or one in a list, has masked elements: the numbers behind a mask are not data."""
+    parts = value if isinstance(value, list | tuple) else (value,)
+    if any(isinstance(part, np.ma.MaskedArray) and np.ma.is_masked(part) for part in parts):
+        raise ValueError(f"{name} has masked elements: drop them, or fill them in with .filled(value)")
 
 
 def frozen(array) -> np.ndarray:
@@ -91,6 +102,8 @@ def count(name, value, least=1) -> int:
         raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
+    if int(value) > sys.maxsize:
+        raise ValueError(f"{name} must be at most {sys.maxsize}, got a number of {int(value).bit_length()} bits")
     return int(value)
 
 
@@ -98,7 +111,10 @@ def scalar(name, value, *, above=-np.inf, least=-np.inf, below=np.inf) -> float:
     """A finite real number, larger than `above`, not less than `least`, smaller than `below`."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf  # of either sign: it is refused
     if not (math.isfinite(number) and above < number < below and least <= number):
         limits = (("above", above), ("at least", least), ("below", below))
         wanted = ["finite", *(f"{word} {limit:g}" for word, limit in limits if math.isfinite(limit))]
@@ -115,7 +131,7 @@ def flag(name, value) -> bool:
 
 def choice(name, value, allowed) -> str:
     """One of a few names."""
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
     return value
 
@@ -124,10 +140,11 @@ def symmetric(name, matrix) -> np.ndarray:
     """A square matrix that equals its transpose to 1e-8 of its scale, made exactly symmetric."""
     if matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"{name} must be square, got shape {matrix.shape}")
-    gap = np.abs(matrix - matrix.T).max(initial=0.0)
+    with np.errstate(over="ignore"):
+        gap = np.abs(matrix - matrix.T).max(initial=0.0)
     if gap > 1e-8 * np.abs(matrix).max(initial=0.0):
         raise ValueError(f"{name} must be symmetric, but differs from its transpose by up to {gap:.3g}")
-    return 0.5 * (matrix + matrix.T)
+    return 0.5 * matrix + 0.5 * matrix.T
 
 
 def cholesky(name, matrix) -> np.ndarray:

@@ -8,10 +8,14 @@ lanes of the kernels); longer ones one after another, so that a few draws of a m
 from __future__ import annotations
 
 from numbers import Integral
+from typing import TypeAlias
 
 import numpy as np
 
-from sbpfast import _core
+from sbpfast import _checks, _core
+
+RNG: TypeAlias = int | np.random.SeedSequence | np.random.BitGenerator | np.random.Generator | None
+"""What a draw takes its randomness from; `stream_key` says how."""
 
 LANES = 64
 LONG = 1024
@@ -21,13 +25,15 @@ NOISE = 0
 FACTOR_NOISE = 1
 
 
-def stream_key(rng=None) -> np.ndarray:
+def stream_key(rng: RNG = None, name="rng") -> np.ndarray:
     """The key (4,) of a family of streams, from anything SPEC 7 allows.
 
     Parameters
     ----------
     rng : None, int, numpy.random.SeedSequence, BitGenerator or Generator
         None takes fresh entropy.  A Generator is advanced by four words; the others are not changed.
+    name : str
+        The argument's name, for the error text.
 
     Raises
     ------
@@ -40,13 +46,13 @@ def stream_key(rng=None) -> np.ndarray:
         return rng.random_raw(4)
     if isinstance(rng, Integral) and not isinstance(rng, bool):
         if rng < 0:
-            raise ValueError(f"rng must be a non-negative integer, got {rng}")
+            raise ValueError(f"{name} must be a non-negative integer, got {rng}")
         rng = np.random.SeedSequence(int(rng))
     elif rng is None:
         rng = np.random.SeedSequence()
     if not isinstance(rng, np.random.SeedSequence):
         raise TypeError(
-            f"rng must be None, an int, a SeedSequence, a BitGenerator or a Generator, got {type(rng).__name__}"
+            f"{name} must be None, an int, a SeedSequence, a BitGenerator or a Generator, got {type(rng).__name__}"
         )
     return rng.generate_state(4, np.uint64)
 
@@ -106,7 +112,7 @@ def _long_rows(key, stream, start, stop, d, antithetic, n_threads):
     return z.reshape(stop - start, -1)[:, :d]
 
 
-def standard_normal(size, *, rng=None, n_threads=None) -> np.ndarray:
+def standard_normal(size: int | tuple[int, ...], *, rng: RNG = None, n_threads: int | None = None) -> np.ndarray:
     """Independent standard normals.
 
     Parameters
@@ -123,7 +129,8 @@ def standard_normal(size, *, rng=None, n_threads=None) -> np.ndarray:
     numpy.ndarray of float64
         Box-Muller transforms of Threefry-4x64-20 words (Salmon et al., SC 2011); values reach 9.49 in either tail.
     """
-    shape = (size,) if isinstance(size, Integral) else tuple(size)
+    sizes = size if isinstance(size, tuple | list) else (size,)
+    shape = tuple(_checks.count("size", n, least=0) for n in sizes)
     count = int(np.prod(shape, dtype=np.int64))
     z = np.empty((-(-count // LANES), 1, LANES))
     _core.random.fill_normal(stream_key(rng), NOISE, 0, z, _core.effective_threads(n_threads))

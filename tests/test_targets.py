@@ -36,7 +36,8 @@ def mp_link(name, t, y, df=3.0, scale=0.7):
     if name == "negative_binomial":
         r = mpmath.mpf(NEGATIVE_BINOMIAL["dispersion"])
         p, q = 1 / (1 + mpmath.exp(-t) * r), 1 / (1 + mpmath.exp(t) / r)
-        return y * mpmath.log(p) + r * mpmath.log(q), y - (y + r) * p, -(y + r) * p * q
+        value = -y * mpmath.log1p(mpmath.exp(-t) * r) - r * mpmath.log1p(mpmath.exp(t) / r)
+        return value, y - (y + r) * p, -(y + r) * p * q
     if name == "student_t":
         u2 = ((t - y) / scale) ** 2
         return (
@@ -671,3 +672,29 @@ def test_hessians_from_products():
         sb.Target(hvp=lambda x, v: v[0], dim=2).hess(x)
     with pytest.raises(sb.NonFiniteTarget, match="Hessian"):
         sb.Target(hvp=lambda x, v: v * np.nan, dim=2).hess(x)
+
+
+# -- parameters at the ends of what doubles hold ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [5e-324, 1e-170, 1e200, 1e308])
+def test_scales_whose_squares_are_no_doubles_are_refused(size):
+    one, y = np.ones((3, 1)), np.ones(3)
+    for name, call in {
+        "noise_scale": lambda: sb.targets.linear_regression(one, y, noise_scale=size, prior_scale=1.0),
+        "prior_scale": lambda: sb.targets.logistic_regression(one, y, prior_scale=size),
+        "scale": lambda: sb.targets.student_t_regression(one, y, df=3.0, scale=size, prior_scale=1.0),
+        "df": lambda: sb.targets.student_t_regression(one, y, df=size, scale=1.0, prior_scale=1.0),
+        "dispersion": lambda: sb.targets.negative_binomial_regression(one, y, dispersion=size, prior_scale=1.0),
+    }.items():
+        with pytest.raises(ValueError, match=f"{name} must lie between 1e-150 and 1e150"):
+            call()
+
+
+def test_constants_keep_their_digits_for_large_parameters():
+    one, y = np.ones((2, 1)), np.array([0.0, 3.0])
+    t = 0.4
+    far = sb.targets.negative_binomial_regression(one, y, dispersion=1e12, prior_scale=np.inf).value([[t]])[0]
+    assert far == pytest.approx(scipy.stats.poisson.logpmf(y, np.exp(t)).sum(), rel=1e-9)
+    far = sb.targets.student_t_regression(one, y, df=1e12, scale=1.0, prior_scale=np.inf).value([[t]])[0]
+    assert far == pytest.approx(scipy.stats.norm.logpdf(y, t).sum(), rel=1e-9)

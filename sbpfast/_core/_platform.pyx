@@ -2,6 +2,7 @@
 
 import math
 import os
+from numbers import Integral
 
 cdef extern from "openmp.h" nogil:
     const int SBP_OPENMP
@@ -53,7 +54,7 @@ def effective_threads(n_threads=None):
     """
     if n_threads is None:
         return 1 if _FORKED else min(omp_get_max_threads(), omp_get_num_procs(), _QUOTA)
-    if isinstance(n_threads, bool) or not hasattr(n_threads, "__index__"):
+    if isinstance(n_threads, bool) or not isinstance(n_threads, Integral):
         raise TypeError(f"n_threads must be None or an integer, got {type(n_threads).__name__}")
     if n_threads < 1:
         raise ValueError(f"n_threads must be at least 1, got {n_threads}")

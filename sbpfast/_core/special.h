@@ -24,18 +24,31 @@ VM_INLINE double stirling_tail(double a) {
     return a < 12.0 ? tail + shift : tail;
 }
 
-/* x^a e^-x / Gamma(a) */
+/* shapes below it are taken for it: the derivatives have reached their limits there, and quotients do not overflow */
+#define LEAST_SHAPE 1e-290
+
+/* x^a e^-x / Gamma(a); beyond 40 a and 1500 it has underflowed */
 VM_INLINE double gamma_kernel(double a, double x) {
-    double deviance = a * log_excess(x / a, (x - a) / a);
-    return vm_exp(deviance - stirling_tail(a)) * sqrt(a * 0.15915494309189535);
+    double most = a > 37.5 ? 40.0 * a : 1500.0, near = x < most ? x : most;
+    double deviance = a * log_excess(near / a, (near - a) / a);
+    double kernel = vm_exp(deviance - stirling_tail(a)) * sqrt(a * 0.15915494309189535);
+    return x < most ? kernel : 0.0;
+}
+
+/* a (log(x/p) - (x - p)/p), p = a/n, where the quotient x/p may overflow */
+VM_INLINE double share_deviance(double a, double n, double p, double x, double d) {
+    double far = (p > 1e-280) & (x < 1e280 * p) ? 0.0 : 1.0, safe = far > 0.5 ? 1.0 : p;
+    double near_value = a * log_excess(x / safe, d / safe);
+    double far_value = a * (vm_log(x) + vm_log(n) - vm_log(a)) - (n * x - a);
+    return far > 0.5 ? far_value : near_value;
 }
 
 /* x^a y^b / B(a, b) */
 VM_INLINE double beta_kernel(double a, double b, double x, double y) {
     double n = a + b, p = a / n, q = b / n, d = x < y ? x - p : q - y;
-    double deviance = a * log_excess(x / p, d / p) + b * log_excess(y / q, -d / q);
+    double deviance = share_deviance(a, n, p, x, d) + share_deviance(b, n, q, y, -d);
     double excess = stirling_tail(n) - stirling_tail(a) - stirling_tail(b);
-    return vm_exp(deviance + excess) * sqrt(a * q * 0.15915494309189535);
+    return vm_exp(deviance + excess) * (sqrt(a * 0.15915494309189535) * sqrt(q));
 }
 
 /* In both functions the arrays have room for BLOCK elements, n <= BLOCK, and are padded to whole vectors, so that each
@@ -55,12 +68,14 @@ static void gammainc_da_block(ptrdiff_t n, double *a, double *x, double *out) {
     double log_x[BLOCK], w[BLOCK];
     ptrdiff_t padded = pad(n, a);
     pad(n, x);
+    VECTORS(padded, a[i] = (a[i] > 0.0) & (a[i] < LEAST_SHAPE) ? LEAST_SHAPE : a[i];)
     VECTORS(padded, log_x[i] = vm_log(x[i]);)
     gamma_weight_block(padded, a, x, log_x, w);
     VECTORS(padded,
         double inside = (x[i] > 0.0) & (x[i] < INFINITY) ? 1.0 : 0.0;
         double good = (a[i] > 0.0) & (a[i] < INFINITY) & (x[i] >= 0.0) ? 1.0 : 0.0;
-        double value = -w[i] * gamma_kernel(a[i], x[i]);
+        double kernel = gamma_kernel(a[i], x[i]);
+        double value = kernel > 0.0 ? -w[i] * kernel : 0.0;
         out[i] = good < 0.5 ? NAN : inside > 0.5 ? value : 0.0;) /* P is 0 or 1 at the ends, whatever a is */
 }
 
@@ -70,6 +85,9 @@ static void betainc_block(ptrdiff_t n, int which, double *a, double *b, double *
     double *end = which ? y : x, *other = which ? x : y, sign = which ? 1.0 : -1.0;
     ptrdiff_t padded = pad(n, a);
     pad(n, b), pad(n, x);
+    VECTORS(padded,
+        a[i] = (a[i] > 0.0) & (a[i] < LEAST_SHAPE) ? LEAST_SHAPE : a[i];
+        b[i] = (b[i] > 0.0) & (b[i] < LEAST_SHAPE) ? LEAST_SHAPE : b[i];)
     VECTORS(padded, y[i] = 1.0 - x[i];)
     VECTORS(padded, log_end[i] = end[i] < 0.5 ? vm_log(end[i]) : vm_log1p(-other[i]);)
     if (which) beta_one_weight(padded, b, a, y, x, log_end, w);
@@ -78,6 +96,7 @@ static void betainc_block(ptrdiff_t n, int which, double *a, double *b, double *
         double shapes = (a[i] > 0.0) & (b[i] > 0.0) & (a[i] + b[i] < INFINITY) ? 1.0 : 0.0;
         double good = (x[i] >= 0.0) & (x[i] <= 1.0) ? shapes : 0.0;
         double inside = (x[i] > 0.0) & (x[i] < 1.0) ? 1.0 : 0.0;
-        double value = sign * w[i] * beta_kernel(a[i], b[i], x[i], y[i]);
+        double kernel = beta_kernel(a[i], b[i], x[i], y[i]);
+        double value = kernel > 0.0 ? sign * w[i] * kernel : 0.0;
         out[i] = good < 0.5 ? NAN : inside > 0.5 ? value : 0.0;)
 }

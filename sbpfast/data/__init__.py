@@ -9,7 +9,7 @@ import numpy as np
 __all__ = ["load_breast_cancer"]
 
 
-def load_breast_cancer(standardize=True):
+def load_breast_cancer(standardize: bool = True) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Breast Cancer Wisconsin (Diagnostic): 569 cases, 30 features and a constant.
 
     Parameters

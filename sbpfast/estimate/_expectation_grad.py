@@ -8,7 +8,9 @@ many there are or which thread works on them, and memory does not grow with the 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
+from typing import Any, Literal
 
 from sbpfast import _checks, _core
 from sbpfast._blocks import Run
@@ -26,13 +28,15 @@ SAMPLINGS = ("mc", "antithetic", "sobol")
 
 def expectation_grad(
     target: Target,
-    distribution,
+    distribution: Any,
     *,
-    wrt=None,
-    estimator: str = "auto",
+    wrt: str | Iterable[str] | None = None,
+    estimator: Literal[
+        "auto", "price", "stein", "pathwise", "score", "product", "difference", "exact", "combined"
+    ] = "auto",
     n_samples: int = 4096,
-    sampling: str = "mc",
-    rng=None,
+    sampling: Literal["mc", "antithetic", "sobol"] = "mc",
+    rng: Any = None,
     n_threads: int | None = None,
 ) -> Estimate:
     """Value and gradients of E[f(x)], x from a distribution, with respect to the distribution's parameters.
@@ -102,12 +106,15 @@ def expectation_grad(
             target, distribution, n, sampling, key, n_threads, least=8 if name in ("score", "combined") else 1, wrt=wrt
         )
 
-    if estimator == "auto":
-        estimator = automatic(target, distribution, make_run, n_samples)
-    _require(estimator, target, distribution, n_samples)
-    if estimator == "exact":
+    chosen: str = estimator
+    if chosen == "auto":
+        chosen = automatic(target, distribution, make_run, n_samples)
+    _require(chosen, target, distribution, n_samples)
+    if chosen != "exact" and hasattr(distribution, "_rare_ends") and (rare := distribution._rare_ends(n_samples, wrt)):
+        warnings.warn(rare, RuntimeWarning, stacklevel=2)
+    if chosen == "exact":
         return Estimate(exact(target, distribution, wrt, n_threads), wrt, distribution)
-    return Estimate(MONTE_CARLO[estimator](make_run(n_samples, estimator)), wrt, distribution)
+    return Estimate(MONTE_CARLO[chosen](make_run(n_samples, chosen)), wrt, distribution)
 
 
 def _wanted(wrt, distribution):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,7 +46,7 @@ class Estimate:
         self.value = float(result.value)
         self.n_samples = result.n
         self.estimator = result.name
-        self.grad = {name: self._shaped(distribution, name, result.grads[name]) for name in wrt}
+        self.grad: dict[str, np.ndarray] = {name: self._shaped(distribution, name, result.grads[name]) for name in wrt}
         self._result = result
         self._distribution = distribution
 
@@ -55,7 +55,7 @@ class Estimate:
         return np.asarray(array, dtype=np.float64).reshape(np.shape(distribution._parameters()[name]))
 
     @cached_property
-    def stderr(self) -> dict:
+    def stderr(self) -> dict[str, Any]:
         errors = self._result.errors
         errors = errors() if callable(errors) else errors
         gradients = {name: self._shaped(self._distribution, name, errors[name]) for name in self.grad}
@@ -94,7 +94,7 @@ class Estimate:
             total = total + np.tensordot(grad, jacobian, axes=grad.ndim)
         return total
 
-    def natural_grad(self) -> dict:
+    def natural_grad(self) -> dict[str, np.ndarray]:
         """Natural gradients by parameter name: the inverse Fisher information times the gradient.
 
         Raises

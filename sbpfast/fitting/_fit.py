@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,7 +21,9 @@ from sbpfast.fitting._result import STRUCTURES, Fit, FitStep, FitWarning
 from sbpfast.fitting._start import full_start, low_rank_start
 from sbpfast.fitting._unknown_noise import UnknownNoiseMoments
 from sbpfast.gaussian import DiagonalGaussian
+from sbpfast.gaussian._full import GaussianBase
 from sbpfast.targets import NonFiniteTarget, Target
+from sbpfast.targets._bridges import BRIDGES, bridged
 from sbpfast.targets._ridge import Ridge
 from sbpfast.targets._unknown_noise import UnknownNoise
 
@@ -30,16 +33,16 @@ LONG = 50  # steps from a mode without convergence, after which another start is
 
 
 def fit(
-    target: Target,
-    q0=None,
+    target: Any,
+    q0: GaussianBase | Fit | None = None,
     *,
-    structure: str = "full",
+    structure: Literal["full", "diagonal", "low_rank"] = "full",
     rank: int | None = None,
-    estimator: str = "auto",
+    estimator: Literal["auto", "exact", "price", "stein"] = "auto",
     tol: float | None = None,
     max_iter: int = 200,
     max_samples: int = 65536,
-    rng=None,
+    rng: Any = None,
     n_threads: int | None = None,
     progress: bool = False,
     callback: Callable[[FitStep], object] | None = None,
@@ -53,13 +56,13 @@ def fit(
 
     Parameters
     ----------
-    target : Target
-        f, up to a constant, with a value and a gradient.  With a Hessian fewer draws are needed; ridge targets
-        (the regressions) need none.
+    target : Target, pymc.Model or bridgestan.StanModel
+        f, up to a constant, with a value and a gradient; models are taken as by `Target.from_pymc` and
+        `Target.from_bridgestan`.  With a Hessian fewer draws are needed; ridge targets (the regressions) need none.
     q0 : Gaussian, Fit or None
-        Where to start.  None: the Laplace approximation at a mode, searched for from the zero vector; where 50 steps
-        with draws have not converged from there, also the standard normal, and the higher ELBO is kept.  A `Fit` (of
-        the same target and settings) is continued, bit for bit as if it had never stopped.
+        Where to start.  None: the Laplace approximation at a mode, searched for from the zero vector or the start of
+        the model; where 50 steps with draws have not converged from there, also the standard normal, and the higher
+        ELBO is kept.  A `Fit` (of the same target and settings) is continued, bit for bit as if it had never stopped.
     structure : {"full", "diagonal", "low_rank"}
         Of the covariance.  The last two form nothing larger than the data and (d, rank), but for a target's Hessians.
     rank : int, optional
@@ -103,7 +106,8 @@ def fit(
     Warns
     -----
     FitWarning
-        The fit did not converge, or k-hat is above 0.7.
+        The fit did not converge, or k-hat is above 0.7.  Ctrl-C ends a fit after its last whole step: what there is is
+        returned, and ``q0=`` goes on from it.
 
     References
     ----------
@@ -118,6 +122,7 @@ def fit(
     >>> sb.fit(sb.targets.logistic_regression(X, y, prior_scale=1.0)).q.mean.round(4)
     array([0.1794, 0.5741])
     """
+    target = _as_target(target)
     exact = _check_target(target, estimator, structure)
     _checks.choice("structure", structure, STRUCTURES)
     rank = _checked_rank(rank, structure, target.dim)
@@ -139,11 +144,14 @@ def fit(
         loop = _new_loop(source, q0, structure, rank, tol, max_samples)
     with Watch(progress, callback) as watch:
         loop.run(max_iter, watch)
-        if q0 is None and not (exact or loop.converged or watch.stopped) and loop.n_iter >= LONG:
+        ended = watch.stopped or loop.interrupted
+        if q0 is None and not (exact or loop.converged or ended) and loop.n_iter >= LONG:
             loop = _from_elsewhere(loop, structure, rank, max_iter, watch)
     result = Fit._of(loop, structure, target, key)
     if not loop.converged and not watch.stopped:
         _checks.warn(f"{loop.message[0].upper()}{loop.message[1:]}.", FitWarning)
+    if loop.interrupted:
+        return result  # at once; what is left out is worked out when it is asked for
     if not isinstance(target, Ridge) or work(target) * DRAWS <= CHEAP:
         result._diagnose()
     if not isinstance(target, Ridge | UnknownNoise):  # whose gradients are ours
@@ -168,10 +176,19 @@ def _from_elsewhere(loop, structure, rank, max_iter, watch) -> NaturalFit:
     return other if other.last.elbo > loop.last.elbo else loop
 
 
+def _as_target(target) -> Target:
+    """The target itself, or that of a model of another program."""
+    if isinstance(target, Target):
+        return target
+    made = bridged(target)
+    if made is None:
+        kinds = ", ".join(["a sbpfast.Target", *(bridge.kind for bridge in BRIDGES.values())])
+        raise TypeError(f"target must be one of {kinds}; got {type(target).__name__}")
+    return made
+
+
 def _check_target(target, estimator, structure):
     """Whether the moments will be exact."""
-    if not isinstance(target, Target):
-        raise TypeError(f"target must be a sbpfast.Target, got {type(target).__name__}")
     _checks.choice("estimator", estimator, ESTIMATORS)
     missing = [name for name in ("value", "grad") if not target._has(name)]
     if missing:

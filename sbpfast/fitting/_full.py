@@ -33,8 +33,14 @@ class FullCovariance:
         return FullCovariance(refactored(self.chol, upper_factor(precision)))
 
     def newton_directions(self, source, mean, here):
-        """The Newton step; None, which stands for a natural gradient, where there is none."""
-        yield newton_direction(source.target, mean, self.chol, here.gradient, here.precision, source.n_threads)
+        """The Newton step, and None, which stands for a natural gradient, where there is none or it leads nowhere.
+
+        Where the ELBO is just about concave the Newton step is so long that no part of it may do.
+        """
+        direction = newton_direction(source.target, mean, self.chol, here.gradient, here.precision, source.n_threads)
+        if direction is not None:
+            yield direction
+        yield None
 
     def along(self, mean, direction, rate):
         """Mean and covariance a part of the way along a Newton step; None where that would not be a factor."""

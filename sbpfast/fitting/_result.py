@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
@@ -10,6 +10,7 @@ import scipy
 from sbpfast import _checks
 from sbpfast._files import read_npz, write_npz
 from sbpfast._streams import stream_key
+from sbpfast.fitting import _posterior
 from sbpfast.fitting._full import FullCovariance
 from sbpfast.fitting._importance import (
     DRAWS,
@@ -27,6 +28,7 @@ from sbpfast.fitting._natural import NaturalFit
 from sbpfast.fitting._table import Summary
 from sbpfast.gaussian import CholeskyGaussian, DiagonalGaussian, Gaussian, LowRankGaussian
 from sbpfast.targets import NonFiniteTarget, Target
+from sbpfast.targets._parameters import Parameters
 
 STRUCTURES = {"full": FullCovariance, "diagonal": LowRankCovariance, "low_rank": LowRankCovariance}
 VERSION = 1  # of the saved format
@@ -80,7 +82,7 @@ class Fit:
         self.elbo, self.elbo_stderr = float(elbo), float(elbo_stderr)
         self.converged, self.message, self.counts = bool(converged), str(message), dict(counts)
         self._key, self._state, self._target = key, state, target
-        self.names: list[str] | None = None
+        self.names: list[str] | None = None if self.model_parameters is None else self.model_parameters.labels
         self._importance: ImportanceSample | None = None
 
     @classmethod
@@ -106,6 +108,11 @@ class Fit:
         for name in self.counts.keys() & source.counts.keys():
             source.counts[name] = self.counts[name]
         return loop
+
+    @property
+    def model_parameters(self) -> Parameters | None:
+        """What the coordinates mean in the model the target came from; None for a target without names."""
+        return None if self._target is None else self._target.model_parameters
 
     @property
     def elbo_trace(self) -> np.ndarray:
@@ -240,19 +247,69 @@ class Fit:
         """Draw n points from q, (n, d)."""
         return self.q.sample(n, rng=rng)
 
+    def posterior(self, n: int, *, rng=None, resample: bool = False) -> Any:
+        """Draws under the model's own names and on its own scale.
+
+        Parameters
+        ----------
+        n : int
+            How many.
+        rng : None, int, SeedSequence, BitGenerator or Generator
+            Source of the draws, see SPEC 7.
+        resample : bool
+            False: draws from q.  True: drawn by their importance weights from several times as many, which corrects
+            the Gaussian where k-hat is below 0.7.
+
+        Returns
+        -------
+        dict of numpy.ndarray
+            Name of a variable, deterministic ones included, to its draws (n, *shape); for a target from a JAX pytree a
+            tree of that structure; ``{"x": (n, d)}`` where there are no names.
+
+        Warns
+        -----
+        FitWarning
+            k-hat of the draws to be resampled is above 0.7.
+        """
+        n, resample = _checks.count("n", n), _checks.flag("resample", resample)
+        if resample:
+            x, khat = _posterior.resampled(self, n, rng)
+            if khat > USABLE:
+                text = f"Pareto k-hat is {khat:.2f}, above {USABLE}: importance weights cannot repair these draws."
+                _checks.warn(text, FitWarning)
+        else:
+            x = self.sample(n, rng=rng)
+        draws = _posterior.by_name(self, x)
+        return draws if self.model_parameters is None else self.model_parameters.assemble(draws)
+
+    def nuts_init(self, chains: int = 4, *, rng=None) -> _posterior.NutsInit:
+        """Starting points drawn from q and the inverse mass matrix, for PyMC, nutpie and NumPyro's NUTS.
+
+        Parameters
+        ----------
+        chains : int
+        rng : None, int, SeedSequence, BitGenerator or Generator
+        """
+        return _posterior.nuts_init(self, _checks.count("chains", chains), rng)
+
     def summary(self, names=None, *, level: float = 0.95) -> Summary:
         """A table: for each parameter mean, sd, interval, probability of being positive, PSIS-corrected mean and sd.
+
+        A fit of another program's model has the rows of the model's variables on the model's own scale: mean, sd and
+        interval from draws, weighted by importance where k-hat allows, with mean and sd under q beside them.
 
         Parameters
         ----------
         names : sequence of str, optional
-            The attribute ``names``, or x[0], x[1], ..., by default.
+            Of the coordinates of x, which then are the rows; the attribute ``names``, or x[0], x[1], ..., by default.
         level : float
             Probability of the central interval.
         """
-        names = self._names(names)
         if not 0.0 < _checks.scalar("level", level) < 1.0:
             raise ValueError(f"level must lie between 0 and 1, got {level}")
+        if names is None and self.model_parameters is not None:
+            return _posterior.model_summary(self, level)
+        names = self._names(names)
         mean, sd = self.q.mean, np.sqrt(self.q._variances())
         half = scipy.special.ndtri(0.5 + 0.5 * level) * sd
         columns = {
@@ -287,23 +344,28 @@ class Fit:
             raise ValueError(f"names must have {self.q.dim} entries, one a parameter, got {len(names)}")
         return names
 
-    def to_arviz(self, names=None, *, n_samples: int = 4000, rng=None):
-        """Draws from q as an ArviZ ``InferenceData`` (or ``DataTree``), one variable a name; needs arviz."""
-        import arviz
+    def to_arviz(self, names=None, *, n: int = 2000, rng=None, n_samples: int | None = None):
+        """Draws from q as an ArviZ ``InferenceData`` (or ``DataTree``, from ArviZ 1); needs arviz.
 
-        n_samples = _checks.count("n_samples", n_samples)
-        chains = 4 if n_samples % 4 == 0 else 1  # the draws are independent, but its diagnostics compare chains
-        x = self.sample(n_samples, rng=rng).reshape(chains, -1, self.q.dim)
-        if names is None and self.names is None:
-            posterior = {"x": x}
-        else:
-            names = self._names(names)
-            if len(set(names)) < len(names):
-                raise ValueError(f"names must differ from one another, got {names}")
-            posterior = {name: x[:, :, i] for i, name in enumerate(names)}
-        if int(arviz.__version__.split(".")[0]) >= 1:
-            return arviz.from_dict({"posterior": posterior})
-        return arviz.from_dict(posterior=posterior)
+        Parameters
+        ----------
+        names : sequence of str, optional
+            Of the coordinates of x, a variable each; the model's own variables by default.
+        n : int
+            Draws, in four chains where 4 divides n.
+        rng : None, int, SeedSequence, BitGenerator or Generator
+        n_samples : int, optional
+            Another name of n.
+
+        Returns
+        -------
+        arviz.InferenceData or xarray.DataTree
+            Groups ``posterior``; ``sample_stats`` with ``lp``, ``log_q`` and the smoothed ``log_weight``; ``fit`` with
+            ``mean_vector`` and ``covariance_matrix``; of a model also ``unconstrained_posterior``, ``observed_data``,
+            ``constant_data`` and ``log_likelihood``.
+        """
+        n = _checks.count("n", n) if n_samples is None else _checks.count("n_samples", n_samples)
+        return _posterior.to_arviz(self, names, n, rng)
 
     def plot(self, path=None, names=None):
         """A page with the ELBO trace, the marginals and k-hat, as a matplotlib figure; saved where a path is given."""

@@ -31,7 +31,7 @@ def find_start(moments, mean):
     here = try_at(moments.at_point, mean, chol)
     if here is None:
         raise NonFiniteTarget(
-            "f or a derivative is not finite at the zero vector, where the fit starts; pass q0 to start elsewhere"
+            f"f or a derivative is not finite at {_place(mean)}, where the fit starts; pass q0 to start elsewhere"
         )
     if moments.exact:
         _check_collinear(here.precision)
@@ -60,7 +60,7 @@ def first_scales(moments, mean):
     try:
         curvature = moments.diagonal_curvature(mean)
     except NonFiniteTarget as error:
-        raise NonFiniteTarget(f"{error}; the fit starts at the zero vector, pass q0 to start elsewhere") from None
+        raise NonFiniteTarget(f"{error}; the fit starts at {_place(mean)}, pass q0 to start elsewhere") from None
     if (curvature == 0.0).any() and moments.exact:
         raise ImproperDensity(
             f"the log density does not depend on parameter {int(np.argmax(curvature == 0.0))}, so it cannot be "
@@ -68,6 +68,10 @@ def first_scales(moments, mean):
         )
     usable = np.isfinite(curvature) & (curvature != 0.0)
     return 1.0 / np.sqrt(np.where(usable, np.abs(curvature), 1.0))
+
+
+def _place(mean):
+    return "the model's own start" if mean.any() else "the zero vector"
 
 
 def check_rank(source, mean, std):
@@ -124,8 +128,8 @@ def full_start(source, q0):
     if isinstance(source, UnknownNoiseMoments):
         mean, chol = source.start()
         return mean, FullCovariance(chol)
-    zero = np.zeros(source.target.dim)
-    return find_start(source.draws(1) if isinstance(source, Sampler) else _coarse(source), zero)
+    first = source.target._first_point()
+    return find_start(source.draws(1) if isinstance(source, Sampler) else _coarse(source), first)
 
 
 def _coarse(source):
@@ -141,7 +145,7 @@ def low_rank_start(source, q0, rank):
     if q0 is not None:
         _check_start(q0, source.target)
         return find_low_rank_start(source, np.array(q0.mean), np.sqrt(q0._variances()), rank)
-    mean = np.zeros(source.target.dim)
+    mean = source.target._first_point()
     if isinstance(source, Sampler):
         return find_low_rank_start(source, mean, first_scales(source.draws(1), mean), rank)
     std = first_scales(source, mean)

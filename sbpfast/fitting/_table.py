@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 
 class Summary:
@@ -20,7 +17,7 @@ class Summary:
     def __getitem__(self, column) -> np.ndarray:
         return self.columns[column]
 
-    def to_frame(self) -> DataFrame:
+    def to_frame(self) -> Any:
         """The table as a pandas DataFrame, a row a parameter; needs pandas."""
         from pandas import DataFrame
 

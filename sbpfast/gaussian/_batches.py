@@ -9,6 +9,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sbpfast import _checks, _core
 from sbpfast._streams import NOISE, normal_rows, stream_key
@@ -95,7 +96,7 @@ class DiagonalBatch(Batch, DiagonalGaussian):
     _batch = None
     _single = DiagonalGaussian
 
-    def __init__(self, mean, std):
+    def __init__(self, mean: ArrayLike, std: ArrayLike) -> None:
         self._set(mean=mean, std=std)
         _checks.positive("std", self.std)
 
@@ -120,7 +121,7 @@ class LowRankPrecisionBatch(Batch, LowRankPrecisionGaussian):
     _batch = None
     _single = LowRankPrecisionGaussian
 
-    def __init__(self, mean, diag, factor):
+    def __init__(self, mean: ArrayLike, diag: ArrayLike, factor: ArrayLike) -> None:
         if np.ndim(factor) < 2:
             raise ValueError(f"factor must have at least 2 dimensions, got shape {np.shape(factor)}")
         self._set(mean=mean, diag=diag, factor=factor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sbpfast import _checks
 from sbpfast._forms import DiagonalForm
@@ -29,7 +30,7 @@ class DiagonalGaussian(GaussianBase):
 
     _names = ("mean", "std")
 
-    def __init__(self, mean, std):
+    def __init__(self, mean: ArrayLike, std: ArrayLike) -> None:
         d = self._set_mean(mean)
         self.std = _checks.frozen(_checks.positive("std", _checks.real_array("std", std, shape=(d,))))
 

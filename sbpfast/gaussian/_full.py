@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import scipy
+from numpy.typing import ArrayLike
 
 from sbpfast import _checks, _core
 from sbpfast._forms import FullForm
@@ -259,7 +260,7 @@ class Gaussian(DenseGaussian):
 
     _names = ("mean", "cov")
 
-    def __init__(self, mean, cov):
+    def __init__(self, mean: ArrayLike, cov: ArrayLike) -> None:
         d = self._set_mean(mean)
         cov = _checks.symmetric("cov", _checks.real_array("cov", cov, shape=(d, d)))
         self._chol = _checks.cholesky("cov", cov)
@@ -320,7 +321,7 @@ class CholeskyGaussian(DenseGaussian):
 
     _names = ("mean", "chol")
 
-    def __init__(self, mean, chol):
+    def __init__(self, mean: ArrayLike, chol: ArrayLike) -> None:
         d = self._set_mean(mean)
         chol = _checks.real_array("chol", chol, shape=(d, d))
         if np.triu(chol, 1).any():
@@ -362,7 +363,7 @@ class NaturalGaussian(DenseGaussian):
 
     _names = ("eta1", "eta2")
 
-    def __init__(self, eta1, eta2):
+    def __init__(self, eta1: ArrayLike, eta2: ArrayLike) -> None:
         eta1 = _checks.real_array("eta1", eta1, ndim=1)
         d = len(eta1)
         eta2 = _checks.symmetric("eta2", _checks.real_array("eta2", eta2, shape=(d, d)))

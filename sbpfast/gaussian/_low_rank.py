@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import scipy
+from numpy.typing import ArrayLike
 
 from sbpfast import _checks
 from sbpfast._forms import LowRankForm
@@ -16,7 +17,7 @@ class LowRankBase(GaussianBase):
 
     _names = ("mean", "diag", "factor")
 
-    def __init__(self, mean, diag, factor):
+    def __init__(self, mean: ArrayLike, diag: ArrayLike, factor: ArrayLike) -> None:
         d = self._set_mean(mean)
         self.diag = _checks.frozen(_checks.positive("diag", _checks.real_array("diag", diag, shape=(d,))))
         self.factor = _checks.frozen(_checks.real_array("factor", factor, shape=(d, None)))
@@ -187,7 +188,7 @@ class LowRankPrecisionGaussian(LowRankBase):
     c = 1/((1 + s) + sqrt(1 + s)) of C where s are those of V^T V: the paper's (1 - sqrt(eta))/s without its 0/0.
     """
 
-    def __init__(self, mean, diag, factor):
+    def __init__(self, mean: ArrayLike, diag: ArrayLike, factor: ArrayLike) -> None:
         super().__init__(mean, diag, factor)
         self._scaled = self.factor / np.sqrt(self.diag)[:, None]
         s, basis = np.linalg.eigh(self._scaled.T @ self._scaled)

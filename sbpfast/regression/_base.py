@@ -108,7 +108,9 @@ class BayesianRegression(Estimator):
 
     # fitting
 
-    def fit(self, X, y, sample_weight=None, offset=None) -> Self:
+    def fit(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, offset: ArrayLike | None = None
+    ) -> Self:
         """Fit the posterior; returns self.
 
         Parameters
@@ -194,15 +196,17 @@ class BayesianRegression(Estimator):
         self._posterior("log_evidence_")
         return self.fit_.log_evidence
 
-    def sample_coef(self, n: int = 1, *, rng=None) -> np.ndarray:
+    def sample_coef(self, n: int = 1, *, rng: Any = None) -> np.ndarray:
         """Draw n coefficient vectors from the posterior, (n, d): Thompson sampling takes one a decision."""
         return self._posterior("sample_coef").sample(n, rng=rng)[:, : self.n_features_in_]
 
-    def sample_params(self, n: int = 1, *, rng=None) -> np.ndarray:
+    def sample_params(self, n: int = 1, *, rng: Any = None) -> np.ndarray:
         """Draw n vectors of coefficients and, after them, whatever else the model has (intercept, log sigma)."""
         return self._posterior("sample_params").sample(n, rng=rng)
 
-    def sample_predictive(self, X, n: int = 1, *, offset=None, trials=None, rng=None) -> np.ndarray:
+    def sample_predictive(
+        self, X: Any, n: int = 1, *, offset: ArrayLike | None = None, trials: ArrayLike | None = None, rng: Any = None
+    ) -> np.ndarray:
         """Draw n responses of every row from the posterior predictive distribution, (n, N).
 
         Parameters
@@ -225,14 +229,16 @@ class BayesianRegression(Estimator):
         self._posterior("summary")
         return self.fit_.summary(level=level)
 
-    def plot(self, path=None):
+    def plot(self, path: Any = None) -> Any:
         """A page with the ELBO trace, the marginals and k-hat, see `Fit.plot`."""
         self._posterior("plot")
         return self.fit_.plot(path)
 
     def to_arviz(
-        self, X=None, y=None, *, n_samples: int = 4000, sample_weight=None, offset=None, trials=None, rng=None
-    ):
+        self, X: Any = None, y: ArrayLike | None = None, *, n_samples: int = 4000,
+        sample_weight: ArrayLike | None = None, offset: ArrayLike | None = None, trials: ArrayLike | None = None,
+        rng: Any = None,
+    ) -> Any:  # fmt: skip
         """Draws from the posterior as an ArviZ ``InferenceData`` (or ``DataTree``); needs arviz.
 
         Parameters

@@ -9,7 +9,7 @@ import scipy
 
 from sbpfast import _checks, targets
 from sbpfast.regression._base import BayesianRegression, interval_ends
-from sbpfast.regression._input import floats, is_missing, response
+from sbpfast.regression._input import floats, is_missing, response, sample_weights
 from sbpfast.regression._predictive import mean_logistic
 
 if TYPE_CHECKING:
@@ -106,35 +106,38 @@ class Classifier(BayesianRegression):
         """The same of `decision_function`."""
         return self._set_request("decision_function", requests)
 
-    def predict_proba(self, X, offset=None) -> np.ndarray:
+    def predict_proba(self, X: Any, offset: ArrayLike | None = None) -> np.ndarray:
         """Probabilities of the two classes with the posterior of the coefficients integrated out, (N, 2)."""
         m, t = self._predictor(X, offset, "predict_proba")
         return np.column_stack([self._probability(-m, t), self._probability(m, t)])
 
-    def predict_log_proba(self, X, offset=None) -> np.ndarray:
+    def predict_log_proba(self, X: Any, offset: ArrayLike | None = None) -> np.ndarray:
         """Logarithms of `predict_proba`, (N, 2)."""
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X, offset))
 
-    def decision_function(self, X, offset=None) -> np.ndarray:
+    def decision_function(self, X: Any, offset: ArrayLike | None = None) -> np.ndarray:
         """Log odds of the second class by `predict_proba`, (N,)."""
         p = np.maximum(self.predict_proba(X, offset), np.finfo(float).tiny)
         return np.log(p[:, 1] / p[:, 0])
 
-    def predict(self, X, offset=None) -> np.ndarray:
+    def predict(self, X: Any, offset: ArrayLike | None = None) -> np.ndarray:
         """The more probable class of every row, (N,)."""
         m, _ = self._predictor(X, offset, "predict")  # both links are symmetric: P > 1/2 where m > 0
         return self.classes_[(m > 0).astype(int)]
 
-    def predict_interval(self, X, level: float = 0.95, *, offset=None) -> np.ndarray:
+    def predict_interval(self, X: Any, level: float = 0.95, *, offset: ArrayLike | None = None) -> np.ndarray:
         """The central interval of the probability of the second class, (N, 2)."""
         m, t = self._predictor(X, offset, "predict_interval")
         return np.stack([self._inverse_link(m + scipy.special.ndtri(p) * t) for p in interval_ends(level)], axis=1)
 
-    def score(self, X, y, sample_weight=None, offset=None) -> float:
+    def score(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, offset: ArrayLike | None = None
+    ) -> float:
         """Accuracy."""
         predicted = self.predict(X, offset)
-        return float(np.average(predicted == response(y, len(predicted)), weights=sample_weight))
+        right = predicted == response(y, len(predicted))
+        return float(np.average(right, weights=sample_weights(sample_weight, len(right))))
 
     def _drawn(self, eta, params, trials, generator):
         p = self._inverse_link(eta)
@@ -181,7 +184,14 @@ class BayesianLogisticRegression(Classifier):
     classes_, n_features_in_, n_iter_
     """
 
-    def fit(self, X, y, sample_weight=None, offset=None, trials=None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
+        trials: ArrayLike | None = None,
+    ) -> Self:
         """Fit the posterior; returns self.
 
         Parameters
@@ -203,7 +213,14 @@ class BayesianLogisticRegression(Classifier):
         """
         return self._fit(X, y, sample_weight, offset, trials)
 
-    def score(self, X, y, sample_weight=None, offset=None, trials=None) -> float:
+    def score(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
+        trials: ArrayLike | None = None,
+    ) -> float:
         """Accuracy; with ``trials``, of all trials."""
         if trials is None:
             return super().score(X, y, sample_weight, offset)

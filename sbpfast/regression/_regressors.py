@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import scipy
@@ -11,7 +11,7 @@ import scipy
 from sbpfast import _checks, _core, targets
 from sbpfast.fitting import fit
 from sbpfast.regression._base import BayesianRegression, interval_ends
-from sbpfast.regression._input import floats, response
+from sbpfast.regression._input import floats, response, sample_weights
 from sbpfast.regression._predictive import mixture_quantile, normal_nodes, poisson_quantile, precision_nodes
 from sbpfast.targets._unknown_noise import linear_regression_unknown_noise
 
@@ -29,11 +29,11 @@ class Regressor(BayesianRegression):
     _estimator_type = "regressor"
     intercept_: float
 
-    def predict(self, X, offset=None):
+    def predict(self, X: Any, offset: ArrayLike | None = None) -> np.ndarray:
         """Predicted means, (N,)."""
         raise NotImplementedError
 
-    def predict_interval(self, X, level: float = 0.95, *, offset=None) -> np.ndarray:
+    def predict_interval(self, X: Any, level: float = 0.95, *, offset: ArrayLike | None = None) -> np.ndarray:
         """The central interval of a new response, noise and all, (N, 2).
 
         It holds a new y with probability ``level``: the quantiles are those of the posterior predictive distribution,
@@ -52,12 +52,15 @@ class Regressor(BayesianRegression):
         spread = float(np.sqrt(data.shares @ (y - centre) ** 2))
         return centre, spread if spread > 1e-13 * np.abs(y).max() else 1.0
 
-    def score(self, X, y, sample_weight=None, offset=None) -> float:
+    def score(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, offset: ArrayLike | None = None
+    ) -> float:
         """The coefficient of determination R^2 of the predicted means."""
         predicted = self.predict(X, offset)
         y = floats("y", response(y, len(predicted)))
-        residual = np.average((y - predicted) ** 2, weights=sample_weight)
-        spread = np.average((y - np.average(y, weights=sample_weight)) ** 2, weights=sample_weight)
+        weights = sample_weights(sample_weight, len(y))
+        residual = np.average((y - predicted) ** 2, weights=weights)
+        spread = np.average((y - np.average(y, weights=weights)) ** 2, weights=weights)
         if spread == 0.0:
             return float(residual == 0.0)
         return float(1.0 - residual / spread)
@@ -85,7 +88,7 @@ class BayesianPoissonRegression(Regressor):
             data.design, data.y, prior_scale=scale, weights=data.weights, offset=data.offset
         )
 
-    def predict(self, X, offset=None) -> np.ndarray:
+    def predict(self, X: Any, offset: ArrayLike | None = None) -> np.ndarray:
         """Expected counts E exp(x . coef), (N,): with the posterior integrated, exp(m + t^2/2)."""
         m, t = self._predictor(X, offset, "predict")
         with np.errstate(over="ignore"):
@@ -180,7 +183,15 @@ class BayesianStudentTRegression(Regressor):
         values = [target._exact(q, q._form(), threads)[0] for target in ends]
         return (values[1] - values[0]) / (2.0 * STEP)
 
-    def predict(self, X, offset=None, return_std=False):
+    @overload
+    def predict(self, X: Any, offset: ArrayLike | None = None, return_std: Literal[False] = False) -> np.ndarray: ...
+
+    @overload
+    def predict(
+        self, X: Any, offset: ArrayLike | None = None, *, return_std: Literal[True]
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def predict(self, X: Any, offset: ArrayLike | None = None, return_std: bool = False) -> Any:
         """Posterior means of the linear predictor, (N,), and with ``return_std`` their standard deviations."""
         m, t = self._predictor(X, offset, "predict")
         return (m, t) if return_std else m
@@ -252,7 +263,15 @@ class BayesianLinearRegression(Regressor):
     def _parameter_names(self):
         return [*super()._parameter_names(), "log sigma"]
 
-    def predict(self, X, offset=None, return_std=False):
+    @overload
+    def predict(self, X: Any, offset: ArrayLike | None = None, return_std: Literal[False] = False) -> np.ndarray: ...
+
+    @overload
+    def predict(
+        self, X: Any, offset: ArrayLike | None = None, *, return_std: Literal[True]
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def predict(self, X: Any, offset: ArrayLike | None = None, return_std: bool = False) -> Any:
         """Predictive means (N,), and with ``return_std`` the predictive standard deviations, noise included."""
         m, t = self._predictor(X, offset, "predict")
         q = self.fit_.q

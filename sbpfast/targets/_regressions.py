@@ -23,6 +23,7 @@ def _regression(X, y, link, weights, offset, prior_scale, prior_mean, constant, 
     scale = np.broadcast_to(scale, d)
     if np.isnan(scale).any() or not (scale > 0).all():
         raise ValueError("prior_scale must be positive (np.inf for a flat prior)")
+    _require_squares("prior_scale", scale[np.isfinite(scale)])
     weights = _checks.vector("weights", 1.0 if weights is None else weights, rows)
     if (weights < 0).any():
         raise ValueError("weights must not be negative")
@@ -31,6 +32,18 @@ def _regression(X, y, link, weights, offset, prior_scale, prior_mean, constant, 
     constant -= float(np.log(proper).sum()) + 0.5 * len(proper) * math.log(2.0 * math.pi)
     prior = quadratic(1.0 / scale**2, _checks.vector("prior_mean", prior_mean, d), constant)
     return ridge(X, offset, link, weights * term_weights, y, prior, **parameters)
+
+
+def _require_squares(name, scale):
+    """Refuse scales whose squares, or one over them, are not doubles."""
+    outside = np.atleast_1d(scale)[~((np.atleast_1d(scale) >= 1e-150) & (np.atleast_1d(scale) <= 1e150))]
+    if len(outside):
+        raise ValueError(f"{name} must lie between 1e-150 and 1e150, got {outside[0]}")
+
+
+def _log_binomial(n, k):
+    """log of the number of ways to choose k of n."""
+    return -np.log1p(n) - scipy.special.betaln(n - k + 1.0, k + 1.0)
 
 
 def _response(y, X, allowed, wanted):
@@ -74,7 +87,7 @@ def logistic_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weight
     if not ((n >= 1) & (n == np.floor(n))).all():
         raise ValueError("trials must be whole numbers, at least 1")
     y = _response(y, X, lambda v: (v >= 0) & (v <= n) & (v == np.floor(v)), "whole numbers between 0 and trials")
-    constant = scipy.special.gammaln(n + 1) - scipy.special.gammaln(y + 1) - scipy.special.gammaln(n - y + 1)
+    constant = _log_binomial(n, y)
     return _regression(X, y / n, "logistic", weights, offset, prior_scale, prior_mean, constant, term_weights=n)
 
 
@@ -117,6 +130,7 @@ def linear_regression(X, y, *, noise_scale, prior_scale, prior_mean=0.0, offset=
     """
     X = as_design("X", X)
     noise = _checks.scalar("noise_scale", noise_scale, above=0.0)
+    _require_squares("noise_scale", noise)
     y = _response(y, X, *ANY)
     constant = -math.log(noise) - 0.5 * math.log(2.0 * math.pi)
     return _regression(X, y, "square", weights, offset, prior_scale, prior_mean, constant, term_weights=-0.5 / noise**2)
@@ -130,8 +144,9 @@ def student_t_regression(X, y, *, df, scale, prior_scale, prior_mean=0.0, offset
     X = as_design("X", X)
     df, scale = _checks.scalar("df", df, above=0.0), _checks.scalar("scale", scale, above=0.0)
     y = _response(y, X, *ANY)
-    gammaln = scipy.special.gammaln
-    constant = gammaln(0.5 * (df + 1.0)) - gammaln(0.5 * df) - 0.5 * math.log(df * math.pi) - math.log(scale)
+    _require_squares("scale", scale)
+    _require_squares("df", df)
+    constant = math.log(scipy.special.poch(0.5 * df, 0.5)) - 0.5 * math.log(df * math.pi) - math.log(scale)
     return _regression(X, y, "student_t", weights, offset, prior_scale, prior_mean, float(constant), df=df, scale=scale)
 
 
@@ -146,5 +161,7 @@ def negative_binomial_regression(X, y, *, dispersion, prior_scale, prior_mean=0.
     X = as_design("X", X)
     r = _checks.scalar("dispersion", dispersion, above=0.0)
     y = _response(y, X, *COUNT)
-    constant = scipy.special.gammaln(y + r) - scipy.special.gammaln(r) - scipy.special.gammaln(y + 1)
+    _require_squares("dispersion", r)
+    some = np.where(y > 0.0, y, 1.0)
+    constant = np.where(y > 0.0, -np.log(some) - scipy.special.betaln(some, r), 0.0)
     return _regression(X, y, "negative_binomial", weights, offset, prior_scale, prior_mean, constant, dispersion=r)

@@ -9,6 +9,8 @@ import numpy as np
 
 from sbpfast import _checks
 from sbpfast.targets import _c_functions, _foreign
+from sbpfast.targets._bridges import BRIDGES
+from sbpfast.targets._parameters import Parameters
 
 
 class NonFiniteTarget(ValueError):
@@ -75,6 +77,7 @@ class Target:
     raises reaches the caller unchanged.
     """
 
+    model_parameters: Parameters | None = None  # what the coordinates mean in the model they come from
     _value_brings_grad = False  # f alone is not cheaper than f with its gradient
 
     def __init__(
@@ -99,12 +102,37 @@ class Target:
         self._value_brings_grad = value is None and value_and_grad is not None
 
     @classmethod
-    def from_jax(cls, f, *, dim: int) -> Target:
-        """A target from a JAX function of one point (dim,) to a scalar; JAX differentiates it.
+    def from_jax(cls, f, *, dim: int | None = None, like=None) -> Target:
+        """A target from a JAX function of one point to a scalar; JAX differentiates it.
 
+        Parameters
+        ----------
+        f : callable
+            Of an array (dim,), or where ``like`` is given of a pytree.
+        dim : int, optional
+            d, where f takes an array.
+        like : pytree of floating-point arrays, optional
+            Of the structure and shapes that f takes.  It gives d and the names of the coordinates, and
+            ``fit.posterior`` returns such trees.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Neither or both of dim and like; a leaf that is not of floating point; a tree without numbers.
+
+        Notes
+        -----
         JAX computes in float32 unless ``jax_enable_x64`` is set.  Blocks come in a few sizes; each is compiled once.
         """
-        return cls(**_foreign.of_jax(f), dim=dim)
+        if dim is not None and like is None:
+            return cls(**_foreign.of_jax(f), dim=dim)
+        if like is None or dim is not None:
+            got = "neither" if dim is None else "both"
+            raise TypeError(f"from_jax takes dim, or like for a function of a pytree; got {got}")
+        functions, table = _foreign.of_jax_tree(f, like)
+        target = cls(**functions, dim=len(table.labels))
+        target.model_parameters = table
+        return target
 
     @classmethod
     def from_torch(cls, f, *, dim: int) -> Target:
@@ -136,6 +164,76 @@ class Target:
         """
         functions = {"value": value, "grad": grad, "hess": hess, "value_and_grad": value_and_grad}
         return cls(**_c_functions.of_cfunc(**functions), dim=dim)
+
+    @classmethod
+    def from_pymc(cls, model) -> Target:
+        """The log density of a PyMC model's unconstrained parameters, with its gradient.
+
+        Parameters
+        ----------
+        model : pymc.Model
+            Of continuous free variables, 5 or 6; its data are taken as they are now.
+
+        Returns
+        -------
+        Target
+            With ``model_parameters``: the model's names, shapes, dims and coords, and the way back to its own scale.
+            The density includes every constant and the Jacobians of the transforms.  How it is evaluated (JAX where
+            that is installed, NumPy, numba, PyMC's own functions) is chosen by a short trial.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Not a model; discrete free variables, none at all, observed values that are NaN, or a density that is not
+            finite at the model's initial point, with the variable and its value.
+        """
+        return BRIDGES["pymc"].target(model)
+
+    @classmethod
+    def from_numpyro(cls, model, *args, **kwargs) -> Target:
+        """The log density of a NumPyro model's unconstrained parameters, with its derivatives by JAX.
+
+        Parameters
+        ----------
+        model : callable
+            A model of continuous latent sites.
+        *args, **kwargs
+            Its arguments, the data among them.
+
+        Returns
+        -------
+        Target
+            With ``model_parameters``, as from `from_pymc`; names of plates are dims.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Not a function; JAX is not set to float64; discrete latent sites, none at all, observed values that are NaN,
+            minibatches, or a density that is not finite where the unconstrained parameters are 0.
+        """
+        return BRIDGES["numpyro"].target(model, *args, **kwargs)
+
+    @classmethod
+    def from_bridgestan(cls, model) -> Target:
+        """The log density of a Stan model's unconstrained parameters, with its gradient, called without the GIL.
+
+        Parameters
+        ----------
+        model : bridgestan.StanModel
+            Or anything with its methods, ``model.model`` and the C symbol ``model.stanlib.bs_log_density_gradient``.
+            Several threads call it where it was compiled with STAN_THREADS.
+
+        Returns
+        -------
+        Target
+            With ``model_parameters``, as from `from_pymc`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            What is missing of a StanModel; no parameters, or a density that is not finite where they are 0.
+        """
+        return BRIDGES["bridgestan"].target(model)
 
     def __repr__(self):
         have = [name for name, function in self._callables.items() if function is not None]
@@ -175,6 +273,11 @@ class Target:
         return total / len(x)
 
     # internal: x is C-contiguous float64 and finite
+
+    def _first_point(self) -> np.ndarray:
+        """Where a fit starts: the model's own start, or zeros."""
+        table = self.model_parameters
+        return np.zeros(self.dim) if table is None or table.start is None else table.start.copy()
 
     def _has(self, name) -> bool:
         given = self._callables

@@ -29,3 +29,14 @@ def test_rows_of_zeros_change_nothing(name, kind):
         sd = np.sqrt(np.diag(other.q.cov))
         np.testing.assert_allclose(one.q.mean / sd, other.q.mean / sd, atol=1e-7)
         np.testing.assert_allclose(one.q.cov, other.q.cov, rtol=1e-7, atol=1e-9)
+
+
+def test_an_endless_newton_step_is_not_the_end():
+    """The fourth step of Newton's method is 4000 standard deviations long here: the ELBO is hardly concave."""
+    groups = {0: [0.18107804, 2.36952325, -1.39748349, -1.69277853], 1: [-0.51379566, -1.61102106], 2: [-0.22371724]}
+    y = np.concatenate(list(groups.values()))
+    X = np.eye(3)[np.repeat(list(groups), [len(v) for v in groups.values()])]
+    f = sb.targets.student_t_regression(X, y, df=2.8292811411904975, scale=0.2323744507425638, prior_scale=2.0)
+    fit = sb.fit(f, rng=0)
+    others = [sb.fit(f, sb.Gaussian(fit.q.mean + shift, fit.q.cov), rng=0).elbo for shift in (-0.3, 0.0, 0.3)]
+    assert fit.converged and fit.elbo == pytest.approx(max(others), abs=1e-8)
