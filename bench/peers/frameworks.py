@@ -6,9 +6,14 @@ import importlib
 
 import numpy as np
 
-from peers import optional
+import peers
 
 MODULES = {"sbpfast": "sbpfast.torch", "torch": "torch.distributions"}
+
+
+def kept(candidates, made):
+    """{name: call}, ours alone where peers are to be left out: torch and JAX are the ground of ours, too."""
+    return {name: made(what) for name, what in candidates.items() if name == "sbpfast" or not peers.LEFT_OUT}
 
 
 def torch_gradients(family, parameters, constants=()):
@@ -22,15 +27,16 @@ def torch_gradients(family, parameters, constants=()):
         return [t.detach().numpy() for t in (x, *(leaf.grad for leaf in leaves))]
 
     modules = {name: importlib.import_module(module) for name, module in MODULES.items()}
-    return {name: lambda module=module: call(module) for name, module in modules.items()}
+    return kept(modules, lambda module: lambda: call(module))
 
 
 def jax_gradients(shape):
     """{name: call} of the jitted value and gradient of the sum of gamma draws."""
-    jax = optional("jax")
-    if jax is None:
-        return {}
+    import jax
+
     import sbpfast.jax as sbj
+
+    jax.config.update("jax_enable_x64", True)
 
     key, a = jax.random.key(0), jax.numpy.asarray(shape)
 
@@ -39,7 +45,7 @@ def jax_gradients(shape):
         compiled.lower(a).compile()
         return lambda: np.asarray(jax.block_until_ready(compiled(a))[1])
 
-    return {"sbpfast": made(sbj.gamma), "JAX": made(jax.random.gamma)}
+    return kept({"sbpfast": sbj.gamma, "JAX": jax.random.gamma}, made)
 
 
 def posterior_steps(batch, d, dtype):
@@ -68,4 +74,4 @@ def posterior_steps(batch, d, dtype):
         (q.rsample().square().sum() + td.kl_divergence(q, prior).sum()).backward()
         return [leaf.grad for leaf in leaves]
 
-    return {"sbpfast": lambda: call(ours), "torch, covariance form": lambda: call(covariance_form)}
+    return kept({"sbpfast": ours, "torch, covariance form": covariance_form}, lambda make: lambda: call(make))

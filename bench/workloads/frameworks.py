@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from peers.frameworks import jax_gradients, posterior_steps, torch_gradients
+from peers.frameworks import jax_gradients, kept, posterior_steps, torch_gradients
 from workload import Workload
 from workloads.weights import tables
 
@@ -66,7 +66,7 @@ def epoch(images, pixels):
         generator = torch.Generator().manual_seed(0)
         return lambda: one(model, optimiser, data, generator)
 
-    return {"sbpfast": made("rank-one precision"), "torch, diagonal": made("diagonal")}
+    return kept({"sbpfast": "rank-one precision", "torch, diagonal": "diagonal"}, made)
 
 
 def errors(which):
