@@ -32,13 +32,13 @@ cdef extern from "lowrank.h" nogil:
     double lr_kl_double(Py_ssize_t d, Py_ssize_t k, const double *mean, const double *diag, const double *u,
                         const double *centre, const double *std, double *work)
     void lr_kl_backward_double(Py_ssize_t d, Py_ssize_t k, const double *mean, const double *diag, const double *u,
-                               const double *centre, const double *std, double bar, double *g_mean, double *g_diag, double *g_u,
-                               double *work)
+                               const double *centre, const double *std, double bar, double *g_mean, double *g_diag,
+                               double *g_u, double *work)
     double lr_kl_float(Py_ssize_t d, Py_ssize_t k, const float *mean, const float *diag, const float *u,
                        const float *centre, const float *std, double *work)
     void lr_kl_backward_float(Py_ssize_t d, Py_ssize_t k, const float *mean, const float *diag, const float *u,
-                              const float *centre, const float *std, double bar, float *g_mean, float *g_diag, float *g_u,
-                              double *work)
+                              const float *centre, const float *std, double bar, float *g_mean, float *g_diag,
+                              float *g_u, double *work)
 
 
 ctypedef fused real:
