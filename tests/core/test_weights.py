@@ -12,7 +12,7 @@ from sbpfast import _core
 from sbpfast._reference import weights as twin
 
 ISAS = _core.AVAILABLE_ISAS
-TABLES = Path(__file__).parent / "tables"
+TABLES = Path(__file__).parents[1] / "tables"
 WEIGHTS = json.loads((TABLES / "weights.json").read_text())
 DERIVATIVES = json.loads((TABLES / "weight_derivatives.json").read_text())
 # outputs and inputs of every kernel of the topic
