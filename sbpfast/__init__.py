@@ -25,7 +25,7 @@ from sbpfast.gaussian import (
 from sbpfast.targets import NonFiniteTarget, Target
 
 if TYPE_CHECKING:
-    from sbpfast import expfam, regression, special
+    from sbpfast import data, expfam, fitting, rbm, regression, special
     from sbpfast.expfam import MLEDoesNotExist
     from sbpfast.fitting import Fit, FitStep, FitWarning, ImproperDensity, fit
     from sbpfast.rbm import GaussianBernoulliRBM, TrainingDiverged
@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 
 # loaded when first used, so that importing the package stays quick: name to module
 _LATER = {
+    "data": "data",
     "expfam": "expfam",
+    "fitting": "fitting",
+    "rbm": "rbm",
     "regression": "regression",
     "special": "special",
     "MLEDoesNotExist": "expfam",
@@ -94,9 +97,12 @@ __all__ = [
     "TrainingDiverged",
     "__version__",
     "contract",
+    "data",
     "expectation_grad",
     "expfam",
     "fit",
+    "fitting",
+    "rbm",
     "regression",
     "show_config",
     "special",

@@ -107,6 +107,52 @@ def column_names(X) -> np.ndarray | None:
     return np.asarray(names, dtype=object)
 
 
+def floats(name, value, dtypes: tuple = (np.float64,)) -> np.ndarray:
+    """A real array without NaN and infinities, of the first dtype unless it has another of them.
+
+    Objects that are numbers are taken (frames of several kinds).  The words of the errors are those that scikit-learn's
+    checks of an estimator look for.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: {name} has dtype {array.dtype}")
+    if array.dtype.kind == "O":
+        try:
+            array = array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{name} must hold real numbers: {error}") from None
+    array = _checks.real_array(name, array, dtypes=dtypes, finite=False)
+    bad = ~np.isfinite(array)
+    if bad.any():
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(f"{name} must hold no NaN and no inf, got {array[where]} at index {where}")
+    return array
+
+
+def dense_matrix(X, dtypes: tuple = (np.float64,)) -> np.ndarray:
+    """X as rows of numbers."""
+    if hasattr(X, "toarray"):
+        raise TypeError("X must be dense, sparse arrays are not taken: use .toarray()")
+    return two_dimensional(floats("X", X, dtypes))
+
+
+def two_dimensional(X):
+    """X, which has rows and columns."""
+    if X.ndim != 2:
+        raise ValueError(
+            f"X must have 2 dimensions, got shape {X.shape}. Reshape your data: X.reshape(1, -1) makes it one row, "
+            "X.reshape(-1, 1) one column"
+        )
+    return X
+
+
+def refuse_empty(X):
+    """Rows and columns must be there to learn from."""
+    if 0 in X.shape:
+        what = "0 feature(s)" if X.shape[0] else "0 sample(s)"
+        raise ValueError(f"X has {what} (shape={X.shape}) while a minimum of 1 is required.")
+
+
 def _other_names(names, known) -> str:
     text = "The feature names should match those that were passed during fit.\n"
     unseen, absent = sorted(set(names) - set(known)), sorted(set(known) - set(names))

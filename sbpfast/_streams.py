@@ -25,13 +25,15 @@ NOISE = 0
 FACTOR_NOISE = 1
 
 
-def stream_key(rng: RNG = None) -> np.ndarray:
+def stream_key(rng: RNG = None, name="rng") -> np.ndarray:
     """The key (4,) of a family of streams, from anything SPEC 7 allows.
 
     Parameters
     ----------
     rng : None, int, numpy.random.SeedSequence, BitGenerator or Generator
         None takes fresh entropy.  A Generator is advanced by four words; the others are not changed.
+    name : str
+        The argument's name, for the error text.
 
     Raises
     ------
@@ -44,13 +46,13 @@ def stream_key(rng: RNG = None) -> np.ndarray:
         return rng.random_raw(4)
     if isinstance(rng, Integral) and not isinstance(rng, bool):
         if rng < 0:
-            raise ValueError(f"rng must be a non-negative integer, got {rng}")
+            raise ValueError(f"{name} must be a non-negative integer, got {rng}")
         rng = np.random.SeedSequence(int(rng))
     elif rng is None:
         rng = np.random.SeedSequence()
     if not isinstance(rng, np.random.SeedSequence):
         raise TypeError(
-            f"rng must be None, an int, a SeedSequence, a BitGenerator or a Generator, got {type(rng).__name__}"
+            f"{name} must be None, an int, a SeedSequence, a BitGenerator or a Generator, got {type(rng).__name__}"
         )
     return rng.generate_state(4, np.uint64)
 

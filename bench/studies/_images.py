@@ -131,9 +131,12 @@ def compare(name, x, y, levels, units, epochs):
     return {"log_likelihood": scores, "accuracy": accuracy}
 
 
-def pictures(plt, rbm, shape, path):
-    figure, axes = plt.subplots(1, 3, figsize=(15, 5), layout="constrained")
-    plots.receptive_fields(rbm, shape, n=100, axes=axes[0])
+def pictures(plt, rbm, shape, title, path):
+    figure, axes = plt.subplots(
+        1, 3, figsize=(15, 5.4), layout="constrained", gridspec_kw={"width_ratios": [1.0, 0.7, 0.95]}
+    )
+    plots.receptive_fields(rbm, shape, n=64, columns=8, axes=axes[0])
     plots.chains(rbm, shape, n_chains=8, times=(0, 1, 10, 100, 1000), rng=0, axes=axes[1])
     plots.likelihood_curve(rbm, axes=axes[2])
-    figure.savefig(path, dpi=100)
+    figure.suptitle(title, fontsize=14)
+    figure.savefig(path, dpi=120)

@@ -23,4 +23,5 @@ def study(quick):
 def draw(plt, results, folder):
     from studies._images import MACHINES, pictures
 
-    pictures(plt, MACHINES["digits"], (8, 8), folder / "rbm_digits.png")
+    title = "A Gaussian-Bernoulli RBM of 100 hidden units, trained on 1437 images of 8 x 8 pixels (digits)"
+    pictures(plt, MACHINES["digits"], (8, 8), title, folder / "rbm_digits.png")

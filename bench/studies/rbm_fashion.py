@@ -40,4 +40,5 @@ def study(quick):
 def draw(plt, results, folder):
     from studies._images import MACHINES, pictures
 
-    pictures(plt, MACHINES["fashion"], (14, 14), folder / "rbm_fashion.png")
+    title = "A Gaussian-Bernoulli RBM of 200 hidden units, trained on 10000 images of 14 x 14 pixels (Fashion-MNIST)"
+    pictures(plt, MACHINES["fashion"], (14, 14), title, folder / "rbm_fashion.png")

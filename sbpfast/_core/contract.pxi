@@ -44,8 +44,11 @@ def weighted_sum(const floating[:, ::1] x, const double[::1] weights, double[::1
         return
     cdef double[:, ::1] partial = np.zeros((pieces, m))
     cdef bint weighted = weights is not None
-    with nogil:
-        for task in prange(pieces, num_threads=threads_for(1.0 * n * m, n_threads), schedule="static"):
+    cdef double work = 1.0 * n * m
+    cdef int threads = threads_for(work, n_threads)
+    cdef Py_ssize_t step = stretch_of(work, pieces, threads), part
+    for part in range(ceil_div(pieces, step)):
+        for task in prange(part * step, end_of(part, step, pieces), nogil=True, num_threads=threads, schedule="static"):
             rows = min(piece, n - task * piece)
             if floating is float:
                 if weighted:
@@ -57,6 +60,8 @@ def weighted_sum(const floating[:, ::1] x, const double[::1] weights, double[::1
                     add_weighted_rows_double(rows, m, &x[task * piece, 0], &weights[task * piece], &partial[task, 0])
                 else:
                     add_rows_double(rows, m, &x[task * piece, 0], &partial[task, 0])
+        PyErr_CheckSignals()
+    with nogil:
         for task in range(pieces):
             for i in range(m):
                 out[i] += partial[task, i]
@@ -83,11 +88,16 @@ def per_sample(const floating[:, ::1] x, const floating[:, :, ::1] jacobian, dou
     cdef Py_ssize_t n = x.shape[0], m = x.shape[1], p = jacobian.shape[2], s
     if n == 0 or m == 0 or p == 0:
         return
-    for s in prange(n, nogil=True, num_threads=threads_for(1.0 * n * m * p, n_threads), schedule="static"):
-        if floating is float:
-            add_product_float(m, p, scale, &x[s, 0], &jacobian[s, 0, 0], &out[s, 0])
-        else:
-            add_product_double(m, p, scale, &x[s, 0], &jacobian[s, 0, 0], &out[s, 0])
+    cdef double work = 1.0 * n * m * p
+    cdef int threads = threads_for(work, n_threads)
+    cdef Py_ssize_t step = stretch_of(work, n, threads), part
+    for part in range(ceil_div(n, step)):
+        for s in prange(part * step, end_of(part, step, n), nogil=True, num_threads=threads, schedule="static"):
+            if floating is float:
+                add_product_float(m, p, scale, &x[s, 0], &jacobian[s, 0, 0], &out[s, 0])
+            else:
+                add_product_double(m, p, scale, &x[s, 0], &jacobian[s, 0, 0], &out[s, 0])
+        PyErr_CheckSignals()
 
 
 def per_sample_shared(const floating[:, ::1] x, const double[:, ::1] jacobian, double scale, double[:, ::1] out,
@@ -96,13 +106,17 @@ def per_sample_shared(const floating[:, ::1] x, const double[:, ::1] jacobian, d
     cdef Py_ssize_t n = x.shape[0], m = x.shape[1], p = jacobian.shape[1], padded = ceil_div(p, 8) * 8, task
     if n == 0 or m == 0 or p == 0:
         return
-    cdef int threads = threads_for(1.0 * n * m * p, n_threads)
+    cdef double work = 1.0 * n * m * p
+    cdef int threads = threads_for(work, n_threads)
+    cdef Py_ssize_t tasks = ceil_div(n, SAMPLES), step = stretch_of(work, tasks, threads), part
     cdef double[:, ::1] wide = np.zeros((m, padded))
     wide[:, :p] = jacobian
     cdef double[:, ::1] scratch = np.empty((threads, SAMPLES * (DEPTH + padded)))
-    for task in prange(ceil_div(n, SAMPLES), nogil=True, num_threads=threads, schedule="static"):
-        _shared_task(&x[task * SAMPLES, 0], min(SAMPLES, n - task * SAMPLES), m, wide, scale, &scratch[threadid(), 0],
-                     &out[task * SAMPLES, 0], p)
+    for part in range(ceil_div(tasks, step)):
+        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="static"):
+            _shared_task(&x[task * SAMPLES, 0], min(SAMPLES, n - task * SAMPLES), m, wide, scale,
+                         &scratch[threadid(), 0], &out[task * SAMPLES, 0], p)
+        PyErr_CheckSignals()
 
 
 cdef void _shared_task(const floating *x, Py_ssize_t samples, Py_ssize_t m, const double[:, ::1] wide, double scale,

@@ -33,9 +33,14 @@ def fill_gamma(const uint64_t[::1] key, uint64_t stream, uint64_t first_block, c
     cdef Py_ssize_t rows = out.shape[1], i, count = out.shape[0] * out.shape[1]
     if count == 0:
         return
-    for i in prange(count, nogil=True, num_threads=threads_for(2000.0 * count, n_threads), schedule="static"):
-        row_gamma(&key[0], stream, first_block + <uint64_t> (i // rows), <uint64_t> (i % rows), shape[i % rows],
-                  &out[i // rows, i % rows, 0], &log_out[i // rows, i % rows, 0])
+    cdef double work = 2000.0 * count
+    cdef int threads = threads_for(work, n_threads)
+    cdef Py_ssize_t step = stretch_of(work, count, threads), part
+    for part in range(ceil_div(count, step)):
+        for i in prange(part * step, end_of(part, step, count), nogil=True, num_threads=threads, schedule="static"):
+            row_gamma(&key[0], stream, first_block + <uint64_t> (i // rows), <uint64_t> (i % rows), shape[i % rows],
+                      &out[i // rows, i % rows, 0], &log_out[i // rows, i % rows, 0])
+        PyErr_CheckSignals()
 
 
 def fill_von_mises(const uint64_t[::1] key, uint64_t stream, uint64_t first_block, const double[::1] concentration,
@@ -44,9 +49,14 @@ def fill_von_mises(const uint64_t[::1] key, uint64_t stream, uint64_t first_bloc
     cdef Py_ssize_t rows = tangent.shape[1], i, count = tangent.shape[0] * tangent.shape[1]
     if count == 0:
         return
-    for i in prange(count, nogil=True, num_threads=threads_for(6000.0 * count, n_threads), schedule="static"):
-        row_von_mises(&key[0], stream, first_block + <uint64_t> (i // rows), <uint64_t> (i % rows),
-                      concentration[i % rows], &tangent[i // rows, i % rows, 0])
+    cdef double work = 6000.0 * count
+    cdef int threads = threads_for(work, n_threads)
+    cdef Py_ssize_t step = stretch_of(work, count, threads), part
+    for part in range(ceil_div(count, step)):
+        for i in prange(part * step, end_of(part, step, count), nogil=True, num_threads=threads, schedule="static"):
+            row_von_mises(&key[0], stream, first_block + <uint64_t> (i // rows), <uint64_t> (i % rows),
+                          concentration[i % rows], &tangent[i // rows, i % rows, 0])
+        PyErr_CheckSignals()
 
 
 def simplex(const double[:, :, ::1] log_gamma, Py_ssize_t k, double[:, ::1] x, double[:, ::1] y, double[:, ::1] log_x,
@@ -58,10 +68,16 @@ def simplex(const double[:, :, ::1] log_gamma, Py_ssize_t k, double[:, ::1] x, d
     cdef Py_ssize_t n = x.shape[0], rows = x.shape[1], groups = rows // k, b, i, count = ceil_div(n, ROW) * groups
     if n == 0 or rows == 0:
         return
-    for i in prange(count, nogil=True, num_threads=threads_for(2000.0 * count * k, n_threads), schedule="static"):
-        b = i // groups
-        row_simplex(k, &log_gamma[b, (i % groups) * k, 0], min(ROW, n - b * ROW), rows, &x[b * ROW, (i % groups) * k],
-                    &y[b * ROW, (i % groups) * k], &log_x[b * ROW, (i % groups) * k], &log_y[b * ROW, (i % groups) * k])
+    cdef double work = 2000.0 * count * k
+    cdef int threads = threads_for(work, n_threads)
+    cdef Py_ssize_t step = stretch_of(work, count, threads), part
+    for part in range(ceil_div(count, step)):
+        for i in prange(part * step, end_of(part, step, count), nogil=True, num_threads=threads, schedule="static"):
+            b = i // groups
+            row_simplex(k, &log_gamma[b, (i % groups) * k, 0], min(ROW, n - b * ROW), rows,
+                        &x[b * ROW, (i % groups) * k], &y[b * ROW, (i % groups) * k],
+                        &log_x[b * ROW, (i % groups) * k], &log_y[b * ROW, (i % groups) * k])
+        PyErr_CheckSignals()
 
 
 # -- one parameter an element: element i is lane i % 64 of row i // 64 of block 0 --------------------------------------

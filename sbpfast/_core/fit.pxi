@@ -47,10 +47,13 @@ def whitened_moments(const double[:, ::1] a, const double[:, :] terms, const dou
     cdef int threads = threads_for(rows * d * (d + 20.0) / 32.0, n_threads)  # alone below half a millisecond
     cdef double[:, ::1] scratch = np.zeros((threads, 4 * LANES * padded))
     cdef double value = 0.0
-    with nogil:
-        for g in prange(groups, num_threads=threads, schedule="dynamic"):
+    cdef Py_ssize_t step = stretch_of(rows * d * (d + 20.0), groups, threads), part
+    for part in range(ceil_div(groups, step)):
+        for g in prange(part * step, end_of(part, step, groups), nogil=True, num_threads=threads, schedule="dynamic"):
             _whitened_group(a, terms, &q, mean, factor, spread, g * group, min(rows, (g + 1) * group),
                             &scratch[threadid(), 0], &values[g], &partial[g, 0])
+        PyErr_CheckSignals()
+    with nogil:
         for g in range(groups):
             value += values[g]
             for i in range(d):

@@ -30,9 +30,13 @@ def fill_uniform(const uint64_t[::1] key, uint64_t stream, uint64_t first_block,
     cdef Py_ssize_t rows = out.shape[1], i, count = out.shape[0] * out.shape[1]
     if count == 0:
         return
-    for i in prange(count, nogil=True, num_threads=threads_for(200.0 * count, n_threads), schedule="static"):
-        row_uniform(&key[0], stream, first_block + <uint64_t> (i // rows), <uint64_t> (i % rows),
-                    &out[i // rows, i % rows, 0])
+    cdef int threads = threads_for(200.0 * count, n_threads)
+    cdef Py_ssize_t step = stretch_of(3000.0 * count, count, threads), part  # new memory takes most of the time
+    for part in range(ceil_div(count, step)):
+        for i in prange(part * step, end_of(part, step, count), nogil=True, num_threads=threads, schedule="static"):
+            row_uniform(&key[0], stream, first_block + <uint64_t> (i // rows), <uint64_t> (i % rows),
+                        &out[i // rows, i % rows, 0])
+        PyErr_CheckSignals()
 
 
 def fill_normal(const uint64_t[::1] key, uint64_t stream, uint64_t first_block, double[:, :, ::1] out, int n_threads):
@@ -40,9 +44,13 @@ def fill_normal(const uint64_t[::1] key, uint64_t stream, uint64_t first_block, 
     cdef Py_ssize_t rows = out.shape[1], i, count = out.shape[0] * out.shape[1]
     if count == 0:
         return
-    for i in prange(count, nogil=True, num_threads=threads_for(600.0 * count, n_threads), schedule="static"):
-        row_normal(&key[0], stream, first_block + <uint64_t> (i // rows), <uint64_t> (i % rows),
-                   &out[i // rows, i % rows, 0])
+    cdef int threads = threads_for(600.0 * count, n_threads)
+    cdef Py_ssize_t step = stretch_of(3000.0 * count, count, threads), part  # new memory takes most of the time
+    for part in range(ceil_div(count, step)):
+        for i in prange(part * step, end_of(part, step, count), nogil=True, num_threads=threads, schedule="static"):
+            row_normal(&key[0], stream, first_block + <uint64_t> (i // rows), <uint64_t> (i % rows),
+                       &out[i // rows, i % rows, 0])
+        PyErr_CheckSignals()
 
 
 def affine_panels(const double[:, ::1] factor, const double[::1] mean, const double[:, :, ::1] z, double[:, :, ::1] out,
@@ -51,8 +59,13 @@ def affine_panels(const double[:, ::1] factor, const double[::1] mean, const dou
     cdef Py_ssize_t b, blocks = z.shape[0], d = factor.shape[0], k = factor.shape[1]
     if blocks == 0 or d == 0:
         return
-    for b in prange(blocks, nogil=True, num_threads=threads_for(64.0 * d * k * blocks, n_threads), schedule="static"):
-        _affine_panel(d, k, &factor[0, 0], &mean[0], &z[b, 0, 0], &out[b, 0, 0], lower)
+    cdef double work = 64.0 * d * k * blocks
+    cdef int threads = threads_for(work, n_threads)
+    cdef Py_ssize_t step = stretch_of(work, blocks, threads), part
+    for part in range(ceil_div(blocks, step)):
+        for b in prange(part * step, end_of(part, step, blocks), nogil=True, num_threads=threads, schedule="static"):
+            _affine_panel(d, k, &factor[0, 0], &mean[0], &z[b, 0, 0], &out[b, 0, 0], lower)
+        PyErr_CheckSignals()
 
 
 cdef void _affine_panel(Py_ssize_t d, Py_ssize_t k, const double *factor, const double *mean, const double *z,
@@ -73,8 +86,13 @@ def solve_transposed_panels(const double[:, ::1] factor, const double[:, :, ::1]
     cdef Py_ssize_t b, blocks = z.shape[0], d = factor.shape[0]
     if blocks == 0 or d == 0:
         return
-    for b in prange(blocks, nogil=True, num_threads=threads_for(32.0 * d * d * blocks, n_threads), schedule="static"):
-        _solve_panel(d, &factor[0, 0], &z[b, 0, 0], &out[b, 0, 0])
+    cdef double work = 32.0 * d * d * blocks
+    cdef int threads = threads_for(work, n_threads)
+    cdef Py_ssize_t step = stretch_of(work, blocks, threads), part
+    for part in range(ceil_div(blocks, step)):
+        for b in prange(part * step, end_of(part, step, blocks), nogil=True, num_threads=threads, schedule="static"):
+            _solve_panel(d, &factor[0, 0], &z[b, 0, 0], &out[b, 0, 0])
+        PyErr_CheckSignals()
 
 
 cdef void _solve_panel(Py_ssize_t d, const double *factor, const double *z, double *out) noexcept nogil:

@@ -50,6 +50,7 @@ cdef extern from "rbm.h" nogil:
 
 cdef extern from "rbm_gray.h" nogil:
     enum: GRAY_MAX
+    enum: GRAY_RESYNC
     enum: GRAY_LANES
     enum: GRAY_BLOCK
     enum: GRAY_BLOCK_BITS
@@ -58,7 +59,7 @@ cdef extern from "rbm_gray.h" nogil:
     ctypedef struct gray_sums:
         pass
     void gray_setup(gray_model *model, int units, const double *bias, const double *coupling)
-    void gray_piece(const gray_model *model, uint64_t piece, int moments, gray_sums *out)
+    void gray_piece(const gray_model *model, uint64_t piece, uint64_t first, uint64_t stop, int moments, gray_sums *out)
 
 
 cdef inline int sweep_threads(Py_ssize_t elements, int n_threads) noexcept nogil:
@@ -76,11 +77,15 @@ def softplus_rows(const floating[:, ::1] t, const floating[::1] offset, double s
     if n == 0 or m == 0:
         out[:] = 0.0
         return
-    for i in prange(n, nogil=True, num_threads=sweep_threads(n * m, n_threads), schedule="static"):
-        if floating is float:
-            out[i] = softplus_row_f32(m, &t[i, 0], &offset[0], <float> slope)
-        else:
-            out[i] = softplus_row_f64(m, &t[i, 0], &offset[0], slope)
+    cdef int threads = sweep_threads(n * m, n_threads)
+    cdef Py_ssize_t step = stretch_of(100.0 * n * m, n, threads), part
+    for part in range(ceil_div(n, step)):
+        for i in prange(part * step, end_of(part, step, n), nogil=True, num_threads=threads, schedule="static"):
+            if floating is float:
+                out[i] = softplus_row_f32(m, &t[i, 0], &offset[0], <float> slope)
+            else:
+                out[i] = softplus_row_f64(m, &t[i, 0], &offset[0], slope)
+        PyErr_CheckSignals()
 
 
 def half_square_rows(const floating[:, ::1] v, const floating[::1] centre, const floating[::1] inverse_scale,
@@ -90,11 +95,15 @@ def half_square_rows(const floating[:, ::1] v, const floating[::1] centre, const
     if n == 0 or m == 0:
         out[:] = 0.0
         return
-    for i in prange(n, nogil=True, num_threads=sweep_threads(n * m, n_threads), schedule="static"):
-        if floating is float:
-            out[i] = half_square_row_f32(m, &v[i, 0], &centre[0], &inverse_scale[0])
-        else:
-            out[i] = half_square_row_f64(m, &v[i, 0], &centre[0], &inverse_scale[0])
+    cdef int threads = sweep_threads(n * m, n_threads)
+    cdef Py_ssize_t step = stretch_of(100.0 * n * m, n, threads), part
+    for part in range(ceil_div(n, step)):
+        for i in prange(part * step, end_of(part, step, n), nogil=True, num_threads=threads, schedule="static"):
+            if floating is float:
+                out[i] = half_square_row_f32(m, &v[i, 0], &centre[0], &inverse_scale[0])
+            else:
+                out[i] = half_square_row_f64(m, &v[i, 0], &centre[0], &inverse_scale[0])
+        PyErr_CheckSignals()
 
 
 def probability_rows(const floating[:, ::1] t, const floating[::1] offset, double slope, const floating[::1] centre,
@@ -103,11 +112,15 @@ def probability_rows(const floating[:, ::1] t, const floating[::1] offset, doubl
     cdef Py_ssize_t n = t.shape[0], m = t.shape[1], i
     if n == 0 or m == 0:
         return
-    for i in prange(n, nogil=True, num_threads=sweep_threads(n * m, n_threads), schedule="static"):
-        if floating is float:
-            probability_row_f32(m, &t[i, 0], &offset[0], <float> slope, &centre[0], &out[i, 0])
-        else:
-            probability_row_f64(m, &t[i, 0], &offset[0], slope, &centre[0], &out[i, 0])
+    cdef int threads = sweep_threads(n * m, n_threads)
+    cdef Py_ssize_t step = stretch_of(100.0 * n * m, n, threads), part
+    for part in range(ceil_div(n, step)):
+        for i in prange(part * step, end_of(part, step, n), nogil=True, num_threads=threads, schedule="static"):
+            if floating is float:
+                probability_row_f32(m, &t[i, 0], &offset[0], <float> slope, &centre[0], &out[i, 0])
+            else:
+                probability_row_f64(m, &t[i, 0], &offset[0], slope, &centre[0], &out[i, 0])
+        PyErr_CheckSignals()
 
 
 def hidden_rows(const floating[:, ::1] t, const floating[::1] offset, double slope, const floating[::1] centre,
@@ -121,13 +134,17 @@ def hidden_rows(const floating[:, ::1] t, const floating[::1] offset, double slo
     cdef bint wanted = probability is not None
     if n == 0 or m == 0:
         return
-    for i in prange(n, nogil=True, num_threads=sweep_threads(n * m, n_threads), schedule="static"):
-        if floating is float:
-            hidden_row_f32(m, &t[i, 0], &offset[0], <float> slope, &centre[0], &key[0], stream, block, <uint64_t> i,
-                           &probability[i, 0] if wanted else NULL, &draw[i, 0])
-        else:
-            hidden_row_f64(m, &t[i, 0], &offset[0], slope, &centre[0], &key[0], stream, block, <uint64_t> i,
-                           &probability[i, 0] if wanted else NULL, &draw[i, 0])
+    cdef int threads = sweep_threads(n * m, n_threads)
+    cdef Py_ssize_t step = stretch_of(100.0 * n * m, n, threads), part
+    for part in range(ceil_div(n, step)):
+        for i in prange(part * step, end_of(part, step, n), nogil=True, num_threads=threads, schedule="static"):
+            if floating is float:
+                hidden_row_f32(m, &t[i, 0], &offset[0], <float> slope, &centre[0], &key[0], stream, block, <uint64_t> i,
+                               &probability[i, 0] if wanted else NULL, &draw[i, 0])
+            else:
+                hidden_row_f64(m, &t[i, 0], &offset[0], slope, &centre[0], &key[0], stream, block, <uint64_t> i,
+                               &probability[i, 0] if wanted else NULL, &draw[i, 0])
+        PyErr_CheckSignals()
 
 
 def visible_rows(const floating[:, ::1] u, const floating[::1] shift, const floating[::1] gain,
@@ -137,13 +154,17 @@ def visible_rows(const floating[:, ::1] u, const floating[::1] shift, const floa
     cdef Py_ssize_t n = u.shape[0], m = u.shape[1], i
     if n == 0 or m == 0:
         return
-    for i in prange(n, nogil=True, num_threads=sweep_threads(n * m, n_threads), schedule="static"):
-        if floating is float:
-            visible_row_f32(m, &u[i, 0], &shift[0], &gain[0], &scale[0], &key[0], stream, block,
-                            <uint64_t> i, &draw[i, 0])
-        else:
-            visible_row_f64(m, &u[i, 0], &shift[0], &gain[0], &scale[0], &key[0], stream, block,
-                            <uint64_t> i, &draw[i, 0])
+    cdef int threads = sweep_threads(n * m, n_threads)
+    cdef Py_ssize_t step = stretch_of(100.0 * n * m, n, threads), part
+    for part in range(ceil_div(n, step)):
+        for i in prange(part * step, end_of(part, step, n), nogil=True, num_threads=threads, schedule="static"):
+            if floating is float:
+                visible_row_f32(m, &u[i, 0], &shift[0], &gain[0], &scale[0], &key[0], stream, block,
+                                <uint64_t> i, &draw[i, 0])
+            else:
+                visible_row_f64(m, &u[i, 0], &shift[0], &gain[0], &scale[0], &key[0], stream, block,
+                                <uint64_t> i, &draw[i, 0])
+        PyErr_CheckSignals()
 
 
 def standardise_rows(const floating[:, ::1] x, const Py_ssize_t[::1] rows, const floating[::1] centre,
@@ -152,11 +173,15 @@ def standardise_rows(const floating[:, ::1] x, const Py_ssize_t[::1] rows, const
     cdef Py_ssize_t n = rows.shape[0], m = x.shape[1], i
     if n == 0 or m == 0:
         return
-    for i in prange(n, nogil=True, num_threads=sweep_threads(n * m, n_threads), schedule="static"):
-        if floating is float:
-            standardise_row_f32(m, &x[rows[i], 0], &centre[0], &inverse_scale[0], &out[i, 0])
-        else:
-            standardise_row_f64(m, &x[rows[i], 0], &centre[0], &inverse_scale[0], &out[i, 0])
+    cdef int threads = sweep_threads(n * m, n_threads)
+    cdef Py_ssize_t step = stretch_of(100.0 * n * m, n, threads), part
+    for part in range(ceil_div(n, step)):
+        for i in prange(part * step, end_of(part, step, n), nogil=True, num_threads=threads, schedule="static"):
+            if floating is float:
+                standardise_row_f32(m, &x[rows[i], 0], &centre[0], &inverse_scale[0], &out[i, 0])
+            else:
+                standardise_row_f64(m, &x[rows[i], 0], &centre[0], &inverse_scale[0], &out[i, 0])
+        PyErr_CheckSignals()
 
 
 # -- steps of the optimisers ------------------------------------------------------------------------------------------
@@ -229,6 +254,7 @@ def sum_states(const double[::1] bias, const double[:, ::1] coupling, bint momen
     cdef gray_model *model = <gray_model *> malloc(sizeof(gray_model))
     cdef double[:, ::1] sums
     cdef Py_ssize_t pieces, task
+    cdef uint64_t steps, first, stop
     cdef int threads
     try:
         if model == NULL:
@@ -237,8 +263,13 @@ def sum_states(const double[::1] bias, const double[:, ::1] coupling, bint momen
         pieces = 1 << model.piece_bits
         sums = np.empty((pieces, sizeof(gray_sums) // sizeof(double)))
         threads = threads_for(2.0 ** units, n_threads)
-        for task in prange(pieces, nogil=True, num_threads=threads, schedule="dynamic"):
-            gray_piece(model, <uint64_t> task, moments, <gray_sums *> &sums[task, 0])
+        steps, first = (<uint64_t> 1) << model.walk_bits, 0
+        while first < steps:  # 4 million states at a time
+            stop = min(steps, first + GRAY_RESYNC)
+            for task in prange(pieces, nogil=True, num_threads=threads, schedule="dynamic"):
+                gray_piece(model, <uint64_t> task, first, stop, moments, <gray_sums *> &sums[task, 0])
+            PyErr_CheckSignals()
+            first = stop
         return _combine(model, np.asarray(sums), moments)
     finally:
         free(model)

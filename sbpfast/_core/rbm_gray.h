@@ -10,7 +10,8 @@
  *                    the bits already on), two additions a state and no drift;
  *   walk             a Gray code: each step flips one bit, whose field moves everything else, O(H) for 1024 states;
  *                    recomputed from its state every 64 steps, so that rounding cannot build up;
- *   piece (up to 6)  fixed in a call: the unit of work of a thread, 64 at most whatever the number of threads.
+ *   piece (up to 6)  fixed in a walk: the unit of work of a thread, 64 at most whatever the number of threads.
+ * A walk can be taken in stretches that start where it is recomputed: its sums go on from one to the next.
  * The exponentials of a block are taken relative to the largest exponent seen so far (streaming log-sum-exp).
  */
 #pragma once
@@ -175,15 +176,18 @@ static void gray_moments(const gray_model *m, uint64_t on, double w[GRAY_BLOCK][
     }
 }
 
-static void gray_piece(const gray_model *m, uint64_t piece, int moments, gray_sums *out) {
+/* Steps first to stop - 1 of a piece's walk, first a multiple of GRAY_RESYNC. */
+static void gray_piece(const gray_model *m, uint64_t piece, uint64_t first, uint64_t stop, int moments,
+                       gray_sums *out) {
     double w[GRAY_BLOCK][GRAY_LANES] __attribute__((aligned(64)));
     gray_state s;
-    const uint64_t blocks = (uint64_t)1 << m->walk_bits;
     const int size = GRAY_LANES << m->block_bits;
     uint64_t on = 0;
-    memset(out, 0, sizeof *out);
-    out->largest = -INFINITY;
-    for (uint64_t i = 0; i < blocks; i++) {
+    if (first == 0) {
+        memset(out, 0, sizeof *out);
+        out->largest = -INFINITY;
+    }
+    for (uint64_t i = first; i < stop; i++) {
         if (i % GRAY_RESYNC == 0) {
             on = i ^ (i >> 1);
             gray_synchronise(m, on | (piece << m->walk_bits), &s);

@@ -52,14 +52,17 @@ def ridge_moments(const double[:, ::1] a, const double[::1] offset, const double
     cdef double[:, ::1] partial = np.zeros((pieces, panels * LANES))
     cdef double[:, :, :, ::1] sums = np.zeros((spans, 2, groups, rows))
     cdef link_sweep_fn sweep = link_sweep(link)
+    cdef double work = (20.0 + a.shape[1]) * n * rows
     cdef int threads = threads_for(20.0 * n * rows, n_threads)
-    cdef Py_ssize_t task, i, g, j
-    with nogil:
-        for task in prange(pieces * spans, num_threads=threads, schedule="dynamic"):
+    cdef Py_ssize_t tasks = pieces * spans, step = stretch_of(work, tasks, threads), part, task, i, g, j
+    for part in range(ceil_div(tasks, step)):
+        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="dynamic"):
             _moments_task(a, offset, y, weights, sweep, params, x, n, m, (task // spans) * piece,
                           min(rows, (task // spans + 1) * piece), (task % spans) * span,
                           min(panels, (task % spans + 1) * span), &partial[task // spans, 0],
                           &sums[task % spans, 0, 0, 0], &sums[task % spans, 1, 0, 0])
+        PyErr_CheckSignals()
+    with nogil:
         for i in range(spans):
             for g in range(groups):
                 for j in range(rows):
@@ -149,12 +152,21 @@ def ridge_values(const double[:, ::1] a, const double[::1] offset, const double[
     cdef double[:, :, :, ::1] partial_grads = np.zeros((pieces, panels, d, LANES)) if with_grad else None
     cdef link_sweep_fn sweep = link_sweep(link)
     cdef int threads = threads_for(64.0 * 20.0 * panels * rows, n_threads)
-    cdef Py_ssize_t i, p, k
+    cdef Py_ssize_t i, p, k, start, tasks = pieces * panels
+    # every task goes through its rows in strips, so that few long ones are no longer a wait than many short ones
+    cdef Py_ssize_t strip = max(1, (1 << 15) // (d + 20)) * TILE, strips = ceil_div(piece, strip), at, part
+    cdef Py_ssize_t step = stretch_of(LANES * (d + 20.0) * min(strip, piece) * tasks, tasks, threads)
+    for at in range(strips):
+        for part in range(ceil_div(tasks, step)):
+            for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads,
+                               schedule="dynamic"):
+                start = (task // panels) * piece
+                _values_task(a, offset, y, weights, sweep, params, &x[task % panels, 0, 0], start + at * strip,
+                             min(rows, start + min(piece, (at + 1) * strip)),
+                             &partial[task // panels, (task % panels) * LANES],
+                             &partial_grads[task // panels, task % panels, 0, 0] if with_grad else NULL)
+            PyErr_CheckSignals()
     with nogil:
-        for task in prange(pieces * panels, num_threads=threads, schedule="dynamic"):
-            _values_task(a, offset, y, weights, sweep, params, &x[task % panels, 0, 0], (task // panels) * piece,
-                         min(rows, (task // panels + 1) * piece), &partial[task // panels, (task % panels) * LANES],
-                         &partial_grads[task // panels, task % panels, 0, 0] if with_grad else NULL)
         for i in range(pieces):
             for k in range(panels * LANES):
                 values[k] += partial[i, k]
@@ -192,8 +204,13 @@ def link_derivatives(const double[:, ::1] t, const double[::1] y, int link, cons
     if columns == 0:
         return
     cdef link_sweep_fn sweep = link_sweep(link)
-    for i in prange(n, nogil=True, num_threads=threads_for(20.0 * n * columns, n_threads), schedule="static"):
-        sweep(columns, &t[i, 0], 0.0, &y[0], &params[0], &value[i, 0], &slope[i, 0], &curvature[i, 0])
+    cdef double work = 20.0 * n * columns
+    cdef int threads = threads_for(work, n_threads)
+    cdef Py_ssize_t step = stretch_of(work, n, threads), part
+    for part in range(ceil_div(n, step)):
+        for i in prange(part * step, end_of(part, step, n), nogil=True, num_threads=threads, schedule="static"):
+            sweep(columns, &t[i, 0], 0.0, &y[0], &params[0], &value[i, 0], &slope[i, 0], &curvature[i, 0])
+        PyErr_CheckSignals()
 
 
 # -- exact Gaussian expectations --------------------------------------------------------------------------------------
@@ -207,10 +224,14 @@ def projected_moments(const double[:, ::1] a, const double[::1] offset, const do
     cdef Py_ssize_t rows = a.shape[0], d = a.shape[1], task, tasks = ceil_div(rows, LANES)
     if rows == 0:
         return
-    cdef int threads = threads_for(1.0 * rows * d * factor.shape[1], n_threads)
+    cdef double work = 1.0 * rows * d * factor.shape[1]
+    cdef int threads = threads_for(work, n_threads)
+    cdef Py_ssize_t step = stretch_of(work, tasks, threads), part
     cdef double[:, ::1] scratch = np.zeros((threads, d * LANES))
-    for task in prange(tasks, nogil=True, num_threads=threads, schedule="dynamic"):
-        _projected_task(a, offset, mean, factor, lower, task * LANES, &scratch[threadid(), 0], m, t)
+    for part in range(ceil_div(tasks, step)):
+        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="dynamic"):
+            _projected_task(a, offset, mean, factor, lower, task * LANES, &scratch[threadid(), 0], m, t)
+        PyErr_CheckSignals()
 
 
 cdef void _projected_task(const double[:, ::1] a, const double[::1] offset, const double[::1] mean,
@@ -248,8 +269,13 @@ def expectations(const double[::1] m, const double[::1] t, const double[::1] y, 
     if rows == 0:
         return
     cdef integral q = open_integral(&link[0], &rules[0])
-    for task in prange(tasks, nogil=True, num_threads=threads_for(600.0 * rows, n_threads), schedule="dynamic"):
-        _expectations_task(&q, m, t, y, task * LANES, out)
+    cdef double work = 600.0 * rows
+    cdef int threads = threads_for(work, n_threads)
+    cdef Py_ssize_t step = stretch_of(work, tasks, threads), part
+    for part in range(ceil_div(tasks, step)):
+        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="dynamic"):
+            _expectations_task(&q, m, t, y, task * LANES, out)
+        PyErr_CheckSignals()
 
 
 cdef void _expectations_task(const integral *q, const double[::1] m, const double[::1] t, const double[::1] y,
@@ -281,10 +307,13 @@ def weighted_product(const double[:, ::1] b, const double[::1] w, const double[:
     cdef double[:, :, ::1] partial = np.zeros((groups, p, padded))
     cdef int threads = threads_for(1.0 * rows * d * p, n_threads)
     cdef double[:, ::1] scratch = np.zeros((threads, LANES * (padded + p)))
-    with nogil:
-        for g in prange(groups, num_threads=threads, schedule="dynamic"):
+    cdef Py_ssize_t step = stretch_of(1.0 * rows * d * p, groups, threads), part
+    for part in range(ceil_div(groups, step)):
+        for g in prange(part * step, end_of(part, step, groups), nogil=True, num_threads=threads, schedule="dynamic"):
             _product_group(b, w, a, symmetric, g * group, min(rows, (g + 1) * group), padded, &scratch[threadid(), 0],
                            &partial[g, 0, 0])
+        PyErr_CheckSignals()
+    with nogil:
         for g in range(groups):
             for i in range(p):
                 for j in range(i if symmetric else 0, d):

@@ -15,12 +15,16 @@ def log_divergence_sums(const double[:, ::1] y, const double[::1] weights, const
     """
     cdef Py_ssize_t n = y.shape[0], d = y.shape[1], j, task
     cdef Py_ssize_t piece = max(256, ceil_div(n, 64)), pieces = ceil_div(n, piece)
-    cdef int threads = threads_for(30.0 * n * d, n_threads)
+    cdef double work = 30.0 * n * d
+    cdef int threads = threads_for(work, n_threads)
+    cdef Py_ssize_t step = stretch_of(work, pieces, threads), part
     cdef double[:, :, ::1] partial = np.empty((pieces, 4, d))
     cdef const double *w = &weights[0] if weights is not None else NULL
-    for task in prange(pieces, nogil=True, num_threads=threads, schedule="static"):
-        log_divergence(min(piece, n - task * piece), d, &y[task * piece, 0], w + task * piece if w else NULL,
-                       &centre[0], &partial[task, 0, 0])
+    for part in range(ceil_div(pieces, step)):
+        for task in prange(part * step, end_of(part, step, pieces), nogil=True, num_threads=threads, schedule="static"):
+            log_divergence(min(piece, n - task * piece), d, &y[task * piece, 0], w + task * piece if w else NULL,
+                           &centre[0], &partial[task, 0, 0])
+        PyErr_CheckSignals()
     for j in range(d):
         out[0, j] = out[1, j] = 0.0
         out[2, j] = partial[0, 2, j]

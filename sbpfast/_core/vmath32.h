@@ -1,6 +1,6 @@
 /* Elementary functions on float, for loops of 16 lanes where double has 8: half the width, half the digits.
  *
- * The same tricks as vmath.h, with polynomials of their own (coefficients32.h); held by tests/test_rbm_kernels.py.
+ * The same tricks as vmath.h, with polynomials of their own (coefficients32.h); held by tests/core/test_rbm_kernels.py.
  */
 #pragma once
 #include "coefficients32.h"

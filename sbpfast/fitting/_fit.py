@@ -106,7 +106,8 @@ def fit(
     Warns
     -----
     FitWarning
-        The fit did not converge, or k-hat is above 0.7.
+        The fit did not converge, or k-hat is above 0.7.  Ctrl-C ends a fit after its last whole step: what there is is
+        returned, and ``q0=`` goes on from it.
 
     References
     ----------
@@ -143,11 +144,14 @@ def fit(
         loop = _new_loop(source, q0, structure, rank, tol, max_samples)
     with Watch(progress, callback) as watch:
         loop.run(max_iter, watch)
-        if q0 is None and not (exact or loop.converged or watch.stopped) and loop.n_iter >= LONG:
+        ended = watch.stopped or loop.interrupted
+        if q0 is None and not (exact or loop.converged or ended) and loop.n_iter >= LONG:
             loop = _from_elsewhere(loop, structure, rank, max_iter, watch)
     result = Fit._of(loop, structure, target, key)
     if not loop.converged and not watch.stopped:
         _checks.warn(f"{loop.message[0].upper()}{loop.message[1:]}.", FitWarning)
+    if loop.interrupted:
+        return result  # at once; what is left out is worked out when it is asked for
     if not isinstance(target, Ridge) or work(target) * DRAWS <= CHEAP:
         result._diagnose()
     if not isinstance(target, Ridge | UnknownNoise):  # whose gradients are ours

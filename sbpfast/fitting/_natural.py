@@ -46,9 +46,10 @@ class NaturalFit:
         self.newton = int(isinstance(shape, LowRankCovariance))
         self.elbo_trace: list[float] = []
         self.residual_trace: list[float] = []
-        self.converged = False
+        self.converged = self.interrupted = False
         self.message = ""
         self.last: Moments
+        self._whole: tuple | None = None  # the state after the last whole step
 
     # the state as arrays, for saving and resuming
 
@@ -153,12 +154,30 @@ class NaturalFit:
     # the loop
 
     def run(self, max_iter, watch):
-        """Step until the residual is small, is inside its error, or max_iter is reached."""
+        """Step until the residual is small, is inside its error, or max_iter is reached; Ctrl-C ends it, too.
+
+        An interrupt leaves the state after the last whole step; before the first moments there is none to leave.
+        """
+        try:
+            self._run(max_iter, watch)
+        except KeyboardInterrupt:
+            if self._whole is None:
+                raise
+            self.mean, self.shape, self.last, counters, length = self._whole
+            for name, value in zip(self.COUNTERS, counters):
+                setattr(self, name, value)
+            del self.elbo_trace[length:], self.residual_trace[length:]
+            self.interrupted = True
+            self.message = f"interrupted after {self.n_iter} steps, at a residual of {self.residual_trace[-1]:.2g}"
+
+    def _run(self, max_iter, watch):
         here = self.first()
         if not self.elbo_trace:
             self._record(here)
         while True:
             self.last = here
+            counters = [getattr(self, name) for name in self.COUNTERS]
+            self._whole = self.mean, self.shape, here, counters, len(self.elbo_trace)
             residual, error = self._residual(here)
             if self._settled(residual, error):
                 if self._finished(residual, error):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import warnings
+import os
 from numbers import Real
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from sbpfast import _checks
 from sbpfast._files import read_written_by, write_npz
-from sbpfast._protocol import Transformer, column_names
+from sbpfast._protocol import Transformer, column_names, dense_matrix, refuse_empty
 from sbpfast._streams import stream_key
 from sbpfast.rbm import _partition, _sampling
 from sbpfast.rbm._draws import Draws
@@ -19,7 +19,7 @@ from sbpfast.rbm._exact import exact_fit
 from sbpfast.rbm._model import BOTH, PARAMETERS, Model
 from sbpfast.rbm._run import Run
 from sbpfast.rbm._settings import Settings
-from sbpfast.rbm._training import MONITORED, SETTLED, Trainer
+from sbpfast.rbm._training import MONITORED, SETTLED, SNAPSHOT, Trainer
 
 AIS_CHAINS, AIS_BETAS = 200, 2000  # for the log Z of score_samples beyond 32 hidden units
 
@@ -78,6 +78,8 @@ class GaussianBernoulliRBM(Transformer):
         for "exact".
     rng : None, int, SeedSequence or Generator
         See SPEC 7.
+    random_state : None, int, RandomState or what `rng` takes
+        scikit-learn's name for `rng`; at most one of the two is given.
     progress : bool
         A progress bar (tqdm where installed, else a line an epoch on stderr).
     n_threads : int, optional
@@ -139,6 +141,7 @@ class GaussianBernoulliRBM(Transformer):
         patience=None,
         checkpoint=None,
         rng=None,
+        random_state=None,
         progress=False,
         n_threads=None,
     ):
@@ -161,8 +164,12 @@ class GaussianBernoulliRBM(Transformer):
         self.patience = patience
         self.checkpoint = checkpoint
         self.rng = rng
+        self.random_state = random_state
         self.progress = progress
         self.n_threads = n_threads
+
+    def __setstate__(self, state):
+        vars(self).update({"random_state": None} | state)  # pickles of version 0.1 have no random_state
 
     @classmethod
     def from_params(cls, weights, visible_bias, hidden_bias, sigma, **settings) -> GaussianBernoulliRBM:
@@ -171,7 +178,7 @@ class GaussianBernoulliRBM(Transformer):
         Raises
         ------
         TypeError, ValueError
-            Not real, wrong shapes, not finite, sigma not positive.
+            Not real, wrong shapes, not finite, sigma not positive; a setting that there is not.
         """
         model = Model.checked(weights, visible_bias, hidden_bias, sigma)
         rbm = cls(n_components=model.n_hidden, **settings)
@@ -205,7 +212,7 @@ class GaussianBernoulliRBM(Transformer):
         held_out = settings.held_out(len(x))
         x, watched = (x[:-held_out], x[-held_out:]) if held_out else (x, x)
         state = None if resume is None else self._checkpoint(resume)
-        trainer = Trainer(x, settings, stream_key(self.rng) if state is None else state["key"])
+        trainer = Trainer(x, settings, self._key() if state is None else state["key"])
         if len(watched) > MONITORED:  # drawn before the state is restored: the same rows for a resumed fit
             watched = watched[trainer.draws.permutation(len(watched))[:MONITORED]]
         if state is not None:
@@ -253,7 +260,7 @@ class GaussianBernoulliRBM(Transformer):
                 )
         last: Trainer | None = getattr(self, "_trainer", None)
         if last is None:
-            trainer = Trainer(x, settings, stream_key(self.rng))
+            trainer = Trainer(x, settings, self._key())
             trainer.few = x[:0] if len(x) < SETTLED else None
         else:
             trainer = copy.deepcopy(last)  # a copy of the machine may share it
@@ -262,30 +269,43 @@ class GaussianBernoulliRBM(Transformer):
             trainer.go_on(settings, model, x)
         trainer.see(x)
         if unsettled and trainer.few is None:
-            self._warn_of_scale(trainer, stacklevel=4)
+            self._warn_of_scale(trainer)
         return trainer
 
     def _training_data(self, X) -> np.ndarray:
-        x = _checks.real_array("X", X, ndim=2, dtypes=BOTH)
-        if 0 in x.shape:
-            raise ValueError(f"X must have at least one row and one column, got shape {x.shape}")
+        x = dense_matrix(X, BOTH)
+        refuse_empty(x)
         return x
+
+    def _key(self) -> np.ndarray:
+        """Of the random streams, by either name."""
+        if self.random_state is None:
+            return stream_key(self.rng)
+        if self.rng is not None:
+            raise ValueError(f"rng and random_state are one thing: got {self.rng!r} and {self.random_state!r}")
+        seed = self.random_state
+        if isinstance(seed, np.random.RandomState):
+            seed = int(seed.randint(2**63, dtype=np.uint64))
+        return stream_key(seed, "random_state")
 
     def _checkpoint(self, path) -> dict[str, np.ndarray]:
         if self.method == "exact":
             raise ValueError("resume is not for method 'exact': L-BFGS cannot be stopped and resumed")
-        return read_written_by("a fit with checkpoint", path, ("identity", "key"))
+        state = read_written_by("a fit with checkpoint", path, SNAPSHOT)
+        if state["key"].dtype != np.uint64 or state["key"].shape != (4,):
+            raise ValueError("resume must be a whole checkpoint, got one with other key")
+        return state
 
-    def _warn_of_scale(self, trainer, stacklevel=3):
+    def _warn_of_scale(self, trainer):
         if complaint := trainer.scale.complaint():
-            warnings.warn(f"{complaint}: standardise X for faster and more accurate learning", stacklevel=stacklevel)
+            _checks.warn(f"{complaint}: standardise X for faster and more accurate learning", UserWarning)
 
     def _fit_exact(self, run, x):
         result = exact_fit(run.trainer, x, run.after_iteration)
         run.converged = bool(result.success)
         if not run.converged and not run.stalled():
             reason = str(result.message).lower()
-            warnings.warn(f"L-BFGS has not converged: {reason}; raise n_epochs", RuntimeWarning, stacklevel=3)
+            _checks.warn(f"L-BFGS has not converged: {reason}; raise n_epochs", RuntimeWarning)
 
     # -- the model ---------------------------------------------------------------------------------------------------
 
@@ -305,31 +325,32 @@ class GaussianBernoulliRBM(Transformer):
         return Model.checked(self.weights_, self.visible_bias_, self.hidden_bias_, self.sigma_)
 
     def _model_and_rows(self, X) -> tuple[Model, np.ndarray]:
-        model, x = self._model(), _checks.real_array("X", X, ndim=2, dtypes=BOTH)
+        model, x = self._model(), dense_matrix(X, BOTH)
         self._check_features(column_names(X), x.shape[1], model.n_visible)
         return model, x
 
     def energy(self, v, h) -> np.ndarray:
         """E(v, h) (n,) of rows v (n, V) and h (n, H), zeros and ones; one row of either goes with all of the other."""
-        return self._model().energy(v, h)
+        return _number("E(v, h)", self._model().energy, v, h)
 
     def free_energy(self, v) -> np.ndarray:
         """F(v) = -log sum_h exp(-E(v, h)), (n,) for v (n, V).
 
-        No exponential overflows, at any weight; NaN only where the squares of (v - b) / sigma themselves overflow.
+        No exponential overflows, at any weight, and F is inf where the squares of (v - b) / sigma do; a ValueError
+        says where weights and v are so large that F is a difference of infinities.
         """
         model = self._model()
-        return model.free_energy(model.points("v", v), self.n_threads)
+        return _number("F(v)", model.free_energy, model.points("v", v), self.n_threads)
 
     def free_energy_grad(self, v) -> np.ndarray:
         """grad F = D^-2 (v - b) - A s(v), (n, V), with A = D^-1 W and s = sigmoid(c + A^T v)."""
         model = self._model()
-        return model.free_energy_grad(model.points("v", v), self.n_threads)
+        return _number("grad F(v)", model.free_energy_grad, model.points("v", v), self.n_threads)
 
     def free_energy_hess(self, v) -> np.ndarray:
         """Hess F = D^-2 - A diag(s (1 - s)) A^T, (n, V, V): symmetric, in general indefinite."""
         model = self._model()
-        return model.free_energy_hess(model.points("v", v), self.n_threads)
+        return _number("Hess F(v)", model.free_energy_hess, model.points("v", v), self.n_threads)
 
     def free_energy_hvp(self, v, u) -> np.ndarray:
         """Hess F(v_i) u_i for each row, (n, V), without the Hessians; u may be one row for all."""
@@ -337,17 +358,18 @@ class GaussianBernoulliRBM(Transformer):
         v, u = model.points("v", v), model.points("u", np.atleast_2d(u))
         if len(u) not in (1, len(v)):
             raise ValueError(f"u must have 1 or {len(v)} rows, as many as v, got {len(u)}")
-        return model.free_energy_hvp(v, np.broadcast_to(u, v.shape), self.n_threads)
+        return _number("Hess F(v) u", model.free_energy_hvp, v, np.broadcast_to(u, v.shape), self.n_threads)
 
     def free_energy_trace(self, v) -> np.ndarray:
         """The trace of Hess F, (n,), without the Hessians."""
         model = self._model()
-        return model.free_energy_trace(model.points("v", v), self.n_threads)
+        return _number("the trace of Hess F(v)", model.free_energy_trace, model.points("v", v), self.n_threads)
 
     def transform(self, X) -> np.ndarray:
         """P(h_j = 1 | v), (n, H)."""
         model, x = self._model_and_rows(X)
-        return self._contained(model.hidden_probability(x, self.n_threads), X, self.get_feature_names_out())
+        probability = _number("P(h | v)", model.hidden_probability, x, self.n_threads)
+        return self._contained(probability, X, self.get_feature_names_out())
 
     def get_feature_names_out(self, input_features=None) -> np.ndarray:
         return np.array([f"{type(self).__name__.lower()}{j}" for j in range(self._model().n_hidden)], dtype=object)
@@ -370,7 +392,7 @@ class GaussianBernoulliRBM(Transformer):
         Raises
         ------
         ValueError
-            method="exact" beyond 32 hidden units.
+            method="exact" beyond 32 hidden units; weights so large that log Z leaves the range of float64.
         """
         _checks.choice("method", method, ("exact", "ais"))
         if method == "exact":
@@ -391,15 +413,19 @@ class GaussianBernoulliRBM(Transformer):
         """
         model = self._model()
         v = model.points("v", v)
-        return (-model.free_energy(v, self.n_threads) - self._log_partition(model)).astype(v.dtype, copy=False)
+        free_energy = _number("F(v)", model.free_energy, v, self.n_threads)
+        return (-free_energy - self._log_partition(model)).astype(v.dtype, copy=False)
 
     def score_samples(self, X) -> np.ndarray:
         """log P(v) of each row, see `log_prob`."""
         return self.log_prob(self._model_and_rows(X)[1])
 
     def score(self, X, y=None) -> float:
-        """Mean log P(v)."""
-        return float(self.score_samples(X).mean(dtype=np.float64))
+        """Mean log P(v) of at least one row."""
+        log_prob = self.score_samples(X)
+        if len(log_prob) == 0:
+            raise ValueError("X must have at least one row to be scored, got none")
+        return float(log_prob.mean(dtype=np.float64))
 
     def _log_partition(self, model: Model) -> float:
         # kept for the parameters it belongs to: the arrays are public, so they are compared, not trusted
@@ -413,7 +439,7 @@ class GaussianBernoulliRBM(Transformer):
             cached = self._log_partition_cache = (model.copy(), log_z, doubt)
         _, log_z, doubt = cached
         if doubt is not None:
-            warnings.warn(doubt, RuntimeWarning, stacklevel=3)
+            _checks.warn(doubt, RuntimeWarning)
         return log_z
 
     def sample(self, n, method="gibbs", n_steps=1000, *, start=None, n_temperatures=20, rng=None) -> np.ndarray:
@@ -446,7 +472,12 @@ class GaussianBernoulliRBM(Transformer):
             )
         if start is not None:
             start = _checks.real_array("start", start, shape=(n, model.n_visible)).copy()
-        return _sampling.run(model, n, method, n_steps, start, n_temperatures, Draws(stream_key(rng), self.n_threads))
+        draws = Draws(stream_key(rng), self.n_threads)
+        with np.errstate(all="ignore"):
+            v = _sampling.run(model, n, method, n_steps, start, n_temperatures, draws)
+        if not np.isfinite(v).all():
+            raise ValueError("the chains leave the range of float64: weights, biases or sigma are too large")
+        return v
 
     # -- files -------------------------------------------------------------------------------------------------------
 
@@ -461,8 +492,24 @@ class GaussianBernoulliRBM(Transformer):
 
     @classmethod
     def load(cls, path) -> GaussianBernoulliRBM:
-        """A machine written by `save`."""
+        """A machine written by `save`; a ValueError says what is wrong with any other file."""
         arrays = read_written_by("GaussianBernoulliRBM.save", path, PARAMETERS)
-        settings = {k[8:]: v.item() for k, v in arrays.items() if k.startswith("setting_")}
-        settings.pop("n_components", None)
-        return cls.from_params(*(arrays[k] for k in PARAMETERS), **settings)
+        try:
+            settings = {k[8:]: v.item() for k, v in arrays.items() if k.startswith("setting_")}
+            settings.pop("n_components", None)
+            return cls.from_params(*(arrays[k] for k in PARAMETERS), **settings)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{os.fspath(path)!r} holds no machine: {error}") from None
+
+
+def _number(what, function, *arguments) -> np.ndarray:
+    """function(*arguments), which may be infinite but must not be NaN."""
+    with np.errstate(all="ignore"):
+        value = function(*arguments)
+    missing = np.isnan(value)
+    if missing.any():
+        raise ValueError(
+            f"{what} is beyond {value.dtype} in row {np.argwhere(missing)[0][0]}: weights, 1/sigma and v are too large "
+            "together"
+        )
+    return value

@@ -30,7 +30,10 @@ class Loss:
         """Value and gradient."""
         w, alpha, gamma, log_sigma = self.unpack(theta)
         model, decay = Model(w, alpha, gamma, np.ones_like(alpha)), self.settings.weight_decay
-        moments = exact_moments(model, self.threads)
+        try:
+            moments = exact_moments(model, self.threads)
+        except ValueError as error:
+            raise TrainingDiverged(str(error)) from None
         free_energy, positive, active, mean, square = self._data_means(model, np.exp(-log_sigma))
         grads = (
             positive - moments.grad["weights"] - decay * w,

@@ -94,10 +94,21 @@ class LogPartition:
 
 
 def hidden_machine(model: Model):
-    """bias (H,) and coupling (H, H) of log P(h) + const = bias . h + sum_{j<k} h_j h_k coupling_jk."""
+    """bias (H,) and coupling (H, H) of log P(h) + const = bias . h + sum_{j<k} h_j h_k coupling_jk.
+
+    ValueError where such a sum may be beyond float64.
+    """
     w = model.weights.astype(np.float64)
-    gram = np.ascontiguousarray(w.T @ w)
-    bias = model.hidden_bias + w.T @ (model.visible_bias.astype(np.float64) / model.sigma) + 0.5 * np.diagonal(gram)
+    with np.errstate(all="ignore"):
+        gram = np.ascontiguousarray(w.T @ w)
+        shift = model.visible_bias.astype(np.float64) / model.sigma
+        bias = model.hidden_bias + w.T @ shift + 0.5 * np.diagonal(gram)
+        largest = np.abs(bias).sum() + np.abs(gram).sum()
+    if not np.isfinite(largest):
+        raise ValueError(
+            f"log P(h) leaves the range of float64: weights reach {np.abs(w).max():.3g} and visible_bias / sigma "
+            f"{np.abs(shift).max():.3g}"
+        )
     return np.ascontiguousarray(bias), gram
 
 
@@ -122,7 +133,15 @@ def exact_log_partition(model: Model, n_threads) -> float:
 def exact_moments(model: Model, n_threads) -> Moments:
     _check_size(model)
     log_sum, second = _core.rbm.sum_states(*hidden_machine(model), True, _core.effective_threads(n_threads))
-    model = model.astype(np.float64)
+    with np.errstate(all="ignore"):
+        moments = _moments(model.astype(np.float64), log_sum, second)
+    if not all(np.isfinite(array).all() for array in (moments.mean, moments.cov, *moments.grad.values())):
+        raise ValueError("the moments leave the range of float64: weights, biases or sigma are too large or too small")
+    return moments
+
+
+def _moments(model: Model, log_sum, second) -> Moments:
+    """All moments from those of the hidden units."""
     w, b, sigma = model.weights, model.visible_bias, model.sigma
     hidden = np.diagonal(second).copy()
     mean_shift = w @ hidden
@@ -288,14 +307,17 @@ def _relaxed_ends(path: Path, v, log_weights, betas, draws: Draws, n_steps=100):
 
 def ais_log_partition(model: Model, key, n_chains, n_betas, n_threads) -> LogPartition:
     model = model.astype(np.float64)
+    hidden_machine(model)  # whether log Z is in the range of float64
     draws = Draws(key, n_threads)
-    path = pilot_path(model, draws)
-    betas = np.linspace(0.0, 1.0, n_betas + 1)
-    ends, forward = path.anneal(path.base_draws(n_chains, draws), betas, draws)
-    exact_start = model.n_hidden <= LARGEST_TABLE
-    start = exact_draws(model, n_chains, draws) if exact_start else _relaxed_ends(path, ends, forward, betas, draws)
-    _, reverse = path.anneal(start, betas[::-1], draws)
+    betas, exact_start = np.linspace(0.0, 1.0, n_betas + 1), model.n_hidden <= LARGEST_TABLE
+    with np.errstate(all="ignore"):
+        path = pilot_path(model, draws)
+        ends, forward = path.anneal(path.base_draws(n_chains, draws), betas, draws)
+        start = exact_draws(model, n_chains, draws) if exact_start else _relaxed_ends(path, ends, forward, betas, draws)
+        _, reverse = path.anneal(start, betas[::-1], draws)
     base = path.base_log_partition
+    if not (np.isfinite(forward).all() and np.isfinite(reverse).all() and np.isfinite(base)):
+        raise ValueError("the weights of annealed importance sampling leave the range of float64")
     low, low_error, ess_forward = _log_mean(forward)
     high, high_error, ess_reverse = _log_mean(reverse)
     estimates = sorted([(base + low, low_error), (base - high, high_error)])

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from typing import Any
-
 import numpy as np
 
 from sbpfast._files import write_npz
+from sbpfast._progress import Progress
 from sbpfast.rbm._training import Trainer, TrainingDiverged
 
 
@@ -21,21 +19,15 @@ class Run:
         self.rbm, self.trainer, self.watched, self.keep_best = rbm, trainer, watched, keep_best
         self.settings = trainer.settings
         self.converged: bool | None = None
-        self.bar: Any = None
+        self.progress: Progress
 
     def __enter__(self):
-        if self.settings.progress:
-            try:
-                from tqdm import tqdm
-
-                self.bar = tqdm(total=self.settings.n_epochs, initial=self.trainer.epoch, desc="GaussianBernoulliRBM")
-            except ImportError:
-                self.bar = _Lines(self.settings.n_epochs, self.trainer.epoch)
+        total, shown = self.settings.n_epochs, self.settings.progress
+        self.progress = Progress("GaussianBernoulliRBM", "epoch", shown=shown, total=total, done=self.trainer.epoch)
         return self
 
     def __exit__(self, kind, error, traceback):
-        if self.bar is not None:
-            self.bar.close()
+        self.progress.close()
         trainer, rbm, kept = self.trainer, self.rbm, self.trainer.kept
         rbm._set_model(kept.model)
         errors, likelihoods = zip(*trainer.curves) if trainer.curves else ((), ())
@@ -58,11 +50,9 @@ class Run:
         trainer.monitor(self.watched, self.keep_best)
         if self.settings.checkpoint is not None:
             write_npz(self.settings.checkpoint, trainer.snapshot())
-        if self.bar is not None:
-            error, value = trainer.curves[-1]
-            known = {"log_likelihood": f"{value:.4f}"} if np.isfinite(value) else {}
-            self.bar.set_postfix({"reconstruction": f"{error:.4f}"} | known, refresh=False)
-            self.bar.update()
+        error, value = trainer.curves[-1]
+        known = f", log_likelihood {value:.4f}" if np.isfinite(value) else ""
+        self.progress.step(f"reconstruction {error:.4f}{known}")
 
     def after_iteration(self):
         """After one of L-BFGS, which a StopIteration stops."""
@@ -78,20 +68,3 @@ class Run:
         error, likelihood = np.array(self.trainer.curves).T
         curve = likelihood if np.isfinite(likelihood).any() else -error
         return curve[-patience:].max() <= curve[:-patience].max()
-
-
-class _Lines:
-    """A line an epoch, where tqdm is not installed."""
-
-    def __init__(self, total, done):
-        self.total, self.done, self.text = total, done, ""
-
-    def set_postfix(self, values, refresh):
-        self.text = "  ".join(f"{k} {v}" for k, v in values.items())
-
-    def update(self):
-        self.done += 1
-        print(f"epoch {self.done}/{self.total}  {self.text}", file=sys.stderr)
-
-    def close(self):
-        sys.stderr.flush()

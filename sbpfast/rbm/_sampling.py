@@ -41,7 +41,8 @@ def gibbs_langevin(path: Path, v, n_steps, draws: Draws) -> np.ndarray:
     a function of the parameters alone: V^(-1/6) over the root of the Lipschitz constant of D grad F D.
     """
     model = path.model
-    lipschitz = max(1.0, 0.25 * float(np.linalg.norm(model.weights, 2)) ** 2)
+    norm = min(float(np.linalg.norm(model.weights, 2)), 1e150)  # whose square is a number
+    lipschitz = max(1.0, 0.25 * norm**2)
     eps = len(model.sigma) ** (-1 / 6) / np.sqrt(lipschitz)
     zero, one, scale = np.zeros_like(model.sigma), np.ones_like(model.sigma), eps * model.sigma
 

@@ -30,6 +30,7 @@ LONGEST_STEP = 0.1  # length of a column's step in one update with momentum, in 
 JUMP_INTERVAL, JUMP_RAREST = 5, 1000  # minibatches between tempered transitions of the persistent chains
 AFFORDABLE_SUM = 20  # hidden units up to which the true likelihood is worked out after every epoch
 SETTLED = 100  # rows from which partial_fit knows the scale of the data
+SNAPSHOT = ("identity", "key", "counts", "curves", "kept", *(f"kept_{name}" for name in PARAMETERS))
 MONITORED = 2000  # rows on which the reconstruction and the likelihood are followed
 
 
@@ -386,7 +387,10 @@ class Trainer:
             raise TrainingDiverged(f"the reconstruction error rose to {error:.3g} times the variance of the data")
         known, value = self.settings.n_components <= AFFORDABLE_SUM, np.nan
         if known:
-            log_z = exact_log_partition(model, self.draws.threads)
+            try:
+                log_z = exact_log_partition(model, self.draws.threads)
+            except ValueError as error:
+                raise TrainingDiverged(str(error)) from None
             value = float(-model.free_energy(x, self.draws.threads).mean() - log_z)
         self.curves.append((error, value))
         if not (known and keep_best) or value > self.kept.log_likelihood:
@@ -416,14 +420,33 @@ class Trainer:
         }
 
     def restore(self, state):
-        """Take up a snapshot; ValueError where it is of other data or settings."""
-        theirs = json.loads(str(state["identity"]))
+        """Take up a snapshot, which has all of `SNAPSHOT`; ValueError where it is of other data or settings."""
+        try:
+            theirs = dict(json.loads(str(state["identity"])))
+        except (TypeError, ValueError):
+            raise ValueError("resume must be a checkpoint, got a file whose identity is unreadable") from None
         differences = [f"{k} {theirs.get(k)!r} (now {v!r})" for k, v in self.identity().items() if theirs.get(k) != v]
         if differences:
             raise ValueError(f"resume must be a checkpoint of the same settings and data, got {', '.join(differences)}")
+        self._refuse_other_arrays(state)
         self.arrays = {k[6:]: v for k, v in state.items() if k.startswith("array_")}
         self.optimizer.arrays = {k[10:]: v for k, v in state.items() if k.startswith("optimizer_")}
         self.step, self.parity, self.interval, self.next_jump, self.draws.block = state["counts"].tolist()
         self.curves = [(error, value) for error, value in state["curves"].tolist()]
         epoch, value = state["kept"].tolist()
         self.kept = Kept(Model(*(state[f"kept_{k}"] for k in PARAMETERS)), int(epoch), value)
+
+    def _refuse_other_arrays(self, state):
+        """The arrays of a snapshot must be those of this trainer, beside chains, which it may not have yet."""
+        mine = self.snapshot()
+        wrong = [k for k, v in mine.items() if k != "curves" and not _alike(state.get(k), v)]
+        curves = state["curves"]
+        if curves.dtype != np.float64 or curves.ndim != 2 or curves.shape[1] != 2:
+            wrong.append("curves")
+        if wrong:
+            raise ValueError(f"resume must be a whole checkpoint, got one with other {', '.join(sorted(wrong))}")
+
+
+def _alike(array, other) -> bool:
+    """Whether two arrays have one shape and one type; texts may differ in length."""
+    return array is not None and array.shape == other.shape and (array.dtype == other.dtype or array.dtype.kind == "U")

@@ -9,6 +9,7 @@ import numpy as np
 import scipy
 
 from sbpfast import _checks
+from sbpfast._protocol import dense_matrix, floats, refuse_empty, two_dimensional
 
 
 class Data(NamedTuple):
@@ -27,39 +28,14 @@ class Data(NamedTuple):
         return np.full(rows, 1.0 / rows) if self.weights is None else self.weights / self.weights.sum()
 
 
-def floats(name, value) -> np.ndarray:
-    """A float64 array without NaN and infinities; objects that are numbers are taken (frames of several kinds)."""
-    array = np.asarray(value)
-    if array.dtype.kind == "c":
-        raise ValueError(f"Complex data not supported: {name} has dtype {array.dtype}")
-    if array.dtype.kind == "O":
-        try:
-            array = array.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{name} must hold real numbers: {error}") from None
-    array = _checks.real_array(name, array, finite=False)
-    bad = ~np.isfinite(array)
-    if bad.any():
-        where = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise ValueError(f"{name} must hold no NaN and no inf, got {array[where]} at index {where}")
-    return array
-
-
 def matrix(X):
     """X as a dense float64 or a CSR array of at least one row and column."""
     if scipy.sparse.issparse(X):
         X = scipy.sparse.csr_array(X)
-        X = scipy.sparse.csr_array((floats("X.data", X.data), X.indices, X.indptr), shape=X.shape)
+        X = two_dimensional(scipy.sparse.csr_array((floats("X.data", X.data), X.indices, X.indptr), shape=X.shape))
     else:
-        X = floats("X", X)
-    if X.ndim != 2:
-        raise ValueError(
-            f"X must have 2 dimensions, got shape {X.shape}. Reshape your data: X.reshape(1, -1) makes it one row, "
-            "X.reshape(-1, 1) one column"
-        )
-    if 0 in X.shape:
-        what = "0 feature(s)" if X.shape[0] else "0 sample(s)"
-        raise ValueError(f"X has {what} (shape={X.shape}) while a minimum of 1 is required.")
+        X = dense_matrix(X)
+    refuse_empty(X)
     return X
 
 
