@@ -9,7 +9,7 @@ from sbpfast import _checks, _core
 from sbpfast._means import BLOCK, RunningMean, group_mean, group_sizes
 from sbpfast._streams import stream_key
 from sbpfast.estimate._result import Estimate, Result
-from sbpfast.expfam.base import Continuous
+from sbpfast.expfam._base import Continuous
 from sbpfast.targets import Target
 
 _GROUP = 16
