@@ -12,7 +12,8 @@ cdef extern from "lowrank.h" nogil:
     void lr_sample_double(Py_ssize_t n, Py_ssize_t stride, Py_ssize_t d, Py_ssize_t k, const double *mean,
                           const double *diag, const double *u, const double *eps, double *out, double *work)
     void lr_sample_backward_double(Py_ssize_t n, Py_ssize_t stride, Py_ssize_t d, Py_ssize_t k, const double *diag,
-                                   const double *u, const double *eps, const double *g, double *g_mean, double *g_diag, double *g_u,
+                                   const double *u, const double *eps, const double *g, double *g_mean,
+                                   double *g_diag, double *g_u,
                                    double *work)
     double lr_moments_double(Py_ssize_t d, Py_ssize_t k, const double *diag, const double *u, double *variance,
                              double *work)
@@ -22,7 +23,8 @@ cdef extern from "lowrank.h" nogil:
     void lr_sample_float(Py_ssize_t n, Py_ssize_t stride, Py_ssize_t d, Py_ssize_t k, const float *mean,
                          const float *diag, const float *u, const float *eps, float *out, double *work)
     void lr_sample_backward_float(Py_ssize_t n, Py_ssize_t stride, Py_ssize_t d, Py_ssize_t k, const float *diag,
-                                  const float *u, const float *eps, const float *g, float *g_mean, float *g_diag, float *g_u,
+                                  const float *u, const float *eps, const float *g, float *g_mean,
+                                  float *g_diag, float *g_u,
                                   double *work)
     double lr_moments_float(Py_ssize_t d, Py_ssize_t k, const float *diag, const float *u, float *variance,
                             double *work)
