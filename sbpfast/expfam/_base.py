@@ -177,6 +177,10 @@ class Distribution:
         """The point of largest density or probability, the least where several are."""
         raise NotImplementedError
 
+    def _rare_ends(self, n, names) -> str:
+        """A warning of parameters whose gradients rest where next to none of n draws come; "" where there are none."""
+        return ""
+
     # draws
 
     _mirrors = False  # _draw_points is a monotone function of symmetric noise, so that mirrored noise is antithetic

@@ -242,7 +242,7 @@ SINE = sb.Target(value=lambda x: np.sin(x[:, 0]), grad=np.cos, dim=1)
 
 def test_bounds_that_draws_do_not_reach_are_reported():
     p = expfam.TruncatedNormal(5.0, 1.0, -0.5, 2.0)
-    with pytest.warns(RuntimeWarning, match="next to none of 4096 draws come near low of TruncatedNormal"):
+    with pytest.warns(sb.EstimateWarning, match="next to none of 4096 draws come near low of TruncatedNormal"):
         sb.expectation_grad(SINE, p, estimator="pathwise", n_samples=4096, rng=0)
     # nothing is said where the bound is not asked for, where there are draws enough, or where nothing is estimated
     sb.expectation_grad(SINE, p, estimator="pathwise", n_samples=4096, rng=0, wrt=("loc", "high"))
