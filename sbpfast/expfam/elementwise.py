@@ -41,10 +41,10 @@ def _threads():
     return _core.effective_threads(None)
 
 
-def _doubles(*, unit=False):
+def _doubles(*, off_zero=False, off_one=False):
     """Makes a float64 function one of arrays of any float type, its results in the type of the last argument.
 
-    unit : x lies in [0, 1], and a draw that was moved off an end of it counts as lying there, where velocities are 0.
+    off_zero, off_one : a draw that was moved off 0 or 1 counts as lying there, where velocities are 0.
     """
 
     def decorate(function):
@@ -52,10 +52,10 @@ def _doubles(*, unit=False):
         def wrapped(x, *parameters):
             dtype = (x, *parameters)[-1].dtype
             first, *rest = (np.asarray(a, dtype=np.float64) for a in (x, *parameters))
-            if unit:
-                first = np.where(
-                    x <= np.finfo(dtype).tiny, 0.0, np.where(x >= 1.0 - np.finfo(dtype).epsneg, 1.0, first)
-                )
+            if off_zero:
+                first = np.where(x <= np.finfo(dtype).tiny, 0.0, first)
+            if off_one:
+                first = np.where(x >= 1.0 - np.finfo(dtype).epsneg, 1.0, first)
             with np.errstate(all="ignore"):
                 out = function(first, *rest)
             if isinstance(out, tuple):
@@ -67,11 +67,11 @@ def _doubles(*, unit=False):
     return decorate
 
 
-def _draws(*, event=0, inside=False):
+def _draws(*, event=0, off_zero=False, off_one=False):
     """Makes a draw of one key and float64 parameters one for keys (..., 4) and parameters of any shape and float type.
 
     event : 0 for flat parameters (n,), 1 for rows (n, k), each of which is a point.
-    inside : keep the draws off 0 and 1, as torch does, so that log densities stay finite.
+    off_zero, off_one : keep the draws off 0 and 1, as torch does, so that log densities stay finite.
     """
 
     def decorate(function):
@@ -85,8 +85,10 @@ def _draws(*, event=0, inside=False):
             with np.errstate(all="ignore"):
                 for i, k in enumerate(keys):
                     out[i] = function(k, *(p[i] for p in rows))
-            if inside:
-                np.clip(out, np.finfo(dtype).tiny, 1.0 - np.finfo(dtype).epsneg, out=out)
+            if off_zero:
+                np.maximum(out, np.finfo(dtype).tiny, out=out)
+            if off_one:
+                np.minimum(out, 1.0 - np.finfo(dtype).epsneg, out=out)
             return out.reshape(shape)
 
         return wrapped
@@ -128,23 +130,23 @@ def _simplex(key, concentration):
 # -- gamma ------------------------------------------------------------------------------------------------------------
 
 
-@_draws()
+@_draws(off_zero=True)
 def gamma_draw(key, shape):
     """x ~ Gamma(shape, 1)."""
     return _gammas(key, shape)[0]
 
 
-@_doubles()
+@_doubles(off_zero=True)
 def gamma_velocity(x, shape):
     """dx/dshape."""
     return (_weights.scaled(x, _weights.gamma_weight(shape, x, np.log(x), _threads())),)
 
 
-@_doubles()
+@_doubles(off_zero=True)
 def gamma_slopes(x, shape):
     """Derivatives of dx/dshape by x and by the shape."""
     by_x, by_shape = _weights.gamma_weight_derivatives(shape, x, np.log(x), _threads())
-    return by_x, _weights.scaled(x, by_shape)
+    return np.where(x == 0.0, 0.0, by_x), _weights.scaled(x, by_shape)
 
 
 @_draws()
@@ -194,7 +196,7 @@ def student_t_velocity(t, df):
 # -- beta and Dirichlet -----------------------------------------------------------------------------------------------
 
 
-@_draws(inside=True)
+@_draws(off_zero=True, off_one=True)
 def beta_draw(key, a, b):
     """x ~ Beta(a, b), inside (0, 1)."""
     return _simplex(key, np.stack([a, b], axis=1))[0][:, 0]
@@ -205,7 +207,7 @@ def _complement(x):
     return y, np.log(x), np.where(x < 0.5, np.log1p(-x), np.log(y))
 
 
-@_doubles(unit=True)
+@_doubles(off_zero=True, off_one=True)
 def beta_velocity(x, a, b):
     """dx/da and dx/db."""
     y, log_x, log_y = _complement(x)
@@ -213,7 +215,7 @@ def beta_velocity(x, a, b):
     return _weights.scaled(x * y, by_a), -_weights.scaled(x * y, by_b)
 
 
-@_doubles(unit=True)
+@_doubles(off_zero=True, off_one=True)
 def beta_slopes(x, a, b):
     """Derivatives of dx/da by x, a, b, then those of dx/db."""
     y, log_x, log_y = _complement(x)
@@ -238,13 +240,13 @@ def logbeta_velocity(log_x, a, b):
     return _weights.scaled(y, by_a), -_weights.scaled(y, by_b)
 
 
-@_draws(event=1, inside=True)
+@_draws(event=1, off_zero=True, off_one=True)
 def dirichlet_draw(key, concentration):
     """Points of the simplex, along the last axis, inside it."""
     return _simplex(key, concentration)[0]
 
 
-@_doubles(unit=True)
+@_doubles(off_zero=True, off_one=True)
 def dirichlet_velocity(x, concentration):
     """c with dx_i/dconcentration_j = (delta_ij - x_i) c_j: c_j is x_j times the velocity of logit x_j."""
     others = np.where(np.arange(x.shape[-1]) == x.argmax(axis=-1)[..., None], 0.0, x).sum(axis=-1, keepdims=True)
