@@ -7,7 +7,7 @@ the left end, or minus that from the right end,
 
 and these functions are little more than that, with the density in a coordinate in which its support is the whole line
 (log x, logit x), where B becomes the relative weight w.  The side is the one on which s has one sign.  Accurate to
-about 1e-11, slow, and nothing like the recipes of weights.h and univariate.h.
+about 1e-11, slow, and nothing like the recipes of weights.h and weights_univariate.h.
 """
 
 import numpy as np

@@ -12,9 +12,9 @@ from mpmath import mp
 from statistics_helpers import assert_unbiased_over_runs
 
 from sbpfast import expfam
-from sbpfast.expfam.base import Continuous, Discrete, Independent
-from sbpfast.expfam.family import ExponentialFamily
-from sbpfast.expfam.multivariate import MultivariateFamily
+from sbpfast.expfam._base import Continuous, Discrete, Independent
+from sbpfast.expfam._exponential import ExponentialFamily
+from sbpfast.expfam._families._multivariate import MultivariateFamily
 
 
 def make(name, params):

@@ -8,13 +8,13 @@ processor is an error, never a silent fall-back.
 import os
 from importlib import import_module
 from importlib.util import find_spec
+from pkgutil import iter_modules
 from typing import Any
 
 from sbpfast._core._platform import OPENMP, effective_threads, processor_isas
 
-TOPICS = (
-    "contract", "draws", "elementary", "fit", "lowrank", "random", "rbm", "ridge", "special", "statistics", "weights"
-)  # fmt: skip
+TOPICS = tuple(sorted(m.name.removesuffix("_baseline") for m in iter_modules(__path__) if m.name.endswith("_baseline")))
+"""What was built: the baseline of every ``<topic>.pxi``."""
 
 __all__ = ["AVAILABLE_ISAS", "ISA", "OPENMP", "TOPICS", "effective_threads", "load", "processor_isas"]
 

@@ -9,7 +9,7 @@ import torch.distributions as td
 from torch.distributions import constraints
 
 from sbpfast.torch._base import Exact
-from sbpfast.torch._ops import low_rank_moments, low_rank_sample
+from sbpfast.torch._ops import low_rank_kl, low_rank_moments, low_rank_sample
 
 LOG_2PI = math.log(2.0 * math.pi)
 
@@ -56,13 +56,7 @@ class LowRankPrecisionNormal(Exact):
                 raise TypeError(f"{name} must be a Tensor, got {type(value).__name__}")
             if value.dim() < least:
                 raise ValueError(f"{name} must have at least {least} dimensions, got shape {tuple(value.shape)}")
-        try:
-            shape = torch.broadcast_shapes(loc.shape, diag.shape, factor.shape[:-1])
-        except RuntimeError:
-            raise ValueError(
-                f"loc (..., d), diag (..., d) and factor (..., d, k) must broadcast, got shapes {tuple(loc.shape)}, "
-                f"{tuple(diag.shape)} and {tuple(factor.shape)}"
-            ) from None
+        shape = _common(loc, diag, factor)
         self.loc, self.diag = loc.expand(shape), diag.expand(shape)
         self.factor = factor.expand(*shape, factor.shape[-1])
         super().__init__(shape[:-1], shape[-1:], validate_args=validate_args)
@@ -127,12 +121,25 @@ class LowRankPrecisionNormal(Exact):
         return 0.5 * (log_det + self.loc.shape[-1] * (1.0 + LOG_2PI))
 
 
+def _common(loc, diag, factor):
+    """The shape (..., d) that the parameters broadcast to."""
+    if loc.shape == diag.shape == factor.shape[:-1]:
+        return loc.shape
+    try:
+        return torch.broadcast_shapes(loc.shape, diag.shape, factor.shape[:-1])
+    except RuntimeError:
+        raise ValueError(
+            f"loc (..., d), diag (..., d) and factor (..., d, k) must broadcast, got shapes {tuple(loc.shape)}, "
+            f"{tuple(diag.shape)} and {tuple(factor.shape)}"
+        ) from None
+
+
 @td.register_kl(LowRankPrecisionNormal, td.Normal)
 def _kl_normal(p, q):
     """From a diagonal normal whose last batch axis is the coordinate."""
-    variance, log_det = low_rank_moments(p.diag, p.factor)
-    scaled = (variance + (p.loc - q.loc) ** 2) / q.scale**2
-    return 0.5 * ((scaled - 1.0 + 2.0 * q.scale.log()).sum(-1) - log_det)
+    shape = p.loc.shape if p.loc.shape == q.loc.shape else torch.broadcast_shapes(p.loc.shape, q.loc.shape)
+    factor = p.factor.expand(*shape, p.factor.shape[-1])
+    return low_rank_kl(p.loc.expand(shape), p.diag.expand(shape), factor, q.loc.expand(shape), q.scale.expand(shape))
 
 
 @td.register_kl(LowRankPrecisionNormal, td.Independent)

@@ -94,7 +94,7 @@ def rows(b, d, k, n=3):
 
 def run(name, inputs, outputs, isa=_core.ISA, threads=1):
     out = [np.empty(shape) for shape in outputs]
-    getattr(_core.load("lowrank", isa), name)(*inputs, *out, threads)
+    getattr(_core.load("lowrank", isa), name)(*map(np.ascontiguousarray, inputs), *out, threads)
     return out
 
 
@@ -106,6 +106,11 @@ def cases(b, d, k):
         "sample_backward": ((diag, factor, eps, grad), [diag.shape, diag.shape, factor.shape]),
         "moments": ((diag, factor), [diag.shape, (b,)]),
         "moments_backward": ((diag, factor, by_variance, by_log_det), [diag.shape, factor.shape]),
+        "kl": ((mean, diag, factor, eps[0], 0.5 + diag[::-1]), [(b,)]),
+        "kl_backward": (
+            (mean, diag, factor, eps[0], 0.5 + diag[::-1], by_log_det),
+            [diag.shape, diag.shape, factor.shape],
+        ),
     }
 
 
@@ -115,7 +120,7 @@ def test_every_kernel_of_the_batches_has_a_twin():
 
 
 @every_isa
-@pytest.mark.parametrize("name", ["sample", "sample_backward", "moments", "moments_backward"])
+@pytest.mark.parametrize("name", ["sample", "sample_backward", "moments", "moments_backward", "kl", "kl_backward"])
 @pytest.mark.parametrize("b, d, k", [(1, 1, 1), (2, 5, 0), (3, 7, 1), (2, 6, 3), (70, 3, 2)])
 def test_batches_match_their_twins(name, b, d, k, isa):
     inputs, outputs = cases(b, d, k)[name]
@@ -126,6 +131,15 @@ def test_batches_match_their_twins(name, b, d, k, isa):
         np.testing.assert_allclose(
             got, truth, rtol=tolerance, atol=tolerance * max(1.0, np.abs(truth).max(initial=0.0))
         )
+
+
+def test_float32_is_rounded_float64():
+    for name, (inputs, outputs) in cases(5, 7, 2).items():
+        single = [np.asarray(v, np.float32) for v in inputs]
+        out = [np.empty(shape, np.float32) for shape in outputs]
+        getattr(_core.lowrank, name)(*map(np.ascontiguousarray, single), *out, 1)
+        for got, want in zip(out, run(name, [v.astype(np.float64) for v in single], outputs)):
+            np.testing.assert_array_equal(got, want.astype(np.float32))
 
 
 def test_a_row_depends_on_itself_alone():

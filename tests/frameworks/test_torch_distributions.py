@@ -296,7 +296,16 @@ def test_other_devices_are_refused_in_words():
             make()
 
 
-def test_parameters_outside_their_domain_are_refused_as_torch_does():
+@pytest.fixture
+def validated():
+    """torch.compile switches validation off for the whole process when it is first used."""
+    before = td.Distribution._validate_args
+    td.Distribution.set_default_validate_args(True)
+    yield
+    td.Distribution.set_default_validate_args(before)
+
+
+def test_parameters_outside_their_domain_are_refused_as_torch_does(validated):
     for make in (
         lambda: sbt.Gamma(tensor(-1.0), 1.0),
         lambda: sbt.InverseGaussian(tensor(-1.0), 1.0),

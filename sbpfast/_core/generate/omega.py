@@ -1,6 +1,6 @@
 """Writes omega_coefficients.h: the uniform expansion of the gamma and beta transport weights.
 
-Run it (mpmath is needed) from the root of the repository: python sbpfast/_core/generate_omega.py
+Run it (mpmath is needed) from the root of the repository: python sbpfast/_core/generate/omega.py
 
 With m = a/(a + b), y = log(x/m) (gamma: m = 0, y = log(x/a)) the relative weight w, the velocity of logit x (gamma: of
 log x) with the shape a, has the expansion
@@ -90,7 +90,7 @@ def polynomial(coefficients):
 
 def main():
     table = omega_series()
-    head = """/* Written by generate_omega.py, which says what they are; do not edit.  t = y / OMEGA_RANGE, t2 = t t. */
+    head = """/* Written by generate/omega.py, which says what they are; do not edit.  t = y / OMEGA_RANGE, t2 = t t. */
 #pragma once
 """
     lines = [head, f"#define OMEGA_RANGE {float(RANGE)!r}", f"#define OMEGA_ORDER {ORDER}", ""]
@@ -116,7 +116,7 @@ def main():
               f"static const double OMEGA_TABLE[{len(rows)}][{degree + 1}] = {{"]  # fmt: skip
     lines += ["    {" + ", ".join(repr(float(v)) for v in c) + "}," for _, c in rows]
     lines += ["};", ""]
-    Path(__file__).with_name("omega_coefficients.h").write_text("\n".join(lines))
+    (Path(__file__).parents[1] / "omega_coefficients.h").write_text("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Writes coefficients.h and coefficients32.h, the polynomials of vmath.h and vmath32.h, by Chebyshev interpolation in
 60-digit arithmetic.
 
-Run it (mpmath is needed) from the root of the repository: python sbpfast/_core/generate_coefficients.py
+Run it (mpmath is needed) from the root of the repository: python sbpfast/_core/generate/coefficients.py
 Each line of output states the interpolation error relative to the function it stands for.
 """
 
@@ -102,7 +102,7 @@ def horner(coefficients, variable):
 
 
 def write_header(file_name, tables, suffix=""):
-    lines = ["/* Written by generate_coefficients.py; do not edit.  Constant term first. */", "#pragma once", ""]
+    lines = ["/* Written by generate/coefficients.py; do not edit.  Constant term first. */", "#pragma once", ""]
     for name, what, function, low, high, degree in tables:
         coefficients = chebyshev(function, low, high, degree)
         error = relative_error(coefficients, function, low, high)
@@ -114,7 +114,7 @@ def write_header(file_name, tables, suffix=""):
             lines += [f"#define {name}_AT(t, t2) (({even}) + (t) * ({odd}))"]
         lines += [""]
         print(name, mp.nstr(error, 3), "largest coefficient", mp.nstr(max(abs(c) for c in coefficients), 3))
-    Path(__file__).with_name(file_name).write_text("\n".join(lines))
+    (Path(__file__).parents[1] / file_name).write_text("\n".join(lines))
 
 
 def main():

@@ -1,6 +1,6 @@
 """Writes univariate_coefficients.h: Gauss-Legendre nodes and the large-concentration expansion of the von Mises weight.
 
-Run it (mpmath is needed) from the root of the repository: python sbpfast/_core/generate_univariate.py
+Run it (mpmath is needed) from the root of the repository: python sbpfast/_core/generate/univariate.py
 
 For kappa cos^2(x/2) large and tau = tan(x/2) the weight is sum_k b_k(tau) kappa^-(k+1), where the continuity equation
 gives b_0 = -tau and b_k = (1 + tau^2)/(4 tau) [(1 + tau^2) b'_{k-1}(tau) - b'_{k-1}(0)]; b_k = -tau P_k(tau^2).
@@ -61,7 +61,7 @@ def horner(coefficients, variable):
 
 def main():
     pairs = legendre(NODES)
-    lines = ["/* Written by generate_univariate.py; do not edit. */", "#pragma once", "",
+    lines = ["/* Written by generate/univariate.py; do not edit. */", "#pragma once", "",
              f"enum {{ NODES = {NODES} }};", "/* Gauss-Legendre on (0, 1) */",
              "static const double NODE[NODES] = {"]  # fmt: skip
     nodes = [*((1 - x) / 2 for x, _ in pairs), *((1 + x) / 2 for x, _ in pairs[::-1])]
@@ -73,7 +73,7 @@ def main():
     lines += ["};", "", "/* I1/I0 in r = 1/kappa */", f"#define BESSEL_RATIO(r) ({ratio})",
               "", "/* sum_k P_k(q) r^k, q = tan(x/2)^2, r = 1/kappa */",
               f"#define VONMISES_SUM(q, r) ({horner(rows, '(r)')})", ""]  # fmt: skip
-    Path(__file__).with_name("univariate_coefficients.h").write_text("\n".join(lines))
+    (Path(__file__).parents[1] / "univariate_coefficients.h").write_text("\n".join(lines))
 
 
 if __name__ == "__main__":
