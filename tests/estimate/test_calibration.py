@@ -5,7 +5,7 @@ import pytest
 from statistics_helpers import assert_unbiased_over_runs
 
 import sbpfast as sb
-from sbpfast.expfam.base import FAMILIES
+from sbpfast.expfam._base import FAMILIES
 
 SAMPLINGS = ("mc", "antithetic", "sobol")
 F = sb.Target(

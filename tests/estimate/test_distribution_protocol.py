@@ -11,7 +11,7 @@ from gaussian_cases import STRUCTURES, case
 import sbpfast as sb
 from sbpfast.estimate._distribution import Chained, Distribution, Termwise, is_chained, is_distribution
 from sbpfast.estimate._estimators import ESTIMATORS, EstimatorName
-from sbpfast.expfam.base import FAMILIES
+from sbpfast.expfam._base import FAMILIES
 
 
 def members(protocol):
