@@ -12,7 +12,8 @@ cdef extern from "lowrank.h" nogil:
     void lr_sample_double(Py_ssize_t n, Py_ssize_t stride, Py_ssize_t d, Py_ssize_t k, const double *mean,
                           const double *diag, const double *u, const double *eps, double *out, double *work)
     void lr_sample_backward_double(Py_ssize_t n, Py_ssize_t stride, Py_ssize_t d, Py_ssize_t k, const double *diag,
-                                   const double *u, const double *eps, const double *g, double *g_mean, double *g_diag, double *g_u,
+                                   const double *u, const double *eps, const double *g, double *g_mean,
+                                   double *g_diag, double *g_u,
                                    double *work)
     double lr_moments_double(Py_ssize_t d, Py_ssize_t k, const double *diag, const double *u, double *variance,
                              double *work)

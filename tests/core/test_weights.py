@@ -9,10 +9,10 @@ import scipy.special as sp
 import scipy.stats as st
 
 from sbpfast import _core
-from sbpfast import _reference_weights as twin
+from sbpfast._reference import weights as twin
 
 ISAS = _core.AVAILABLE_ISAS
-TABLES = Path(__file__).parent / "tables"
+TABLES = Path(__file__).parents[1] / "tables"
 WEIGHTS = json.loads((TABLES / "weights.json").read_text())
 DERIVATIVES = json.loads((TABLES / "weight_derivatives.json").read_text())
 # outputs and inputs of every kernel of the topic

@@ -9,7 +9,7 @@ import pytest
 
 import sbpfast as sb
 
-README = Path(__file__).parent.parent / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 
 
 def test_the_examples_of_the_readme():
