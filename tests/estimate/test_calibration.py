@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from sbpfast.expfam.base import FAMILIES
 from statistics_helpers import assert_unbiased_over_runs
 
 import sbpfast as sb
+from sbpfast.expfam._base import FAMILIES
 
 SAMPLINGS = ("mc", "antithetic", "sobol")
 F = sb.Target(
