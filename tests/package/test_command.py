@@ -204,7 +204,7 @@ def people(path="people.csv", index=False, **more):
 def rows_of(text):
     """The table's rows: name to numbers."""
     body = text.split("psis sd\n")[1].splitlines()
-    return {line.rsplit(None, 7)[0]: [float(cell) for cell in line.rsplit(None, 7)[1:]] for line in body}
+    return {line.rsplit(None, 8)[0]: [float(cell) for cell in line.rsplit(None, 8)[1:]] for line in body}
 
 
 def test_fit_takes_text_as_categories_like_the_estimator(folder, capsys):
