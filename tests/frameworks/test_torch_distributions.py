@@ -461,6 +461,18 @@ def test_float32_precision_normals():
     torch.testing.assert_close(q.variance.double(), double.variance, rtol=2e-7, atol=0)
 
 
+def test_precision_normals_of_mixed_precision_are_promoted():
+    loc, diag, factor = precision_case()
+    q = sbt.LowRankPrecisionNormal(loc.float(), diag, factor.float())
+    assert q.loc.dtype == q.rsample().dtype == F64
+    with pytest.raises(TypeError, match="loc must be float32 or float64"):
+        sbt.LowRankPrecisionNormal(loc.half(), diag, factor)
+    double = sbt.LowRankPrecisionNormal(loc, diag, factor)
+    single = td.Normal(torch.zeros(4), torch.ones(4))
+    prior = td.Normal(torch.zeros(4, dtype=F64), torch.ones(4, dtype=F64))
+    torch.testing.assert_close(td.kl_divergence(double, single), td.kl_divergence(double, prior), rtol=0, atol=0)
+
+
 # -- Bonnet and Price -------------------------------------------------------------------------------------------------
 
 
