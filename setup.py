@@ -10,6 +10,7 @@ Metadata lives in pyproject.toml.  Switches for developers, all environment vari
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,11 +21,10 @@ import numpy as np
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError, LinkError
 
 CORE = Path("sbpfast/_core")
-TOPICS = (
-    "elementary", "random", "contract", "ridge", "weights", "special", "draws", "statistics", "rbm", "fit", "lowrank"
-)  # fmt: skip
+TOPICS = sorted(path.stem for path in CORE.glob("*.pxi") if path.stem != "common")
 DEBUG = os.environ.get("SBPFAST_DEBUG") == "1"
 COVERAGE = os.environ.get("SBPFAST_COVERAGE") == "1"
 
@@ -97,25 +97,37 @@ int main(void) {
             self.copy_extensions_to_source()
 
     def build_extensions(self):
+        self.refuse_without_compiler()
         flags = self.openmp_flags()
         for ext in self.extensions:
             ext.extra_compile_args += flags
             ext.extra_link_args += flags
         super().build_extensions()
 
+    def refuse_without_compiler(self):
+        """One sentence instead of a page."""
+        if self.compiler.compiler_type == "msvc":
+            sys.exit("sbpfast is written in GNU C and needs GCC or Clang, not MSVC: on Windows build it under WSL")
+        program = self.compiler.compiler_so[0]
+        if shutil.which(program) is None:
+            sys.exit(
+                f"sbpfast is compiled on installation, and the C compiler {program!r} is not there: install GCC or "
+                "Clang (Debian: apt install gcc; macOS: xcode-select --install) or name one by the variable CC"
+            )
+
     def openmp_flags(self):
         if os.environ.get("SBPFAST_NO_OPENMP") == "1":
             return []
         for flags in (["-fopenmp"], ["-Xpreprocessor", "-fopenmp", "-lomp"]):
             with tempfile.TemporaryDirectory() as folder:
-                source, program = Path(folder, "probe.c"), Path(folder, "probe")
+                source = Path(folder, "probe.c")
                 source.write_text(self.PROBE)
-                command = [*self.compiler.compiler_so[:1], str(source), *flags, "-o", str(program)]
-                try:
-                    built = subprocess.run(command, capture_output=True, timeout=60).returncode == 0
-                    if built and subprocess.run([str(program)], timeout=60).returncode == 0:
+                try:  # by the commands that the modules are built by, however many words they have
+                    objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=flags)
+                    self.compiler.link_executable(objects, "probe", output_dir=folder, extra_postargs=flags)
+                    if subprocess.run([str(Path(folder, "probe"))], timeout=60).returncode == 0:
                         return flags
-                except (OSError, subprocess.TimeoutExpired):
+                except (CompileError, LinkError, OSError, subprocess.TimeoutExpired):
                     continue
         warnings.warn("sbpfast: no working OpenMP found, so this build uses one thread", stacklevel=2)
         return []

@@ -1,4 +1,4 @@
-/* Written by generate_coefficients.py; do not edit.  Constant term first. */
+/* Written by generate/coefficients.py; do not edit.  Constant term first. */
 #pragma once
 
 /* (e^r - 1 - r) / r^2 on |r| <= ln(2)/2: relative error 3.0e-18 */

@@ -1,4 +1,4 @@
-/* Written by generate_omega.py, which says what they are; do not edit.  t = y / OMEGA_RANGE, t2 = t t. */
+/* Written by generate/omega.py, which says what they are; do not edit.  t = y / OMEGA_RANGE, t2 = t t. */
 #pragma once
 
 #define OMEGA_RANGE 1.6

@@ -1,4 +1,4 @@
-/* Written by generate_univariate.py; do not edit. */
+/* Written by generate/univariate.py; do not edit. */
 #pragma once
 
 enum { NODES = 48 };

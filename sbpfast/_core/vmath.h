@@ -2,7 +2,7 @@
  *
  * Plain C on double: the compiler turns a loop into SSE2, AVX2, AVX-512 or NEON code from the same lines, and the
  * results on two machines differ only where one of them fuses a multiplication with an addition.  Each function is
- * held against mpmath by tests/test_elementary.py on every instruction set; the bound stands beside its name.
+ * held against mpmath by tests/core/test_elementary.py on every instruction set; the bound stands beside its name.
  *
  * Two tricks recur.  Adding 1.5 * 2^52 rounds a double to an integer and leaves that integer in the low bits.
  * A conditional that only selects between two values already computed becomes a blend.

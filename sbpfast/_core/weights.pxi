@@ -1,7 +1,8 @@
 """Transport weights B(x) = -dF/dtheta / p, elementwise on contiguous float64 arrays of one length.
 
-The recipes are in weights.h (gamma, beta) and univariate.h (the rest).  Work is cut into blocks of 1024 elements; an
-element's result depends on that element alone, so neither the thread count nor the neighbours change a bit of it.
+The recipes are in weights.h (gamma, beta) and weights_univariate.h (the rest).  Work is cut into blocks of 1024
+elements; an element's result depends on that element alone, so neither the thread count nor the neighbours change a bit
+of it.
 An argument outside its domain gives NaN.  Where a log is an argument too, x itself may have underflowed to 0.
 """
 
@@ -14,7 +15,7 @@ cdef extern from "weight_derivatives.h" nogil:
                                        const double *y, const double *log_x, double *out_x, double *out_a,
                                        double *out_b)
 
-cdef extern from "univariate.h" nogil:
+cdef extern from "weights_univariate.h" nogil:
     enum: BLOCK
     void gamma_weight_block(Py_ssize_t n, const double *shape, const double *x, const double *log_x, double *out)
     void beta_weight_block(Py_ssize_t n, const double *a, const double *b, const double *x, const double *y,
