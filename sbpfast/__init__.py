@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sbpfast import _moved, bridges, contract, targets  # noqa: F401  pickles of version 0.1; models of other programs
 from sbpfast._config import __version__, show_config
 from sbpfast._streams import standard_normal
-from sbpfast.estimate import Estimate, expectation_grad
+from sbpfast.estimate import Estimate, EstimateWarning, expectation_grad
 from sbpfast.gaussian import (
     CholeskyGaussian,
     DiagonalGaussian,
@@ -82,6 +82,7 @@ __all__ = [
     "CholeskyGaussian",
     "DiagonalGaussian",
     "Estimate",
+    "EstimateWarning",
     "Fit",
     "FitStep",
     "FitWarning",

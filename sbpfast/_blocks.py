@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import scipy
@@ -14,6 +15,19 @@ from sbpfast._means import BLOCK, RunningMean, group_mean, group_sizes
 
 GROUPS = 64  # least number of groups behind a standard error, where there are as many draws
 REPLICATES = 16  # independent scrambles of a Sobol sequence
+PROBE = 256  # draws that tell whether replicates that agree are exact
+
+
+Sampling = Literal["mc", "antithetic", "sobol"]
+
+
+# what draws beside those of a run are for
+CONTROL, CHOICE, RESOLUTION = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64)
+
+
+def other_key(key, purpose) -> np.ndarray:
+    """Of draws that are independent of those of the key."""
+    return key ^ purpose
 
 
 class Block:
@@ -44,13 +58,15 @@ class Block:
 
 
 class Run:
-    """One call: the target, the distribution and the blocks of draws, which can be replayed."""
+    """One call: the target, the distribution and the blocks of draws, which can be replayed.
 
-    def __init__(self, target, distribution, n_samples, sampling, key, n_threads, least=1, wrt=None):
+    Draws come in groups of m: of `group` where it is given, else of at least `least`, and so many that there are
+    GROUPS of them.
+    """
+
+    def __init__(self, target, distribution, n_samples, sampling, key, n_threads, least=1, wrt=None, group=None):
         self.target, self.q, self.sampling, self.n_threads = target, distribution, sampling, n_threads
-        self.wrt = wrt
-        self.key = key
-        self.pilot_key = self.key ^ np.uint64(0x9E3779B97F4A7C15)  # of draws that are independent of the run's
+        self.wrt, self.key, self._least = wrt, key, least
         # every group, and every part of one, is a multiple of this: where an estimator has a baseline (least > 1), two
         # independent draws, which are two pairs of antithetic ones
         pair = (2 if sampling == "antithetic" else 1) * (2 if least > 1 and sampling != "sobol" else 1)
@@ -60,7 +76,7 @@ class Run:
         else:
             self.n = -(-n_samples // pair) * pair if sampling == "antithetic" else n_samples - n_samples % pair
             for_errors = min(BLOCK, _power_of_two_below(self.n // GROUPS))
-            self.m = max(pair, min(least, _power_of_two_below(self.n // 2)), for_errors)
+            self.m = group or max(pair, min(least, _power_of_two_below(self.n // 2)), for_errors)
         self.pair = pair
 
     def blocks(self, cost) -> Iterator[tuple[Any, bool]]:
@@ -82,12 +98,13 @@ class Run:
     def _sobol(self, size):
         """Independent scrambles of a Sobol sequence (scipy's direction numbers), one replicate a group."""
         dims = sum(self.q._noise_dims())
+        seed = [*map(int, self.key)]
+        ends = _Ends(dims, self.m, np.random.default_rng([*seed, REPLICATES]))
         for replicate in range(REPLICATES):
-            seed = np.random.default_rng([*map(int, self.key), replicate])
-            sequence = scipy.stats.qmc.Sobol(dims, scramble=True, rng=seed)
+            sequence = scipy.stats.qmc.Sobol(dims, scramble=True, rng=np.random.default_rng([*seed, replicate]))
             for _ in range(0, self.m, size):
                 u = sequence.random(size) + 2.0**-31  # the points are multiples of 2^-30: to the middle of their cells
-                yield self.q._draw_from(scipy.special.ndtri(u), self.n_threads)
+                yield self.q._draw_from(scipy.special.ndtri(ends.spread(u, replicate)), self.n_threads)
 
     def groups(self, rule, cost) -> Iterator[tuple[dict, np.ndarray]]:
         """What a rule makes of every block: group means by name, (groups, ...), and the sizes of the groups."""
@@ -113,6 +130,54 @@ class Run:
             for name, mean in means.items():
                 statistics[name].add(mean, sizes)
         return statistics
+
+    def resolved(self, rule, cost, means, errors) -> dict[str, Any]:
+        """The errors, none smaller than Sobol replicates can resolve.
+
+        Replicates of m points that agree to rounding either integrate exactly, or count so coarsely that none of them
+        happens to show the difference.  A few independent draws tell: if they vary, by sd, one point of m has changed
+        sides with a chance of about 1 / (replicates + 2).
+        """
+        agree = {key: (mean != 0) & (errors[key] <= 1e-12 * np.abs(mean)) for key, mean in means.items()}
+        if self.sampling != "sobol" or not any(map(np.any, agree.values())):
+            return errors
+        probe = Run(
+            self.target, self.q, PROBE, "mc", other_key(self.key, RESOLUTION), self.n_threads, self._least, self.wrt
+        )
+        spread = probe.collect(rule, cost)
+        scale = math.sqrt(probe.n) / (self.m * (REPLICATES + 2))
+        return {
+            key: np.where(agree[key], np.maximum(errors[key], scale * spread[key].standard_error()), errors[key])[()]
+            for key in means
+        }
+
+
+class _Ends:
+    """Stratifies, over the replicates, the points next to 0 and to 1 in every coordinate.
+
+    A replicate of m points has one point in [0, 1/m) and one in [1 - 1/m, 1).  Where f or a weight grows without bound
+    these carry most of what is left of the variance, rarely: most of the time independent replicates would show none of
+    it, and their spread would be too small.  Here each replicate puts its point into another of equal parts of the
+    cell, at random, separately among those of even and of odd number: these are the folds of a mix, to be independent.
+    Every replicate remains a scrambled net and unbiased; the ends are negatively dependent, so the error is smaller
+    than the spread of the replicates says.
+    """
+
+    def __init__(self, dims, m, rng):
+        self.m, self.parts = m, REPLICATES // 2
+        order = np.tile(np.arange(self.parts), (2, 2, dims, 1))  # of the folds, for both ends
+        self.part = rng.permuted(order, axis=-1)
+
+    def spread(self, u, replicate) -> np.ndarray:
+        """The points u (n, dims) of a replicate, those at the ends moved within their cells."""
+        if self.m < 8:  # the ends are all there is
+            return u
+        low, high = self.part[replicate % 2, :, :, replicate // 2]
+        for part, mirrored in ((low, False), (high, True)):
+            v = (1.0 - u if mirrored else u) * self.m
+            v = np.where(v < 1.0, (part + v) / self.parts, v) / self.m
+            u = 1.0 - v if mirrored else v
+        return u
 
 
 def _power_of_two_below(n):

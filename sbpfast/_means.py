@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -58,17 +59,17 @@ class RunningMean:
     def add(self, x, sizes) -> None:
         """Add group means x (groups, ...) of groups of these sizes."""
         n = int(sizes.sum())
-        shape = (-1,) + (1,) * (x.ndim - 1)
-        if len(sizes) == 1:
-            mean, m2 = x[0], 0.0
-        else:
-            weights = sizes.reshape(shape)
-            mean = (weights * x).sum(axis=0) / n
-            m2 = (weights * (x - mean) ** 2).sum(axis=0)
-        shift = mean - self.mean
         total = self.count + n
-        self._m2 = self._m2 + m2 + shift * shift * (self.count * n / total)
-        self.mean = self.mean + shift * (n / total)
+        with np.errstate(over="ignore", invalid="ignore"):  # an error may be infinite
+            if len(sizes) == 1:
+                mean, m2 = x[0], 0.0
+            else:
+                weights = sizes.reshape((-1,) + (1,) * (x.ndim - 1))
+                mean = (weights * x).sum(axis=0) / n
+                m2 = (weights * (x - mean) ** 2).sum(axis=0)
+            shift = mean - self.mean
+            self._m2 = self._m2 + m2 + shift * shift * (self.count * n / total)
+            self.mean = self.mean + shift * (n / total)
         self.count = total
         self.groups += len(sizes)
 
@@ -80,7 +81,7 @@ class RunningMean:
 
 
 class RunningMix:
-    """Means and covariances, element by element, of K estimates of one thing; the unbiased mix of least variance.
+    """Means and covariances, element by element, of K estimates of one thing; the convex mix of least variance.
 
     Groups of even and of odd number make two folds.  Each fold is mixed with the weights that the covariances of the
     *other* fold ask for, so the weights are independent of what they multiply and the mix stays unbiased.
@@ -88,67 +89,113 @@ class RunningMix:
 
     def __init__(self):
         self._groups = 0
-        self._first = RunningMean()
         self._folds: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
 
     def add(self, parts, sizes) -> None:
         """Add group means of the K estimates, each (groups, ...), of groups of these sizes."""
-        self._first.add(parts[0], sizes)
         stack = np.stack(parts)
         for fold in (0, 1):
             take = slice((fold + self._groups) % 2, None, 2)
             if len(sizes[take]):
-                self._accumulate(self._folds[fold], stack[:, take], sizes[take].astype(np.float64))
+                weights = sizes[take].astype(np.float64)
+                _merge(self._folds[fold], _moments(stack[:, take], weights))
         self._groups += len(sizes)
 
-    @staticmethod
-    def _accumulate(fold, x, weights):
-        """Weighted means (K, ...) and centred cross products (K, K, ...), merged as in RunningMean."""
-        w = weights.reshape((-1,) + (1,) * (x.ndim - 2))
-        n = weights.sum()
-        mean = (w * x).sum(axis=1) / n
-        r = x - mean[:, None]
-        cross = np.einsum("g,ig...,jg...->ij...", weights, r, r)
-        if fold:
-            total = fold["n"] + n
-            shift = mean - fold["mean"]
-            cross += fold["cross"] + shift[:, None] * shift[None] * (fold["n"] * n / total)
-            mean = fold["mean"] + shift * (n / total)
-            n, groups = total, fold["groups"] + len(weights)
-        else:
-            groups = len(weights)
-        fold.update(n=n, groups=groups, mean=mean, cross=cross)
-
-    def result(self):
-        """The mix and its standard error."""
-        even, odd = self._folds
-        if (
-            self._groups < 2 * len(even["mean"]) + 6
-        ):  # too few groups to estimate weights from: the first estimate alone
-            return self._first.mean, self._first.standard_error()
+    def result(self, kept=None):
+        """The mix of the estimates whose numbers are kept (all by default), and its standard error."""
+        folds = [_selected(fold, kept) for fold in self._folds if fold]
+        if self._groups < 2 * len(folds[0]["mean"]) + 6:  # too few to estimate weights from: the first estimate alone
+            first: dict[str, Any] = {}
+            for fold in folds:
+                _merge(first, _selected(fold, [0]))
+            return first["mean"][0], _standard_error(first, first["cross"][0, 0])
+        even, odd = folds
         weights = (least_variance_weights(odd["cross"]), least_variance_weights(even["cross"]))
         total = even["n"] + odd["n"]
         mean, variance = 0.0, 0.0
-        for fold, w in zip(self._folds, weights):
+        for fold, w in zip(folds, weights):
             share = fold["n"] / total
             mean = mean + share * (w * fold["mean"]).sum(axis=0)
             spread = np.einsum("i...,ij...,j...->...", w, fold["cross"], w)
-            variance = variance + share**2 * np.maximum(spread, 0.0) / ((fold["groups"] - 1) * fold["n"])
+            variance = variance + (share * _standard_error(fold, spread)) ** 2
         return mean, np.sqrt(variance)
 
 
-def least_variance_weights(covariance) -> np.ndarray:
-    """Weights (K, ...) with sum 1 that minimise w^T C w for covariances (K, K, ...), element by element.
+def _moments(x, weights) -> dict[str, Any]:
+    """Of group means x (K, groups, ...): weighted means (K, ...) and centred cross products (K, K, ...)."""
+    n = weights.sum()
+    mean = (weights.reshape((-1,) + (1,) * (x.ndim - 2)) * x).sum(axis=1) / n
+    r = x - mean[:, None]
+    cross = np.einsum("g,ig...,jg...->ij...", weights, r, r)
+    return {"n": n, "groups": len(weights), "mean": mean, "cross": cross}
 
-    Correlations are shrunk by 1e-6, so that estimates that agree to rounding share the weight evenly; an estimate
-    without any variance takes all of it.
+
+def _merge(moments, more) -> None:
+    """Add other moments to moments, as in RunningMean; {} stands for none."""
+    if not moments:
+        moments.update(more)
+        return
+    total = moments["n"] + more["n"]
+    shift = more["mean"] - moments["mean"]
+    moved = shift[:, None] * shift[None] * (moments["n"] * more["n"] / total)
+    moments["cross"] = moments["cross"] + more["cross"] + moved
+    moments["mean"] = moments["mean"] + shift * (more["n"] / total)
+    moments["n"] = total
+    moments["groups"] += more["groups"]
+
+
+def _selected(moments, kept) -> dict[str, Any]:
+    """The moments of some of the K estimates."""
+    if kept is None:
+        return moments
+    return moments | {"mean": moments["mean"][kept], "cross": moments["cross"][kept][:, kept]}
+
+
+def _standard_error(moments, spread):
+    """Of a mean whose weighted sum of squares is `spread`; NaN from a single group."""
+    if moments["groups"] < 2:
+        return np.full(np.shape(spread), math.nan)[()]
+    return np.sqrt(np.maximum(spread, 0.0) / ((moments["groups"] - 1) * moments["n"]))
+
+
+def least_variance_weights(covariance) -> np.ndarray:
+    """Weights (K, ...), none negative, of sum 1, that minimise w^T C w for covariances (K, K, ...), by element.
+
+    Negative weights play estimates off against each other by covariances that are themselves estimates: with heavy
+    tails, which few groups show, the mix would be worse than its best part.  Correlations are shrunk by 1e-6, so that
+    estimates that agree to rounding share the weight evenly; an estimate without any variance takes all of it.
     """
     c = np.moveaxis(covariance, (0, 1), (-2, -1))
+    k = c.shape[-1]
     sd = np.sqrt(np.maximum(np.diagonal(c, axis1=-2, axis2=-1), 0.0))
     largest = sd.max(axis=-1, keepdims=True)
     sd = np.maximum(sd, np.where(largest > 0, 1e-9 * largest, 1.0))
     correlation = c / (sd[..., :, None] * sd[..., None, :])
-    k = c.shape[-1]
     correlation[..., range(k), range(k)] = 1.0 + 1e-6
-    v = np.linalg.solve(correlation, (1.0 / sd)[..., None])[..., 0] / sd
+    v = _face_weights(correlation, sd, range(k))
+    outside = (v < 0).any(axis=-1)
+    if outside.any():
+        v[outside] = _best_face_weights(correlation[outside], sd[outside])
     return np.moveaxis(v / v.sum(axis=-1, keepdims=True), -1, 0)
+
+
+def _face_weights(correlation, sd, face):
+    """Of least variance with these estimates alone, (..., K), up to a factor: some may be negative."""
+    i = list(face)
+    v = np.zeros(sd.shape)
+    v[..., i] = np.linalg.solve(correlation[..., i, :][..., i], (1.0 / sd[..., i])[..., None])[..., 0] / sd[..., i]
+    return v
+
+
+def _best_face_weights(correlation, sd):
+    """Of least variance (n, K) among those of all faces of the simplex that are not negative: the optimum is one."""
+    k = sd.shape[-1]
+    best, least = np.zeros(sd.shape), np.full(len(sd), np.inf)
+    for size in range(1, k):
+        for face in combinations(range(k), size):
+            v = _face_weights(correlation, sd, face)
+            scaled = v * sd / v.sum(axis=-1, keepdims=True)
+            variance = np.einsum("ni,nij,nj->n", scaled, correlation, scaled)
+            better = (v >= 0).all(axis=-1) & (variance < least)
+            best[better], least[better] = v[better], variance[better]
+    return best

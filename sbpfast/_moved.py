@@ -10,6 +10,16 @@ MOVED = {
     "sbpfast._estimators": ("sbpfast.estimate._result",),
     "sbpfast._importance": ("sbpfast.fitting._importance",),
     "sbpfast._unknown_noise": ("sbpfast.targets._unknown_noise",),
+    "sbpfast.expfam.bounded": ("sbpfast.expfam._families._bounded",),
+    "sbpfast.expfam.discrete": ("sbpfast.expfam._families._discrete",),
+    "sbpfast.expfam.gamma_beta": ("sbpfast.expfam._families._gamma_beta",),
+    "sbpfast.expfam.location_scale": ("sbpfast.expfam._families._location_scale",),
+    "sbpfast.expfam.mle": ("sbpfast.expfam._statistics", "sbpfast._likelihood", "sbpfast.gaussian._likelihood"),
+    "sbpfast.expfam.multivariate": ("sbpfast.expfam._families._multivariate",),
+    "sbpfast.expfam.numeric": ("sbpfast.expfam._univariate",),
+    "sbpfast.expfam.points": ("sbpfast.expfam._points",),
+    "sbpfast.expfam.truncation": ("sbpfast.expfam._truncation",),
+    "sbpfast.expfam.univariate": ("sbpfast.expfam._families._elementary",),
 }
 """The old module, and those that share what it held."""
 

@@ -12,6 +12,8 @@ are float32 or float64 and are read once; sums are always float64, and so are re
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from sbpfast import _checks, _core
@@ -19,6 +21,7 @@ from sbpfast import _checks, _core
 __all__ = ["bonnet", "expfam", "gaussian", "price", "product"]
 
 KEPT: tuple = (np.float64, np.float32)
+_QUIET = np.errstate(over="ignore", invalid="ignore")  # what overflows is found in the result, and said
 
 
 def _array(name, value, ndim):
@@ -33,6 +36,7 @@ def _checked(result, **inputs):
     if not np.isfinite(result).all():
         for name, array in inputs.items():
             _checks.real_array(name, array, dtypes=KEPT)
+        raise ValueError(f"the products of {', '.join(inputs)} overflow double precision")
     return result
 
 
@@ -55,15 +59,15 @@ def _weights(weights, n):
 
 def _mean(x, weights, n_threads):
     """Weighted mean over the first axis of an array of any shape, float64."""
-    flat = x.reshape(len(x), -1)
+    flat = x.reshape(len(x), math.prod(x.shape[1:]))
     out = np.empty(flat.shape[1])
     _core.contract.weighted_sum(flat, weights, out, n_threads)
     return (out / len(x) if weights is None else out).reshape(x.shape[1:])
 
 
 def _require_samples(name, array):
-    if len(array) == 0:
-        raise ValueError(f"{name} must hold at least one sample, got shape {array.shape}")
+    if array.size == 0:
+        raise ValueError(f"{name} must hold at least one sample of at least one coordinate, got shape {array.shape}")
     return array
 
 
@@ -75,7 +79,7 @@ def _jacobian(name, value, lead, n):
     if j.shape[:-1] != wanted:
         shape = ", ".join(map(str, lead))
         raise ValueError(f"{name} must have shape ({shape}, p) or ({n}, {shape}, p), got {j.shape}")
-    return j.reshape(1 if shared else n, -1, j.shape[-1])
+    return j.reshape(1 if shared else n, math.prod(lead), j.shape[-1])
 
 
 def _products(x, jacobian, scale, out, n_threads):
@@ -87,6 +91,7 @@ def _products(x, jacobian, scale, out, n_threads):
         _core.contract.per_sample(x, jacobian, scale, out, n_threads)
 
 
+@_QUIET
 def bonnet(g, jac_mean=None, weights=None, *, n_threads=None) -> np.ndarray:
     """Gradient of E[f] with respect to the mean of a Gaussian, or to theta through it.
 
@@ -118,6 +123,7 @@ def bonnet(g, jac_mean=None, weights=None, *, n_threads=None) -> np.ndarray:
     return _checked(_mean(out, w, threads), g=g, jac_mean=j)
 
 
+@_QUIET
 def price(H, jac_cov=None, weights=None, *, n_threads=None) -> np.ndarray:
     """Gradient of E[f] with respect to the covariance of a Gaussian, or to theta through it.
 
@@ -142,15 +148,14 @@ def price(H, jac_cov=None, weights=None, *, n_threads=None) -> np.ndarray:
     """
     threads = _core.effective_threads(n_threads)
     if isinstance(H, tuple):
-        return _price_of_mean(_factored_mean(H, weights, threads), jac_cov)
+        return _checked(_price_of_mean(_factored_mean(H, weights, threads), jac_cov), H=H[1])
     h = _require_samples("H", _array("H", H, (2, 3)))
     if h.ndim == 3 and h.shape[1] != h.shape[2]:
         raise ValueError(f"H must have shape (n, d, d) or (n, d), got {h.shape}")
     w = _weights(weights, len(h))
-    per_sample_jacobian = jac_cov is not None and np.ndim(jac_cov) == h.ndim + 1
-    if not per_sample_jacobian:
+    j = None if jac_cov is None else _jacobian("jac_cov", jac_cov, h.shape[1:], len(h))
+    if j is None or np.ndim(jac_cov) == h.ndim:
         return _checked(_price_of_mean(_mean(h, w, threads), jac_cov), H=h)
-    j = _jacobian("jac_cov", jac_cov, h.shape[1:], len(h))
     out = np.zeros((len(h), j.shape[-1]))
     _products(h.reshape(len(h), -1), j, 0.5, out, threads)
     return _checked(_mean(out, w, threads), H=h, jac_cov=j)
@@ -161,7 +166,7 @@ def _price_of_mean(mean, jac_cov):
     if jac_cov is None:
         return 0.5 * mean
     j = _checks.real_array("jac_cov", jac_cov, shape=(*mean.shape, None))
-    return 0.5 * (mean.reshape(-1) @ j.reshape(mean.size, -1))
+    return 0.5 * (mean.reshape(-1) @ j.reshape(mean.size, j.shape[-1]))
 
 
 def _factored_mean(factors, weights, threads):
@@ -176,6 +181,7 @@ def _factored_mean(factors, weights, threads):
     return out
 
 
+@_QUIET
 def gaussian(g, H, jac_mean, jac_cov, weights=None, per_sample=False, *, n_threads=None) -> np.ndarray:
     """The chain rule of stochastic backpropagation, g^T dmean/dtheta + 1/2 tr(H dcov/dtheta).
 
@@ -205,6 +211,7 @@ def gaussian(g, H, jac_mean, jac_cov, weights=None, per_sample=False, *, n_threa
     jm, jc = _jacobian("jac_mean", jac_mean, (d,), n), _jacobian("jac_cov", jac_cov, h.shape[1:], n)
     if jm.shape[-1] != jc.shape[-1]:
         raise ValueError(f"jac_mean and jac_cov must have the same p, got {jm.shape[-1]} and {jc.shape[-1]}")
+    per_sample = _checks.flag("per_sample", per_sample)
     if not per_sample and len(jm) == 1 and len(jc) == 1:
         return bonnet(g, jac_mean, weights, n_threads=n_threads) + price(h, jac_cov, weights, n_threads=n_threads)
     out = np.zeros((n, jm.shape[-1]))
@@ -213,6 +220,7 @@ def gaussian(g, H, jac_mean, jac_cov, weights=None, per_sample=False, *, n_threa
     return _checked(_finish(out, weights, per_sample, threads), g=g, H=h, jac_mean=jm, jac_cov=jc)
 
 
+@_QUIET
 def expfam(grad_f, B, weights=None, per_sample=False, *, n_threads=None) -> np.ndarray:
     """B(x) grad f, the gradient of E[f] through a transport weight B = -dF/dtheta / p.
 
@@ -236,16 +244,18 @@ def expfam(grad_f, B, weights=None, per_sample=False, *, n_threads=None) -> np.n
     if b.shape[:2] != g.shape:
         n, d = g.shape
         raise ValueError(f"B must have shape ({n}, {d}) or ({n}, {d}, ...), got {b.shape}")
+    per_sample = _checks.flag("per_sample", per_sample)
     if b.ndim == 2:
         out = g.astype(np.float64) * b
     else:
-        flat = b.reshape(*g.shape, -1)
+        flat = b.reshape(*g.shape, math.prod(b.shape[2:]))
         out = np.zeros((len(g), flat.shape[-1]))
         _products(g, flat, 1.0, out, threads)
         out = out.reshape(len(g), *b.shape[2:])
     return _checked(_finish(out, weights, per_sample, threads), grad_f=g, B=b)
 
 
+@_QUIET
 def product(f, grad_f, Btilde, dBtilde, boundary=0.0, per_sample=False, weights=None, *, n_threads=None) -> np.ndarray:
     """-d/dx(Btilde f) + boundary: the gradient of E[f] by the product rule, Btilde = d_theta log p / d_x log p.
 
@@ -273,7 +283,9 @@ def product(f, grad_f, Btilde, dBtilde, boundary=0.0, per_sample=False, weights=
     b = _checks.real_array("Btilde", Btilde, shape=g.shape)
     db = _checks.real_array("dBtilde", dBtilde, shape=g.shape)
     boundary = _checks.vector("boundary", boundary, g.shape[1])
-    return _finish(boundary - (b * g + db * f[:, None]), weights, per_sample, threads)
+    per_sample = _checks.flag("per_sample", per_sample)
+    out = boundary - (b * g + db * f[:, None])
+    return _checked(_finish(out, weights, per_sample, threads), f=f, grad_f=g, Btilde=b, dBtilde=db)
 
 
 def _finish(out, weights, per_sample, threads):

@@ -9,9 +9,22 @@ import os
 from importlib import import_module
 from importlib.util import find_spec
 from pkgutil import iter_modules
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sbpfast._core._platform import OPENMP, effective_threads, processor_isas
+
+if TYPE_CHECKING:
+    from sbpfast._core import contract_baseline as contract  # noqa: F401
+    from sbpfast._core import draws_baseline as draws  # noqa: F401
+    from sbpfast._core import elementary_baseline as elementary  # noqa: F401
+    from sbpfast._core import fit_baseline as fit  # noqa: F401
+    from sbpfast._core import lowrank_baseline as lowrank  # noqa: F401
+    from sbpfast._core import random_baseline as random  # noqa: F401
+    from sbpfast._core import rbm_baseline as rbm  # noqa: F401
+    from sbpfast._core import ridge_baseline as ridge  # noqa: F401
+    from sbpfast._core import special_baseline as special  # noqa: F401
+    from sbpfast._core import statistics_baseline as statistics  # noqa: F401
+    from sbpfast._core import weights_baseline as weights  # noqa: F401
 
 TOPICS = tuple(sorted(m.name.removesuffix("_baseline") for m in iter_modules(__path__) if m.name.endswith("_baseline")))
 """What was built: the baseline of every ``<topic>.pxi``."""

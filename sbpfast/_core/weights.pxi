@@ -1,7 +1,8 @@
 """Transport weights B(x) = -dF/dtheta / p, elementwise on contiguous float64 arrays of one length.
 
-The recipes are in weights.h (gamma, beta) and weights_univariate.h (the rest).  Work is cut into blocks of 1024 elements; an
-element's result depends on that element alone, so neither the thread count nor the neighbours change a bit of it.
+The recipes are in weights.h (gamma, beta) and weights_univariate.h (the rest).  Work is cut into blocks of 1024
+elements; an element's result depends on that element alone, so neither the thread count nor the neighbours change a bit
+of it.
 An argument outside its domain gives NaN.  Where a log is an argument too, x itself may have underflowed to 0.
 """
 

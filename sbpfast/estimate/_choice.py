@@ -1,52 +1,75 @@
-"""The choice that "auto" makes."""
+"""The choice that "auto" makes: the least variance x work, the variance from a pilot, the work counted."""
 
 from __future__ import annotations
 
 import math
-import time
 
 import numpy as np
 
-from sbpfast.estimate._estimators import MONTE_CARLO, applies
-from sbpfast.gaussian._full import GaussianBase
+from sbpfast.estimate._distribution import is_chained
+from sbpfast.estimate._estimators import ESTIMATORS, applies
+from sbpfast.estimate._hold import KINKS, Hold
+from sbpfast.estimate._parts import cost_of_a_draw, pathwise_part, price_part
 from sbpfast.targets._ridge import Ridge
 
-PREFERRED = ("difference", "price", "stein", "pathwise", "score")
 PILOT = 256  # draws of each candidate; a run too short to pay for pilots takes the first that applies
+PER_COORDINATE = 16.0  # multiplications that an f of unknown make takes for each: one elementary function
 
 
-def automatic(target, q, make_run, n_samples) -> str:
-    """The estimator with the least variance x time in a pilot of measured runs.
+def automatic(target, q, make_run, n_samples) -> tuple[str, tuple[str, ...]]:
+    """The estimator of least variance x work, and the doubts that the pilots raised.
 
-    Time is rounded to a power of two, so that only estimators close to each other can change places from one run to
-    the next.
+    Work is counted and not measured, so that the choice depends on nothing but the draws.
     """
-    exact = isinstance(target, Ridge) if isinstance(q, GaussianBase) else q._integrates(target)
-    if exact and "exact" in q._estimators:
-        return "exact"
-    candidates = [name for name in PREFERRED if applies(name, target, q)]
+    if "exact" in q._estimators and q._integrates(target):
+        return "exact", ()
+    candidates = [name for name, row in ESTIMATORS.items() if row.work and applies(name, target, q)]
     if not candidates:
         raise ValueError(f"the target has none of the derivatives that the estimators of {type(q).__name__} need")
+    doubts: tuple[str, ...] = ()
+    if "price" in candidates and _contradicted(make_run(min(PILOT, n_samples), "price")):
+        candidates.remove("price")
+        doubts = (KINKS,)
     if len(candidates) == 1 or n_samples < 8 * PILOT:
-        return candidates[0]
-    costs = {}
-    for name in candidates:
-        start = time.perf_counter()
-        result = MONTE_CARLO[name](make_run(PILOT, name))
-        errors = result.errors() if callable(result.errors) else result.errors
-        elapsed = 2.0 ** round(math.log2(time.perf_counter() - start))
-        costs[name] = (
-            elapsed,
-            {key: float(np.sum(np.square(error))) for key, error in errors.items() if not key.startswith("_")},
-        )
-    return min(candidates, key=lambda name: _log_cost(name, costs))
+        return candidates[0], doubts
+    variances = {name: _variances(ESTIMATORS[name].rule(make_run(PILOT, name))) for name in candidates}
+    work = {name: _work(name, target, q) for name in candidates}
+    return min(candidates, key=lambda name: math.log(work[name]) + _log_variance(name, variances)), doubts
 
 
-def _log_cost(name, costs):
-    """log(time) plus the mean over parameters of log(variance), each relative to the largest."""
-    elapsed, variances = costs[name]
-    total = math.log(elapsed)
-    for key, variance in variances.items():
-        largest = max(v[key] for _, v in costs.values())
-        total += math.log(max(variance / largest, 1e-30) if largest > 0 else 1.0) / len(variances)
-    return total
+def _contradicted(run) -> bool:
+    """Whether Price and the first order disagree on the same draws."""
+    hold = Hold()
+
+    def rule(block):
+        parts = {"price": price_part(run, block), "first": pathwise_part(run, block)}
+        return {(name, key): mean for name, part in parts.items() for key, mean in part.items()}
+
+    for means, sizes in run.groups(rule, cost_of_a_draw(run, "price", "pathwise")):
+        for name, key in means:
+            if name == "price":
+                hold.add(key, means["price", key], means["first", key], sizes)
+    return hold.broken()
+
+
+def _work(name, target, q) -> float:
+    d = target.dim
+    f = 2.0 * d * target.n_rows if isinstance(target, Ridge) else PER_COORDINATE * d
+    row = ESTIMATORS[name]
+    assert row.work is not None
+    return row.work(d, f, q._form().entries(d) if is_chained(q) else d)
+
+
+def _variances(result) -> dict[str, float]:
+    """By parameter, summed over its elements."""
+    errors = result.errors() if callable(result.errors) else result.errors
+    return {key: float(np.sum(np.square(error))) for key, error in errors.items()}
+
+
+def _log_variance(name, variances) -> float:
+    """The mean over parameters of log(variance), each relative to the largest."""
+    total = 0.0
+    for key, variance in variances[name].items():
+        largest = max(v[key] for v in variances.values())
+        total += math.log(max(variance / largest, 1e-30) if largest > 0 else 1.0)
+    return total / len(variances[name])

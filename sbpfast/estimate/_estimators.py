@@ -1,4 +1,4 @@
-"""The estimators: rules that turn blocks of draws into gradients.
+"""The estimators: rules that turn blocks of draws into gradients, one row of a table each.
 
 A *part* is one formula on one block: it returns group means by parameter name.  An estimator averages one part, or
 mixes several; Run supplies the blocks, and RunningMean or RunningMix the errors.
@@ -7,37 +7,54 @@ mixes several; Run supplies the blocks, and RunningMean or RunningMix the errors
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+from sbpfast._blocks import CONTROL, other_key
 from sbpfast._means import BLOCK, RunningMean, RunningMix
-from sbpfast.estimate._parts import PARTS, chained, cost_of_a_draw, price_part
+from sbpfast.estimate._distribution import is_chained
+from sbpfast.estimate._hold import KINKS, Hold
+from sbpfast.estimate._parts import (
+    chained,
+    cost_of_a_draw,
+    difference_part,
+    pathwise_part,
+    price_part,
+    product_part,
+    score_part,
+)
 from sbpfast.estimate._result import Result
-from sbpfast.gaussian._full import GaussianBase
 from sbpfast.targets._ridge import Ridge
 
 
-def _result(run, statistics, name, errors=None, extra_draws=0):
-    """The result that running means make; `errors`, where given, is called for the errors of the gradients."""
-    value = statistics.pop("value")
-    grads = {key: mean.mean for key, mean in statistics.items() if not key.startswith("_")}
-    moments = {key[1:]: mean.mean for key, mean in statistics.items() if key.startswith("_")}
-
-    def own_errors():
-        return {key: statistics[key].standard_error() for key in grads}
-
-    return Result(value.mean, value.standard_error(), grads, errors or own_errors, moments, run.n + extra_draws, name)
+def _result(run, means, errors, name, extra_draws=0):
+    """The result that means by name make, "value" among them and moments under a leading underscore."""
+    value, value_error = means.pop("value"), errors["value"]
+    grads = {key: mean for key, mean in means.items() if not key.startswith("_")}
+    moments = {key[1:]: mean for key, mean in means.items() if key.startswith("_")}
+    return Result(value, value_error, grads, errors, moments, run.n + extra_draws, name)
 
 
-def _plain(name):
+def _averaged(run, rule, name, extra_draws=0):
+    """The result of the means of a rule over all draws."""
+    cost = cost_of_a_draw(run, name)
+    statistics = run.collect(rule, cost)
+    means = {key: s.mean for key, s in statistics.items()}
+    errors = run.resolved(rule, cost, means, {key: s.standard_error() for key, s in statistics.items()})
+    return _result(run, means, errors, name, extra_draws)
+
+
+def _average_of(name, part):
     """The estimator that averages one part."""
 
     def estimator(run):
         def rule(block):
-            grads = PARTS[name](run, block)  # first, so that the values come with the gradients
+            grads = part(run, block)  # first, so that the values come with the gradients
             return grads | {"value": block.mean(block.f)}
 
-        return _result(run, run.collect(rule, cost_of_a_draw(run, (name,))), name)
+        return _averaged(run, rule, name)
 
     return estimator
 
@@ -49,7 +66,7 @@ def _price(run):
     """
     target, q = run.target, run.q
     if not isinstance(target, Ridge):
-        return _plain("price")(run)
+        return _average_of("price", price_part)(run)
     slope, curvature, mean_x = np.zeros(target.n_rows), np.zeros(target.n_rows), np.zeros(target.dim)
 
     def rule(block):
@@ -59,16 +76,15 @@ def _price(run):
         mean_x[:] += total_x / run.n
         return {"value": block.mean(f)}
 
-    statistics = run.collect(rule, target.dim)
+    value = run.collect(rule, target.dim)["value"]
     g, hessian = target._mean_derivatives(slope, curvature, mean_x, q._form(), run.n_threads)
-    for name, mean in chained(q, g, 0.5 * hessian).items():
-        statistics[name].mean = mean
+    means = chained(q, g, 0.5 * hessian) | {"value": value.mean}
 
     def errors():
-        replay = run.collect(lambda block: price_part(run, block), cost_of_a_draw(run, ("price",)))
+        replay = run.collect(lambda block: price_part(run, block), cost_of_a_draw(run, "price"))
         return {name: replay[name].standard_error() for name in replay}
 
-    return _result(run, statistics, "price", errors)
+    return _result(run, means, {"value": value.standard_error()}, "price")._replace(errors=errors)
 
 
 def _stein(run):
@@ -81,7 +97,7 @@ def _stein(run):
     """
     q, target, form = run.q, run.target, run.q._form()
     size = min(BLOCK, max(8, 2**22 // target.dim), max(2 * (target.dim + 1), run.n // 8))
-    pilot = q._draw(run.pilot_key, 0, size, False, run.n_threads)
+    pilot = q._draw(other_key(run.key, CONTROL), 0, size, False, run.n_threads)
     c, slope = _linear_fit(pilot.x - q.mean, target._value_and_grad(pilot.x, run.n_threads)[1])
     known = form.zeros(target.dim)
     form.subtract(known, -slope)
@@ -95,7 +111,7 @@ def _stein(run):
         value = block.f - r @ c - 0.5 * ((r * linear).sum(axis=1) - trace)
         return chained(q, c + block.mean(rest), 0.5 * (known + outer)) | {"value": block.mean(value)}
 
-    return _result(run, run.collect(rule, cost_of_a_draw(run, ("stein",))), "stein", extra_draws=size)
+    return _averaged(run, rule, "stein", extra_draws=size)
 
 
 def _linear_fit(r, g):
@@ -112,54 +128,98 @@ def _linear_fit(r, g):
 
 
 def _combined(run):
-    """The least-variance unbiased mix of every part that applies, from the same draws."""
-    names = [name for name in PARTS if applies(name, run.target, run.q)]
+    """The mix of least variance of every part that applies, from the same draws.
+
+    Price is left out of it where its Hessians contradict the gradients.
+    """
+    parts = parts_for(run.target, run.q)
+    names = list(parts)
     mixes: dict[str, RunningMix] = defaultdict(RunningMix)
-    value = RunningMean()
+    value, hold = RunningMean(), Hold()
 
     def rule(block):
-        parts = {(name, key): mean for name in names for key, mean in PARTS[name](run, block).items()}
-        return parts | {"value": block.mean(block.f)}
+        means = {(name, key): mean for name, part in parts.items() for key, mean in part(run, block).items()}
+        return means | {"value": block.mean(block.f)}
 
-    for means, sizes in run.groups(rule, cost_of_a_draw(run, names)):
-        value.add(means.pop("value"), sizes)
-        for key in dict.fromkeys(key for _, key in means):
-            mixes[key].add([means[name, key] for name in names], sizes)
-    results = {key: mix.result() for key, mix in mixes.items()}
-    grads = {key: mean for key, (mean, _) in results.items() if not key.startswith("_")}
-    moments = {key[1:]: mean for key, (mean, _) in results.items() if key.startswith("_")}
-    errors = {key: results[key][1] for key in grads}
-    return Result(value.mean, value.standard_error(), grads, errors, moments, run.n, "combined")
+    cost = cost_of_a_draw(run, *names)
+    for groups, sizes in run.groups(rule, cost):
+        value.add(groups.pop("value"), sizes)
+        for key in dict.fromkeys(key for _, key in groups):
+            mixes[key].add([groups[name, key] for name in names], sizes)
+            if "price" in names:
+                hold.add(key, groups["price", key], groups["pathwise", key], sizes)
+    kept = [i for i, name in enumerate(names) if not (name == "price" and hold.broken())]
+    results = {key: mix.result(kept) for key, mix in mixes.items()} | {"value": (value.mean, value.standard_error())}
+    means, errors = ({key: pair[i] for key, pair in results.items()} for i in (0, 1))
+
+    def first(block):
+        """One part, by which to tell agreement from certainty."""
+        name = names[kept[0]]
+        return parts[name](run, block) | {"value": block.mean(block.f)}
+
+    errors = run.resolved(first, cost, means, errors)
+    doubts = () if len(kept) == len(names) else (KINKS,)
+    return _result(run, means, errors, "combined")._replace(doubts=doubts)
 
 
-def exact(target, q, wrt, n_threads):
+def _exact(run):
     """Deterministic integrals, for ridge targets under Gaussians and for families that integrate themselves."""
-    if not isinstance(q, GaussianBase):
-        value, grads = q._exact(target, wrt)
-        moments = {}
-    else:
-        value, g, hessian = target._exact(q, q._form(), n_threads)
+    q, target = run.q, run.target
+    if is_chained(q):
+        value, g, hessian = target._exact(q, q._form(), run.n_threads)
         grads = chained(q, g, 0.5 * hessian)
         moments = {key: grads.pop(f"_{key}") for key in ("mean", "cov") if f"_{key}" in grads}
+    else:
+        value, grads = q._exact(target, run.wrt)
+        moments = {}
     return Result(value, 0.0, grads, {key: np.zeros_like(grad) for key, grad in grads.items()}, moments, 0, "exact")
 
 
-# What a part or an estimator needs of the target, and the estimators that average draws.
-NEEDS: dict[str, tuple[str, ...]] = {
-    "price": ("grad", "hess"),
-    "pathwise": ("grad",),
-    "stein": ("grad",),
-    "score": ("value",),
-    "product": ("value", "grad"),
-    "difference": ("value",),
-    "exact": (),
-    "combined": (),
-}
-MONTE_CARLO = {"price": _price, "stein": _stein, "combined": _combined} | {
-    name: _plain(name) for name in ("pathwise", "score", "product", "difference")
+class Estimator(NamedTuple):
+    """A row of the table.
+
+    needs : what the target must have.
+    rule : a run to a result.
+    part : its formula on one block, where it may enter a mix.
+    least : draws to a group at the least; from 2 on, it has a baseline that needs another independent draw.
+    work : multiplications a draw takes, from the dimension, those of one f, and the entries of the form that the chain
+        rule needs; None where "auto" does not take it.
+    """
+
+    needs: tuple[str, ...]
+    rule: Callable
+    part: Callable | None = None
+    least: int = 1
+    work: Callable[[float, float, float], float] | None = None
+
+
+EstimatorName = Literal["difference", "price", "stein", "pathwise", "score", "product", "combined", "exact", "auto"]
+
+# In the order in which "auto" takes them when a run is too short for a pilot.  A gradient counts as two more f, as
+# reverse differentiation makes it, and a Hessian as one f a coordinate.
+ESTIMATORS: dict[str, Estimator] = {
+    "difference": Estimator(
+        ("value",), _average_of("difference", difference_part), difference_part, work=lambda d, f, form: (d + 1.0) * f
+    ),
+    "price": Estimator(("grad", "hess"), _price, price_part, work=lambda d, f, form: (3.0 + d) * f + form),
+    "stein": Estimator(("grad",), _stein, work=lambda d, f, form: 3.0 * f + 4.0 * form),
+    "pathwise": Estimator(
+        ("grad",), _average_of("pathwise", pathwise_part), pathwise_part, work=lambda d, f, form: 3.0 * f + 2.0 * form
+    ),
+    "score": Estimator(
+        ("value",), _average_of("score", score_part), score_part, least=8, work=lambda d, f, form: f + 2.0 * form
+    ),
+    "product": Estimator(("value", "grad"), _average_of("product", product_part), product_part),
+    "combined": Estimator((), _combined, least=8),
+    "exact": Estimator((), _exact),
 }
 
 
 def applies(name, target, q):
-    """Whether a part may enter a mix."""
-    return name in q._estimators and name not in q._refused and all(target._has(need) for need in NEEDS[name])
+    """Whether an estimator serves this target and distribution, for all parameters."""
+    return name in q._estimators and name not in q._refused and all(map(target._has, ESTIMATORS[name].needs))
+
+
+def parts_for(target, q) -> dict[str, Callable]:
+    """The parts that a mix for this target and distribution is made of, by name."""
+    return {name: row.part for name, row in ESTIMATORS.items() if row.part and applies(name, target, q)}

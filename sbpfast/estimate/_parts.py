@@ -6,7 +6,7 @@ import numpy as np
 
 from sbpfast._forms import FullForm
 from sbpfast._means import group_mean, group_sizes
-from sbpfast.gaussian._full import GaussianBase
+from sbpfast.estimate._distribution import is_chained
 from sbpfast.targets._ridge import Ridge
 
 
@@ -27,21 +27,21 @@ def price_part(run, block):
     return chained(q, g, 0.5 * hessian)
 
 
-def _pathwise_part(run, block):
+def pathwise_part(run, block):
     """First order: B(x) grad f, for Gaussians 1/2 sym(cov^-1 (x - mean) grad^T)."""
-    if isinstance(run.q, GaussianBase):
+    if is_chained(run.q):
         g, outer = block.mean(block.grad), run.q._form().of_outer(block.draws.u, block.grad, block.m)
         return chained(run.q, g, 0.5 * outer)
     return {name: block.mean(term) for name, term in run.q._pathwise_terms(block.draws, block.grad, run.wrt).items()}
 
 
-def _score_part(run, block):
+def score_part(run, block):
     """(f - the mean of f over the other draws of the group) times the score.
 
     The deviations of f sum to 0 over a group, which cancels the constant part of a Gaussian's second-order score.
     """
     f = baselined(block.f, block.m, run.sampling)
-    if isinstance(run.q, GaussianBase):
+    if is_chained(run.q):
         weighted = block.draws.u * f[:, None]
         outer = run.q._form().of_outer(weighted, block.draws.u, block.m)
         return chained(run.q, block.mean(weighted), 0.5 * outer)
@@ -50,13 +50,13 @@ def _score_part(run, block):
     }
 
 
-def _product_part(run, block):
+def product_part(run, block):
     """The product rule, where the distribution finds it valid."""
     terms = run.q._product_terms(block.draws, block.f, block.grad, run.target, run.wrt)
     return {name: block.mean(term) for name, term in terms.items()}
 
 
-def _difference_part(run, block):
+def difference_part(run, block):
     """The exact finite-difference analogue of the discrete families."""
     return {name: block.mean(term) for name, term in run.q._difference_terms(block.draws, run.target, run.wrt).items()}
 
@@ -65,22 +65,13 @@ def _by_draw(f, term):
     return f.reshape((-1,) + (1,) * (term.ndim - 1))
 
 
-PARTS = {
-    "price": price_part,
-    "pathwise": _pathwise_part,
-    "score": _score_part,
-    "product": _product_part,
-    "difference": _difference_part,
-}
-
-
-def cost_of_a_draw(run, names):
+def cost_of_a_draw(run, *names):
     """Doubles a draw occupies while these parts work on it."""
     target, d = run.target, run.target.dim
     if "price" in names and not isinstance(target, Ridge):
         return d * d
     rows = target.n_rows if "price" in names else 0
-    results = run.q._form().entries(d) if isinstance(run.q, GaussianBase) else d
+    results = run.q._form().entries(d) if is_chained(run.q) else d
     return rows + d + results // run.m
 
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 
+import numpy as np
+
 from sbpfast import _checks, _core
-from sbpfast._means import BLOCK, RunningMean, group_mean, group_sizes
-from sbpfast._streams import stream_key
+from sbpfast._blocks import Run
+from sbpfast._streams import RNG, stream_key
 from sbpfast.estimate._result import Estimate, Result
-from sbpfast.expfam.base import Continuous
+from sbpfast.expfam._base import Continuous
 from sbpfast.targets import Target
 
 _GROUP = 16
 
 
 def generalised_reparameterisation(
-    target, distribution, weight: Callable, *, n_samples: int = 4096, rng=None, n_threads=None
-):
+    target: Target,
+    distribution: Continuous,
+    weight: Callable,
+    *,
+    n_samples: int = 4096,
+    rng: RNG = None,
+    n_threads: int | None = None,
+) -> Estimate:
     """Gradients of E[f] by a weight of one's own.
 
     E[V f' + (d log p/dtheta + V d log p/dx + V') f] is the gradient for every smooth weight V whose flux f V p vanishes
@@ -64,15 +71,16 @@ def generalised_reparameterisation(
     if not callable(weight):
         raise TypeError(f"weight must be callable, got {type(weight).__name__}")
     n_samples, threads = _checks.count("n_samples", n_samples), _core.effective_threads(n_threads)
-    key = stream_key(rng)
-    statistics: dict[str, RunningMean] = defaultdict(RunningMean)
-    for start in range(0, n_samples, BLOCK):
-        draws = distribution._draw(key, start, min(start + BLOCK, n_samples), n_threads=threads)
-        f, grad = target._value_and_grad(draws.x)
-        v, dv = _checked_weight(weight(draws.x), distribution._names, draws.x.shape)
-        terms = distribution._weighted_terms(draws, f, grad, v, dv) | {"value": f}
-        for name, term in terms.items():
-            statistics[name].add(group_mean(term, _GROUP), group_sizes(draws.n, _GROUP))
+    run = Run(target, distribution, n_samples, "mc", stream_key(rng), threads, group=_GROUP)
+
+    def rule(block):
+        x = block.draws.x
+        v, dv = _checked_weight(weight(x), distribution._names, x.shape)
+        terms = distribution._weighted_terms(block.draws, block.f, block.grad, v, dv)
+        return {name: block.mean(term) for name, term in terms.items()} | {"value": block.mean(block.f)}
+
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found in the result, and said
+        statistics = run.collect(rule, target.dim)
     value = statistics.pop("value")
     grads = {name: s.mean for name, s in statistics.items()}
     errors = {name: s.standard_error() for name, s in statistics.items()}
@@ -85,7 +93,7 @@ def _checked_weight(pairs, names, shape) -> tuple[dict, dict]:
     """V and dV/dx by parameter name, from what the user's function returned."""
     if not isinstance(pairs, dict):
         raise TypeError(f"weight must return a dict by parameter name, got {type(pairs).__name__}")
-    unknown = sorted(set(pairs) - set(names), key=str)
+    unknown = [name for name in pairs if name not in names]
     if unknown or not pairs:
         raise ValueError(f"weight must name parameters among {names}, got {unknown}")
     v, dv = {}, {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -9,10 +10,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sbpfast import _checks
+from sbpfast.estimate._distribution import Distribution
+
+
+class EstimateWarning(UserWarning):
+    """An estimate, or a part of it, is not to be trusted; the text says why."""
 
 
 class Result(NamedTuple):
-    """What an estimator hands back: gradients by parameter name, and (g, G) as "mean" and "cov" where known."""
+    """What an estimator hands back: gradients by parameter name, and (g, G) as "mean" and "cov" where known.
+
+    `errors` may be a function, which is called when the errors are first asked for; `doubts` are texts of warnings.
+    """
 
     value: float
     value_error: float
@@ -21,6 +30,7 @@ class Result(NamedTuple):
     moments: dict
     n: int
     name: str
+    doubts: tuple[str, ...] = ()
 
 
 class Estimate:
@@ -42,13 +52,23 @@ class Estimate:
         The estimator used.
     """
 
-    def __init__(self, result, wrt, distribution):
+    value: float
+    grad: dict[str, np.ndarray]
+    n_samples: int
+    estimator: str
+
+    def __init__(self, result: Result, wrt: tuple[str, ...], distribution: Distribution):
         self.value = float(result.value)
         self.n_samples = result.n
         self.estimator = result.name
         self.grad: dict[str, np.ndarray] = {name: self._shaped(distribution, name, result.grads[name]) for name in wrt}
         self._result = result
         self._distribution = distribution
+        for name, grad in self.grad.items():
+            if not np.isfinite(grad).all():
+                raise ValueError(f"the gradient with respect to {name} overflows double precision")
+        if math.isinf(self.value):
+            raise ValueError("the mean of f overflows double precision")
 
     @staticmethod
     def _shaped(distribution, name, array):
@@ -57,11 +77,16 @@ class Estimate:
     @cached_property
     def stderr(self) -> dict[str, Any]:
         errors = self._result.errors
-        errors = errors() if callable(errors) else errors
+        with np.errstate(over="ignore", invalid="ignore"):
+            errors = errors() if callable(errors) else errors
         gradients = {name: self._shaped(self._distribution, name, errors[name]) for name in self.grad}
         return {"value": float(self._result.value_error)} | gradients
 
-    def pullback(self, **jacobians) -> np.ndarray:
+    def __getstate__(self) -> dict[str, Any]:
+        """The state that pickles and copies hold: the errors themselves instead of the draws they would come from."""
+        return self.__dict__ | {"stderr": self.stderr, "_result": self._result._replace(errors={})}
+
+    def pullback(self, **jacobians: Any) -> np.ndarray:
         """The chain rule to any parameters theta that the distribution's parameters depend on.
 
         Parameters
@@ -109,13 +134,14 @@ class Estimate:
             )
         return self._distribution._natural_grad(self.grad)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         lines = [f"Estimate of E[f] by {self.estimator!r}" + (f", {self.n_samples} draws" if self.n_samples else "")]
         lines.append(f"  value {self.value:.6g} +- {float(self.stderr['value']):.2g}")
         for name, grad in self.grad.items():
-            error = float(np.sqrt(np.mean(np.square(self.stderr[name]))))
+            with np.errstate(over="ignore"):
+                norm = float(np.linalg.norm(grad))
+                error = float(np.linalg.norm(self.stderr[name])) / max(np.size(grad), 1) ** 0.5
             lines.append(
-                f"  d/d{name} {np.shape(grad)}, norm {float(np.linalg.norm(grad)):.6g}, "
-                f"standard error {error:.2g} (root mean square)"
+                f"  d/d{name} {np.shape(grad)}, norm {norm:.6g}, standard error {error:.2g} (root mean square)"
             )
         return "\n".join(lines)

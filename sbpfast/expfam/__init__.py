@@ -8,14 +8,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sbpfast._likelihood import MLE, MLEDoesNotExist
-from sbpfast.expfam.base import FAMILIES
-from sbpfast.expfam.bounded import ContinuousBernoulli, TruncatedNormal, VonMises
-from sbpfast.expfam.discrete import Bernoulli, Binomial, Geometric, NegativeBinomial, Poisson
-from sbpfast.expfam.gamma_beta import Beta, ChiSquare, Gamma, InverseGamma
-from sbpfast.expfam.location_scale import Gumbel, Logistic, StudentT
-from sbpfast.expfam.multivariate import Categorical, Dirichlet, Wishart, smat, svec
-from sbpfast.expfam.numeric import Univariate
-from sbpfast.expfam.univariate import (
+from sbpfast.expfam._base import FAMILIES
+from sbpfast.expfam._families._bounded import ContinuousBernoulli, TruncatedNormal, VonMises
+from sbpfast.expfam._families._discrete import Bernoulli, Binomial, Geometric, NegativeBinomial, Poisson
+from sbpfast.expfam._families._elementary import (
     Exponential,
     HalfNormal,
     InverseGaussian,
@@ -26,6 +22,10 @@ from sbpfast.expfam.univariate import (
     Rayleigh,
     Weibull,
 )
+from sbpfast.expfam._families._gamma_beta import Beta, ChiSquare, Gamma, InverseGamma
+from sbpfast.expfam._families._location_scale import Gumbel, Logistic, StudentT
+from sbpfast.expfam._families._multivariate import Categorical, Dirichlet, Wishart, smat, svec
+from sbpfast.expfam._univariate import Univariate
 from sbpfast.gaussian._likelihood import GaussianStatistics, fit_gaussian
 
 if TYPE_CHECKING:

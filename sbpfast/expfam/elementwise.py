@@ -17,9 +17,10 @@ import numpy as np
 from scipy import special
 
 from sbpfast import _core
-from sbpfast.expfam import functions, gamma_beta, truncation, weights
-from sbpfast.expfam.bounded import ContinuousBernoulli, TruncatedNormal
-from sbpfast.expfam.points import GAMMA_STREAM, NORMAL_STREAM, UNIFORM_STREAM, VON_MISES_STREAM, Points
+from sbpfast.expfam import _functions, _truncation, _weights
+from sbpfast.expfam._families import _gamma_beta
+from sbpfast.expfam._families._bounded import ContinuousBernoulli, TruncatedNormal
+from sbpfast.expfam._points import GAMMA_STREAM, NORMAL_STREAM, UNIFORM_STREAM, VON_MISES_STREAM, Points
 
 LANES = 64
 
@@ -40,10 +41,10 @@ def _threads():
     return _core.effective_threads(None)
 
 
-def _doubles(*, unit=False):
+def _doubles(*, off_zero=False, off_one=False):
     """Makes a float64 function one of arrays of any float type, its results in the type of the last argument.
 
-    unit : x lies in [0, 1], and a draw that was moved off an end of it counts as lying there, where velocities are 0.
+    off_zero, off_one : a draw that was moved off 0 or 1 counts as lying there, where velocities are 0.
     """
 
     def decorate(function):
@@ -51,10 +52,10 @@ def _doubles(*, unit=False):
         def wrapped(x, *parameters):
             dtype = (x, *parameters)[-1].dtype
             first, *rest = (np.asarray(a, dtype=np.float64) for a in (x, *parameters))
-            if unit:
-                first = np.where(
-                    x <= np.finfo(dtype).tiny, 0.0, np.where(x >= 1.0 - np.finfo(dtype).epsneg, 1.0, first)
-                )
+            if off_zero:
+                first = np.where(x <= np.finfo(dtype).tiny, 0.0, first)
+            if off_one:
+                first = np.where(x >= 1.0 - np.finfo(dtype).epsneg, 1.0, first)
             with np.errstate(all="ignore"):
                 out = function(first, *rest)
             if isinstance(out, tuple):
@@ -66,11 +67,11 @@ def _doubles(*, unit=False):
     return decorate
 
 
-def _draws(*, event=0, inside=False):
+def _draws(*, event=0, off_zero=False, off_one=False):
     """Makes a draw of one key and float64 parameters one for keys (..., 4) and parameters of any shape and float type.
 
     event : 0 for flat parameters (n,), 1 for rows (n, k), each of which is a point.
-    inside : keep the draws off 0 and 1, as torch does, so that log densities stay finite.
+    off_zero, off_one : keep the draws off 0 and 1, as torch does, so that log densities stay finite.
     """
 
     def decorate(function):
@@ -84,8 +85,10 @@ def _draws(*, event=0, inside=False):
             with np.errstate(all="ignore"):
                 for i, k in enumerate(keys):
                     out[i] = function(k, *(p[i] for p in rows))
-            if inside:
-                np.clip(out, np.finfo(dtype).tiny, 1.0 - np.finfo(dtype).epsneg, out=out)
+            if off_zero:
+                np.maximum(out, np.finfo(dtype).tiny, out=out)
+            if off_one:
+                np.minimum(out, 1.0 - np.finfo(dtype).epsneg, out=out)
             return out.reshape(shape)
 
         return wrapped
@@ -127,23 +130,23 @@ def _simplex(key, concentration):
 # -- gamma ------------------------------------------------------------------------------------------------------------
 
 
-@_draws()
+@_draws(off_zero=True)
 def gamma_draw(key, shape):
     """x ~ Gamma(shape, 1)."""
     return _gammas(key, shape)[0]
 
 
-@_doubles()
+@_doubles(off_zero=True)
 def gamma_velocity(x, shape):
     """dx/dshape."""
-    return (weights.scaled(x, weights.gamma_weight(shape, x, np.log(x), _threads())),)
+    return (_weights.scaled(x, _weights.gamma_weight(shape, x, np.log(x), _threads())),)
 
 
-@_doubles()
+@_doubles(off_zero=True)
 def gamma_slopes(x, shape):
     """Derivatives of dx/dshape by x and by the shape."""
-    by_x, by_shape = weights.gamma_weight_derivatives(shape, x, np.log(x), _threads())
-    return by_x, weights.scaled(x, by_shape)
+    by_x, by_shape = _weights.gamma_weight_derivatives(shape, x, np.log(x), _threads())
+    return np.where(x == 0.0, 0.0, by_x), _weights.scaled(x, by_shape)
 
 
 @_draws()
@@ -155,15 +158,15 @@ def loggamma_draw(key, shape):
 @_doubles()
 def loggamma_velocity(log_x, shape):
     """d log x/dshape."""
-    return (weights.gamma_weight(shape, np.exp(log_x), log_x, _threads()),)
+    return (_weights.gamma_weight(shape, np.exp(log_x), log_x, _threads()),)
 
 
 @_doubles()
 def loggamma_slopes(log_x, shape):
     """With B = x w, dw/dlog x = dB/dx - w."""
     x = np.exp(log_x)
-    by_x, by_shape = weights.gamma_weight_derivatives(shape, x, log_x, _threads())
-    return by_x - weights.gamma_weight(shape, x, log_x, _threads()), by_shape
+    by_x, by_shape = _weights.gamma_weight_derivatives(shape, x, log_x, _threads())
+    return by_x - _weights.gamma_weight(shape, x, log_x, _threads()), by_shape
 
 
 @_draws()
@@ -175,7 +178,7 @@ def inverse_gamma_draw(key, shape):
 @_doubles()
 def inverse_gamma_velocity(y, shape):
     """dy/dshape, y = 1/x."""
-    return (-y * weights.gamma_weight(shape, 1.0 / y, -np.log(y), _threads()),)
+    return (-y * _weights.gamma_weight(shape, 1.0 / y, -np.log(y), _threads()),)
 
 
 @_draws()
@@ -187,13 +190,13 @@ def student_t_draw(key, df):
 @_doubles()
 def student_t_velocity(t, df):
     """dt/ddf of the standard Student t."""
-    return (weights.student_t_weight(df, t, _threads()),)
+    return (_weights.student_t_weight(df, t, _threads()),)
 
 
 # -- beta and Dirichlet -----------------------------------------------------------------------------------------------
 
 
-@_draws(inside=True)
+@_draws(off_zero=True, off_one=True)
 def beta_draw(key, a, b):
     """x ~ Beta(a, b), inside (0, 1)."""
     return _simplex(key, np.stack([a, b], axis=1))[0][:, 0]
@@ -204,20 +207,20 @@ def _complement(x):
     return y, np.log(x), np.where(x < 0.5, np.log1p(-x), np.log(y))
 
 
-@_doubles(unit=True)
+@_doubles(off_zero=True, off_one=True)
 def beta_velocity(x, a, b):
     """dx/da and dx/db."""
     y, log_x, log_y = _complement(x)
-    by_a, by_b = weights.beta_weight(a, b, x, y, log_x, log_y, _threads())
-    return weights.scaled(x * y, by_a), -weights.scaled(x * y, by_b)
+    by_a, by_b = _weights.beta_weight(a, b, x, y, log_x, log_y, _threads())
+    return _weights.scaled(x * y, by_a), -_weights.scaled(x * y, by_b)
 
 
-@_doubles(unit=True)
+@_doubles(off_zero=True, off_one=True)
 def beta_slopes(x, a, b):
     """Derivatives of dx/da by x, a, b, then those of dx/db."""
     y, log_x, log_y = _complement(x)
-    a_x, a_a, a_b = weights.beta_weight_derivatives(a, b, x, y, log_x, _threads())
-    b_x, b_b, b_a = weights.beta_weight_derivatives(b, a, y, x, log_y, _threads())
+    a_x, a_a, a_b = _weights.beta_weight_derivatives(a, b, x, y, log_x, _threads())
+    b_x, b_b, b_a = _weights.beta_weight_derivatives(b, a, y, x, log_y, _threads())
     spread = x * y
     slopes = a_x, spread * a_a, spread * a_b, b_x, -spread * b_a, -spread * b_b
     return tuple(np.where(spread == 0.0, 0.0, v) for v in slopes)
@@ -233,31 +236,31 @@ def logbeta_draw(key, a, b):
 def logbeta_velocity(log_x, a, b):
     """d log x/da and d log x/db."""
     x, y = np.exp(log_x), -np.expm1(log_x)
-    by_a, by_b = weights.beta_weight(a, b, x, y, log_x, np.log(y), _threads())
-    return weights.scaled(y, by_a), -weights.scaled(y, by_b)
+    by_a, by_b = _weights.beta_weight(a, b, x, y, log_x, np.log(y), _threads())
+    return _weights.scaled(y, by_a), -_weights.scaled(y, by_b)
 
 
-@_draws(event=1, inside=True)
+@_draws(event=1, off_zero=True, off_one=True)
 def dirichlet_draw(key, concentration):
     """Points of the simplex, along the last axis, inside it."""
     return _simplex(key, concentration)[0]
 
 
-@_doubles(unit=True)
+@_doubles(off_zero=True, off_one=True)
 def dirichlet_velocity(x, concentration):
     """c with dx_i/dconcentration_j = (delta_ij - x_i) c_j: c_j is x_j times the velocity of logit x_j."""
     others = np.where(np.arange(x.shape[-1]) == x.argmax(axis=-1)[..., None], 0.0, x).sum(axis=-1, keepdims=True)
     large = x > 0.5
     y = np.where(large, others, 1.0 - x)
     log_y = np.where(large, np.log(y), np.log1p(-np.where(large, 0.0, x)))
-    return (weights.scaled(x, _coordinate_weight(concentration, x, y, np.log(x), log_y)),)
+    return (_weights.scaled(x, _coordinate_weight(concentration, x, y, np.log(x), log_y)),)
 
 
 def _coordinate_weight(concentration, x, y, log_x, log_y):
     """The velocity of logit x_j ~ Beta(a_j, sum of the others) with a_j alone, under a fixed sum of the others."""
     k = concentration.shape[-1]
     rest = concentration @ (1.0 - np.eye(k)) if k < 64 else concentration.sum(axis=-1, keepdims=True) - concentration
-    return weights.beta_weight(concentration, rest, x, y, log_x, log_y, _threads())[0]
+    return _weights.beta_weight(concentration, rest, x, y, log_x, log_y, _threads())[0]
 
 
 @_draws(event=1)
@@ -290,7 +293,7 @@ def gamma_cdf(x, shape):
 @_doubles()
 def gamma_quantile(u, shape):
     """x with F(x) = u."""
-    return gamma_beta.gamma_quantile(shape, u, 1.0 - u)[0]
+    return _gamma_beta.gamma_quantile(shape, u, 1.0 - u)[0]
 
 
 @_doubles()
@@ -302,7 +305,7 @@ def beta_cdf(x, a, b):
 @_doubles()
 def beta_quantile(u, a, b):
     """x with F(x) = u."""
-    return gamma_beta.beta_quantile(a, b, u, 1.0 - u)[0]
+    return _gamma_beta.beta_quantile(a, b, u, 1.0 - u)[0]
 
 
 # -- the circle, the line and the interval ----------------------------------------------------------------------------
@@ -319,7 +322,7 @@ def von_mises_draw(key, concentration):
 @_doubles()
 def von_mises_velocity(x, concentration):
     """dx/dconcentration; 0 at the angle opposite to the mean."""
-    return (weights.von_mises_weight(concentration, np.clip(x, -np.pi, np.pi), _threads()),)
+    return (_weights.von_mises_weight(concentration, np.clip(x, -np.pi, np.pi), _threads()),)
 
 
 @_draws()
@@ -333,14 +336,14 @@ def inverse_gaussian_draw(key, mean, concentration):
 @_doubles()
 def inverse_gaussian_velocity(x, mean, concentration):
     """dx/dmean and dx/dconcentration."""
-    by_mean, by_concentration = weights.inverse_gaussian_weight(mean, concentration, x, _threads())
+    by_mean, by_concentration = _weights.inverse_gaussian_weight(mean, concentration, x, _threads())
     return np.where(x == 0.0, 0.0, by_mean), np.where(x == 0.0, 0.0, by_concentration)
 
 
 @_draws()
 def truncated_normal_draw(key, loc, scale, low, high):
     """By inversion; the ends themselves may be reached by rounding."""
-    return truncation.quantile(_uniforms(key, len(loc)), loc, scale, low, high)
+    return _truncation.quantile(_uniforms(key, len(loc)), loc, scale, low, high)
 
 
 @_doubles()
@@ -353,9 +356,9 @@ def truncated_normal_velocity(x, loc, scale, low, high):
 
 
 def _truncated(loc, scale, low, high):
-    """The parameters flat, with their moments: `sbpfast.expfam.truncation` takes vectors."""
+    """The parameters flat, with their moments: `sbpfast.expfam._truncation` takes vectors."""
     p = SimpleNamespace(loc=loc.ravel(), scale=scale.ravel(), low=low.ravel(), high=high.ravel())
-    p.moments = truncation.moments(p.loc, p.scale, p.low, p.high)
+    p.moments = _truncation.moments(p.loc, p.scale, p.low, p.high)
     return p
 
 
@@ -435,13 +438,13 @@ def continuous_bernoulli_draw(key, logit):
 @_doubles()
 def continuous_bernoulli_velocity(x, logit):
     """dx/dlogit."""
-    return (weights.continuous_bernoulli_weight(logit, x, _threads()),)
+    return (_weights.continuous_bernoulli_weight(logit, x, _threads()),)
 
 
 @_doubles()
 def scaled_exponential_integral(s):
     """e^s E1(s), s > 0."""
-    return functions.scaled_exponential_integral(s)
+    return _functions.scaled_exponential_integral(s)
 
 
 LAWS = {

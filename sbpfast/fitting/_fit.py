@@ -18,7 +18,9 @@ from sbpfast.fitting._improper import ImproperDensity
 from sbpfast.fitting._moments import ExactMoments, Sampler
 from sbpfast.fitting._natural import NaturalFit
 from sbpfast.fitting._result import STRUCTURES, Fit, FitStep, FitWarning
-from sbpfast.fitting._start import full_start, low_rank_start
+from sbpfast.fitting._sampled import TOL, SampledFit, sampled_starts
+from sbpfast.fitting._sets import Points
+from sbpfast.fitting._start import check_start, full_start, low_rank_start
 from sbpfast.fitting._unknown_noise import UnknownNoiseMoments
 from sbpfast.gaussian import DiagonalGaussian
 from sbpfast.gaussian._full import GaussianBase
@@ -29,7 +31,7 @@ from sbpfast.targets._unknown_noise import UnknownNoise
 
 ESTIMATORS = ("auto", "exact", "price", "stein")
 CHEAP = 4 * 10**6  # evaluations of a link function that are spent on the diagnostics without being asked
-LONG = 50  # steps from a mode without convergence, after which another start is tried
+LONG, LONG_SAMPLED = 50, 10  # steps without convergence, after which another start is tried
 
 
 def fit(
@@ -52,17 +54,25 @@ def fit(
     There is no learning rate.  Each step takes the precision to E[-Hess f] and the mean by cov E[grad f] (a natural
     gradient step of rate 1), shorter or in the form of Lin, Schmidt & Khan (2020) where that would lower the ELBO or
     leave the positive definite matrices.  The result does not depend on how the parameters are scaled or correlated.
-    Diagonal and low-rank covariances take Newton's steps in their own parameters, to their own optimum.
+
+    - Ridge targets (the regressions) and linear regression with unknown noise: exact moments, natural gradients, and
+      Newton's method where those are slow.
+    - Any other target, full covariance: from gradients at few draws.  A mode by L-BFGS with the Laplace approximation
+      there, or N(0, I) where its ELBO is higher; natural gradients on one fixed set of some 1.25 d whitened antithetic
+      pairs, accelerated by Anderson's method; then fresh sets, one step each through the slow directions found, whose
+      average is the answer and whose spread says how far it is from the best Gaussian.  Some hundred evaluations in
+      few dimensions, some 100 d in many; a Gaussian density takes about d.
+    - Any other target, diagonal and low-rank covariances: Newton's steps in their own parameters, from ever more draws.
 
     Parameters
     ----------
     target : Target, pymc.Model or bridgestan.StanModel
         f, up to a constant, with a value and a gradient; models are taken as by `Target.from_pymc` and
-        `Target.from_bridgestan`.  With a Hessian fewer draws are needed; ridge targets (the regressions) need none.
+        `Target.from_bridgestan`.
     q0 : Gaussian, Fit or None
         Where to start.  None: the Laplace approximation at a mode, searched for from the zero vector or the start of
-        the model; where 50 steps with draws have not converged from there, also the standard normal, and the higher
-        ELBO is kept.  A `Fit` (of the same target and settings) is continued, bit for bit as if it had never stopped.
+        the model; with draws also a standard normal there, where that has the higher ELBO or the other does not
+        converge.  A `Fit` (of the same target and settings) is continued, bit for bit as if it had never stopped.
     structure : {"full", "diagonal", "low_rank"}
         Of the covariance.  The last two form nothing larger than the data and (d, rank), but for a target's Hessians.
     rank : int, optional
@@ -70,17 +80,24 @@ def fit(
     estimator : {"auto", "exact", "price", "stein"}
         "exact": one-dimensional integrals, for ridge targets, or for linear regression with unknown noise its closed
         form, for full covariances.  "price": E[Hess f] from draws.  "stein": from gradients alone, E[-Hess f] = cov^-1
-        - E of an expression that vanishes at the optimum.  "auto": the first that applies.
+        - E of an expression that vanishes at the optimum.  "auto": exact where it applies, else, for full covariances,
+        gradients alone, since a Hessian costs about d of them and spares fewer; else Price where there is a Hessian.
     tol : float, optional
-        Of the residual r = |L^T E[grad f]| + |I - L^T E[-Hess f] L|_F, cov = L L^T, in which the KL divergence from the
-        optimum is about r^2/6 to r^2/2.  With M = cov^-1 - E[-Hess f] the second term of a structure D + U U^T is
-        |(D diag(M), L^T M U)|_F, which is 0 at its own optimum; the mean can be further from that than r says where
-        the posterior is much more correlated than the structure.  Default 1e-8 for exact moments, else 0.02: draws are
-        added until the standard error of r falls below it.
+        For full covariances from draws: the KL divergence from the best Gaussian that may be left, 0.005 by default.
+        It is estimated from the spread of the last steps, half their variance over the number of draws, plus what they
+        have in common along slow directions: the true divergence is of that size, and varies as the square of a normal
+        error in as many directions as matter.  The message tells what was reached, also in standard deviations of the
+        worst mean.
+        Otherwise of the residual r = |L^T E[grad f]| + |I - L^T E[-Hess f] L|_F, cov = L L^T, in which the KL
+        divergence from the optimum is about r^2/6 to r^2/2.  With M = cov^-1 - E[-Hess f] the second term of a
+        structure D + U U^T is |(D diag(M), L^T M U)|_F, which is 0 at its own optimum; the mean can be further from
+        that than r says where the posterior is much more correlated than the structure.  Default 1e-8 for exact
+        moments, else 0.02: draws are added until the standard error of r falls below it.
     max_iter : int
         Most steps.
     max_samples : int
-        Most draws a step.
+        Most draws a step.  Full covariances from draws also give up after 20000 + 200 d evaluations, times 0.005 / tol
+        where tol is smaller.
     rng : None, int, SeedSequence, BitGenerator or Generator
         Source of the draws, see SPEC 7.
     n_threads : int, optional
@@ -106,14 +123,17 @@ def fit(
     Warns
     -----
     FitWarning
-        The fit did not converge, or k-hat is above 0.7.  Ctrl-C ends a fit after its last whole step: what there is is
-        returned, and ``q0=`` goes on from it.
+        The fit did not converge, k-hat is above 0.7, the gradient is not that of the value, or f has another mode.
+        Ctrl-C ends a fit after its last whole step: what there is is returned, and ``q0=`` goes on from it.
 
     References
     ----------
-    Khan & Rue (2023), The Bayesian learning rule, JMLR 24.  Lin, Schmidt & Khan (2020), Handling the positive-definite
+    Anderson (1965), Iterative procedures for nonlinear integral equations, J. ACM 12.  Giordano, Broderick & Jordan
+    (2018), Covariances, robustness, and variational Bayes, JMLR 19 (linear response).  Khan & Rue (2023), The Bayesian
+    learning rule, JMLR 24.  Lin, Schmidt & Khan (2020), Handling the positive-definite
     constraint in the Bayesian learning rule, ICML.  Opper & Archambeau (2009), The variational Gaussian approximation
-    revisited, Neural Computation 21.
+    revisited, Neural Computation 21.  Polyak & Juditsky (1992), Acceleration of stochastic approximation by averaging,
+    SIAM J. Control Optim. 30.
 
     Examples
     --------
@@ -126,27 +146,32 @@ def fit(
     exact = _check_target(target, estimator, structure)
     _checks.choice("structure", structure, STRUCTURES)
     rank = _checked_rank(rank, structure, target.dim)
-    tol = (1e-8 if exact else 0.02) if tol is None else _checks.scalar("tol", tol, above=0.0)
+    tol = _default_tol(exact, structure) if tol is None else _checks.scalar("tol", tol, above=0.0)
     max_iter, max_samples = _checks.count("max_iter", max_iter, 0), _checks.count("max_samples", max_samples)
     n_threads = _core.effective_threads(n_threads)
     key = stream_key(rng)
-    hessian = estimator != "stein" and target._has("hess")
-    source: ExactMoments | UnknownNoiseMoments | Sampler
+    source: ExactMoments | UnknownNoiseMoments | Points | Sampler
     if exact and isinstance(target, Ridge):
         source = ExactMoments(target, n_threads)
     elif exact and isinstance(target, UnknownNoise):
         source = UnknownNoiseMoments(target, n_threads)
+    elif structure == "full":
+        source = Points(target, estimator == "price", key, n_threads)
     else:
-        source = Sampler(target, hessian, key, n_threads)
-    if isinstance(q0, Fit):
-        key, loop = q0._key, q0._continued(source, structure, tol, max_samples)
-    else:
-        loop = _new_loop(source, q0, structure, rank, tol, max_samples)
+        source = Sampler(target, estimator != "stein" and target._has("hess"), key, n_threads)
+    loop: NaturalFit | SampledFit
     with Watch(progress, callback) as watch:
-        loop.run(max_iter, watch)
-        ended = watch.stopped or loop.interrupted
-        if q0 is None and not (exact or loop.converged or ended) and loop.n_iter >= LONG:
-            loop = _from_elsewhere(loop, structure, rank, max_iter, watch)
+        if isinstance(q0, Fit):
+            key, loop = q0._key, q0._continued(source, structure, tol, max_samples)
+            loop.run(max_iter, watch)
+        elif isinstance(source, Points):
+            loop = _best_sampled(source, q0, tol, max_samples, max_iter, watch)
+        else:
+            loop = _new_loop(source, q0, structure, rank, tol, max_samples)
+            loop.run(max_iter, watch)
+            ended = exact or loop.converged or watch.stopped or loop.interrupted
+            if q0 is None and not ended and loop.n_iter >= LONG:
+                loop = _from_elsewhere(loop, structure, rank, max_iter, watch)
     result = Fit._of(loop, structure, target, key)
     if not loop.converged and not watch.stopped:
         _checks.warn(f"{loop.message[0].upper()}{loop.message[1:]}.", FitWarning)
@@ -156,12 +181,41 @@ def fit(
         result._diagnose()
     if not isinstance(target, Ridge | UnknownNoise):  # whose gradients are ours
         result._check_gradient()
+        result._look_for_other_modes(n_threads)
     return result
+
+
+def _default_tol(exact, structure):
+    if exact:
+        return 1e-8
+    return TOL if structure == "full" else 0.02
 
 
 def _new_loop(source, q0, structure, rank, tol, max_samples) -> NaturalFit:
     mean, shape = full_start(source, q0) if structure == "full" else low_rank_start(source, q0, rank or 0)
     return NaturalFit(source, mean, shape, tol, max_samples)
+
+
+def _best_sampled(source, q0, tol, max_samples, max_iter, watch) -> SampledFit:
+    """The first fit that converges, of those from several starts; else that with the highest ELBO."""
+    if q0 is None:
+        starts = sampled_starts(source, source.target._first_point())
+    else:
+        check_start(q0, source.target)
+        starts = [(np.array(q0.mean), np.array(q0.to_cholesky().chol))]
+    loops: list[SampledFit] = []
+    for mean, chol in starts:
+        try:
+            loop = SampledFit(source, mean, chol, tol, max_samples)
+            loop.run(max_iter, watch)
+        except (NonFiniteTarget, ImproperDensity):
+            if not loops:
+                raise
+            break
+        loops.append(loop)
+        if loop.converged or watch.stopped or loop.interrupted or loop.n_iter < LONG_SAMPLED:
+            break
+    return next((loop for loop in loops if loop.converged), max(loops, key=lambda loop: loop.last.elbo))
 
 
 def _from_elsewhere(loop, structure, rank, max_iter, watch) -> NaturalFit:

@@ -12,10 +12,11 @@ from sbpfast._means import BLOCK
 from sbpfast.fitting import _psis
 from sbpfast.targets._ridge import Ridge
 
-DRAWS = 2048
+DRAWS, LEAST_DRAWS = 2048, 128
 SECOND_LOOK = 32768  # draws before a k-hat above GOOD is believed
 MOST_WORK = 2 * 10**9  # evaluations of a link function for them
 COLUMNS = 500  # of a design matrix, whose product takes as long as a link function
+EQUAL = 0.95  # of n, the effective sample size of weights so equal that their tail is of no consequence
 GOOD, USABLE = 0.5, 0.7  # k-hat; above the second, weights cannot repair the moments (Vehtari et al. 2024)
 
 
@@ -32,11 +33,13 @@ class ImportanceSample(NamedTuple):
     mean: np.ndarray
     sd: np.ndarray
     weights: np.ndarray
+    mean_stderr: np.ndarray | float = math.nan
+    ratios: np.ndarray = np.zeros(0)  # log of exp(f)/q
 
     @property
     def trusted(self) -> bool:
         """k-hat is low, or the weights are so equal that a tail of finite mean is of no consequence."""
-        return self.khat <= USABLE or (self.khat < 1.0 and self.ess > 0.99 * self.n)
+        return self.khat <= USABLE or (self.khat < 1.0 and self.ess > EQUAL * self.n)
 
     @property
     def verdict(self) -> str:
@@ -47,28 +50,47 @@ class ImportanceSample(NamedTuple):
         return "of no weight" if self.trusted else "not to be trusted"
 
 
-def importance_sample(q, target, n, key) -> ImportanceSample:
-    """From draws 0..n-1 of q with this key, a block at a time."""
+def importance_sample(q, target, n, key, ratios=()) -> ImportanceSample:
+    """From draws 0..n-1 of q with this key, a block at a time; the log ratios of the first may be known already.
+
+    The moments are q's own plus differences of weighted and plain means: equal weights leave them exactly alone.
+    """
     threads = _core.effective_threads()
-    blocks = [(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
 
     def draws(start, stop):
         return q._draw(key, start, stop, False, threads)
 
-    ratios = np.concatenate([target._value(d.x) - q._log_prob_of(d) for d in (draws(*block) for block in blocks)])
+    ratios = list(ratios)
+    for start in range(len(ratios), n, BLOCK):
+        block = draws(start, min(start + BLOCK, n))
+        ratios.extend(target._value(block.x) - q._log_prob_of(block))
+    ratios = np.array(ratios)
     smoothed = _psis.smooth(ratios)
     weights = np.exp(smoothed.log_weights)
-    first, second = np.zeros(q.dim), np.zeros(q.dim)
-    for start, stop in blocks:  # drawn again rather than kept: (n, d) may be large
-        deviation = draws(start, stop).x - q.mean
-        weighted = weights[start:stop, None] * deviation
-        first += weighted.sum(axis=0)
-        second += (weighted * deviation).sum(axis=0)
+    weights *= 1.0 / weights.sum()
+    first, second, square, cross = np.zeros((4, q.dim))
+    for start in range(0, n, BLOCK):  # drawn again rather than kept: (n, d) may be large
+        stop = min(start + BLOCK, n)
+        deviation, w = draws(start, stop).x - q.mean, weights[start:stop, None]
+        difference = (w - 1.0 / n) * deviation
+        first += difference.sum(axis=0)
+        second += (difference * deviation).sum(axis=0)
+        square += (difference * difference).sum(axis=0)
+        cross += (w * difference).sum(axis=0)
+    # the error of the mean is that of the sum of w (deviation - first) - deviation / n
+    stderr = np.sqrt(np.maximum(square - 2.0 * first * cross + first**2 * float(weights @ weights), 0.0))
     return ImportanceSample(
         n, smoothed.khat, smoothed.ess, smoothed.log_mean, smoothed.log_mean_error,
         float(ratios.mean()), float(ratios.std(ddof=1) / math.sqrt(n)),
-        q.mean + first, np.sqrt(second - first**2), weights,
+        q.mean + first, _weighted_sd(q, first, second), weights, stderr, ratios,
     )  # fmt: skip
+
+
+def _weighted_sd(q, first, second):
+    """From q's variances and differences of the first two moments; q's own where noise leaves less than nothing."""
+    variances = q._variances()
+    weighted = variances + second - first**2
+    return np.sqrt(np.where(weighted > 0.0, weighted, variances))
 
 
 def work(target: Ridge) -> int:
@@ -76,11 +98,16 @@ def work(target: Ridge) -> int:
     return max(target.n_rows, 1) * max(1, target.dim // COLUMNS)
 
 
+def first_look(target, evaluations) -> int:
+    """Draws that judge a fit which took so many evaluations: half as many for densities that may be costly."""
+    return DRAWS if isinstance(target, Ridge) else min(DRAWS, max(LEAST_DRAWS, evaluations // 2))
+
+
 def second_look(target, evaluations) -> int:
-    """Draws for a closer look, in proportion to what the fit cost."""
+    """Draws where the first leave k-hat near a threshold, at which few mistake the edge of a plateau for a tail."""
     if isinstance(target, Ridge):
         return min(SECOND_LOOK, MOST_WORK // work(target))
-    return min(SECOND_LOOK, max(4 * DRAWS, 2 * evaluations))
+    return min(SECOND_LOOK, max(DRAWS // 2, evaluations // 2))
 
 
 def unusable(d) -> ImportanceSample:

@@ -61,13 +61,13 @@ def _mistake(target, mean, directions) -> str | None:
         warnings.simplefilter("ignore")  # of overflow
         at_zero, at_mean = _values(target, np.stack([np.zeros_like(mean), mean]))
         rays = np.concatenate([directions, -directions])[:MOST_RAYS]
-        around = _values(target, mean + RADII[0] * rays)
+        around, around_zero = _values(target, mean + RADII[0] * rays), _values(target, RADII[0] * rays)
     if abs(at_zero) > TOO_LARGE:
         return (
             f"f is {at_zero:.3g} at the zero vector: rounding hides how it changes, and no Gaussian is best; leave out "
             "its constant"
         )
-    if at_mean > TOO_LARGE or np.mean(around > at_mean) >= MOSTLY:
+    if at_mean > TOO_LARGE or max(np.mean(around > at_mean), np.mean(around_zero > at_zero)) >= MOSTLY:
         return (
             f"f grows without bound, as far as can be seen, so exp(f) cannot be normalised: did you return -log p? "
             f"f must be the log density itself (it is {at_mean:.3g} at {point_text(mean)}), with a proper prior"

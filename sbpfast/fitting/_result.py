@@ -17,18 +17,23 @@ from sbpfast.fitting._importance import (
     GOOD,
     USABLE,
     ImportanceSample,
+    first_look,
     importance_sample,
     second_look,
     slopes_along_rays,
     unusable,
 )
 from sbpfast.fitting._low_rank import LowRankCovariance
+from sbpfast.fitting._mode import WIDER, FarPoints, other_modes
 from sbpfast.fitting._moments import Sampler
 from sbpfast.fitting._natural import NaturalFit
+from sbpfast.fitting._sampled import SampledFit
+from sbpfast.fitting._sets import Points
 from sbpfast.fitting._table import Summary
 from sbpfast.gaussian import CholeskyGaussian, DiagonalGaussian, Gaussian, LowRankGaussian
 from sbpfast.targets import NonFiniteTarget, Target
 from sbpfast.targets._parameters import Parameters
+from sbpfast.targets._target import point_text
 
 STRUCTURES = {"full": FullCovariance, "diagonal": LowRankCovariance, "low_rank": LowRankCovariance}
 VERSION = 1  # of the saved format
@@ -67,7 +72,11 @@ class Fit:
         Draws behind the last step; 0 for exact moments.
     counts : dict of str to int
         Evaluations of the target by kind: "passes" over the data for exact moments, else "values", "gradients" and
-        "hessians", one a point.  The importance sampling is not in it: a value for each of its draws.
+        "hessians", one a point.  The diagnostics are not in it.
+    n_evaluations : int
+        Points at which f was evaluated, with or without its gradient, diagnostics included.
+    other_modes : numpy.ndarray
+        Modes that q does not reach, (k, d), of those that climbs from a few overdispersed points found.
     names : list of str or None
         Of the parameters, where a table or picture is not given others; may be set, and is saved.
 
@@ -77,12 +86,16 @@ class Fit:
     drawn when the first of them is asked for (already by `fit` where it costs little).
     """
 
+    _evaluated = 0  # points, after the fit itself; here and below what fits of older versions have
+    other_modes = np.zeros((0, 0))
+
     def __init__(self, *, q, structure, elbo, elbo_stderr, converged, message, counts, key, state, target=None):
         self.q, self.structure = q, structure
         self.elbo, self.elbo_stderr = float(elbo), float(elbo_stderr)
         self.converged, self.message, self.counts = bool(converged), str(message), dict(counts)
         self._key, self._state, self._target = key, state, target
         self.names: list[str] | None = None if self.model_parameters is None else self.model_parameters.labels
+        self.other_modes = np.zeros((0, q.dim))
         self._importance: ImportanceSample | None = None
 
     @classmethod
@@ -100,10 +113,16 @@ class Fit:
             raise ValueError(f"a fit continues in its own structure, {self.structure!r}, got {structure!r}")
         if source.target.dim != self.q.dim:
             raise ValueError(f"q0 must have the dimension of the target, {source.target.dim}, got {self.q.dim}")
-        arrays = {name[6:]: array for name, array in self._state.items() if name.startswith("shape_")}
-        loop = NaturalFit(source, self._state["mean"], STRUCTURES[structure](**arrays), tol, max_samples)
+        loop: NaturalFit | SampledFit
+        if isinstance(source, Points):
+            if "frame" not in self._state:
+                raise ValueError("q0 is a fit that another version of sbpfast began; start from its q instead")
+            loop = SampledFit(source, self._state["origin"], self._state["frame"], tol, max_samples)
+        else:
+            arrays = {name[6:]: array for name, array in self._state.items() if name.startswith("shape_")}
+            loop = NaturalFit(source, self._state["mean"], STRUCTURES[structure](**arrays), tol, max_samples)
         loop.restore(self._state)
-        if isinstance(source, Sampler):
+        if isinstance(source, (Points, Sampler)):
             source.key = self._key
         for name in self.counts.keys() & source.counts.keys():
             source.counts[name] = self.counts[name]
@@ -130,6 +149,18 @@ class Fit:
     def n_samples(self) -> int:
         return int(self._state["counters"][NaturalFit.COUNTERS.index("n")])
 
+    @property
+    def _spent(self) -> int:
+        """Evaluations of the fit, the same for one that was continued."""
+        if "slow" not in self._state:
+            return self.n_iter * self.n_samples
+        return int(self._state["counters"][SampledFit.COUNTERS.index("spent")])
+
+    @property
+    def n_evaluations(self) -> int:
+        """Points at which f was evaluated, with or without its gradient; those of the diagnostics are among them."""
+        return self.counts.get("values", 0) + self._evaluated
+
     # importance sampling
 
     def _diagnose(self, n_samples=None, key=None):
@@ -139,11 +170,13 @@ class Fit:
             )
         key = self._key ^ np.uint64(0x9E3779B97F4A7C15) if key is None else key  # draws the fit has not seen
         try:
-            self._importance = importance_sample(self.q, self._target, n_samples or DRAWS, key)
+            n = n_samples or first_look(self._target, self._spent)
+            self._importance = importance_sample(self.q, self._target, n, key)
             if n_samples is None and self._importance.khat > GOOD:
-                # few draws can mistake the edge of a plateau for a tail, or not reach into one
-                more = second_look(self._target, self.n_iter * self.n_samples)
-                self._importance = importance_sample(self.q, self._target, max(more, DRAWS), key)
+                n = max(n, second_look(self._target, self._spent))
+                self._importance = importance_sample(self.q, self._target, n, key, self._importance.ratios)
+            self._evaluated += n
+            self._importance = self._importance._replace(ratios=np.zeros(0))
         except NonFiniteTarget as error:
             self._importance = unusable(self.q.dim)
             _checks.warn(f"The fit cannot be checked by importance sampling: {error}.", FitWarning)
@@ -165,6 +198,7 @@ class Fit:
             differences, given = slopes_along_rays(self._target, self.q, self._key)
         except NonFiniteTarget:  # of which the diagnostics have warned
             return
+        self._evaluated += 3 * len(given)
         wrong = np.abs(differences - given) > 0.1 * np.maximum(np.abs(differences), np.abs(given))
         if wrong.sum() > len(wrong) // 2:
             _checks.warn(
@@ -172,6 +206,28 @@ class Fit:
                 f"rate of {differences[wrong][0]:.4g}, its gradient says {given[wrong][0]:.4g}. Check grad.",
                 FitWarning,
             )
+
+    def _look_for_other_modes(self, n_threads):
+        """Warn of modes that q does not reach."""
+        assert self._target is not None
+        points = FarPoints(self._target, False, self._key ^ np.uint64(0xD1B54A32D192ED03), n_threads)
+        deviation = self.q._draw(points.key, 0, len(WIDER), False, n_threads).x - self.q.mean
+        frame = self._frame()
+        self.other_modes = other_modes(points, self.q.mean, frame, np.linalg.solve(frame, deviation.T).T)
+        self._evaluated += points.counts["values"]
+        if len(self.other_modes):
+            _checks.warn(
+                f"The density has another mode, near x = {point_text(self.other_modes[0])}, which this Gaussian does "
+                "not reach and k-hat does not see. A fit from there (q0) tells which mode has the higher ELBO; a "
+                "mixture or Markov chain Monte Carlo describes both.",
+                FitWarning,
+            )
+
+    def _frame(self):
+        """A square root of the covariance; of its diagonal for the structures that form no matrix."""
+        return (
+            np.diag(np.sqrt(self.q._variances())) if self.structure != "full" else np.array(self.q.to_cholesky().chol)
+        )
 
     def diagnose(self, n_samples: int = 4096, *, rng=None, target: Target | None = None) -> Fit:
         """Draw the importance sample anew; returns self.
@@ -227,6 +283,11 @@ class Fit:
     def psis_mean(self) -> np.ndarray:
         """Mean of x, corrected by Pareto smoothed importance sampling, (d,)."""
         return self._sample().mean
+
+    @property
+    def psis_mean_stderr(self) -> np.ndarray:
+        """Standard errors of ``psis_mean``, (d,): 0 where the weights are equal; too small where k-hat is above 0.7."""
+        return np.broadcast_to(self._sample().mean_stderr, (self.q.dim,)).copy()
 
     @property
     def psis_sd(self) -> np.ndarray:
@@ -314,7 +375,7 @@ class Fit:
         half = scipy.special.ndtri(0.5 + 0.5 * level) * sd
         columns = {
             "mean": mean, "sd": sd, "low": mean - half, "high": mean + half, "P(>0)": scipy.special.ndtr(mean / sd),
-            "psis mean": self.psis_mean, "psis sd": self.psis_sd,
+            "psis mean": self.psis_mean, "its error": self.psis_mean_stderr, "psis sd": self.psis_sd,
         }  # fmt: skip
         return Summary(names, columns, level, self._headline())
 
@@ -330,6 +391,8 @@ class Fit:
                 f"Pareto k-hat {sample.khat:.2f} ({sample.verdict}), "
                 f"effective sample size {sample.ess:.0f} of {sample.n}"
             )
+        if len(self.other_modes):
+            lines.append(f"another mode near x = {point_text(self.other_modes[0])} is not part of it")
         return "\n".join(lines)
 
     def __repr__(self):
@@ -395,6 +458,7 @@ class Fit:
         if self.names is not None:
             arrays["names"] = np.array(self._names(None))
         arrays |= {f"count_{name}": np.asarray(value) for name, value in self.counts.items()}
+        arrays |= {"other_modes": self.other_modes, "evaluated": self._evaluated}
         arrays |= {
             "version": VERSION, "family": type(self.q).__name__, "structure": self.structure, "elbo": self.elbo,
             "elbo_stderr": self.elbo_stderr, "converged": self.converged, "message": self.message, "key": self._key,
@@ -418,6 +482,8 @@ class Fit:
             elbo_stderr=saved["elbo_stderr"], converged=saved["converged"], message=saved["message"], key=saved["key"],
             counts={name: int(value) for name, value in part("count_").items()}, state=part("state_"),
         )  # fmt: skip
+        result.other_modes = saved.get("other_modes", result.other_modes)
+        result._evaluated = int(saved.get("evaluated", 0))
         if "names" in saved:
             result.names = saved["names"].tolist()
         importance = part("importance_")

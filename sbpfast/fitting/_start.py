@@ -31,7 +31,7 @@ def find_start(moments, mean):
     here = try_at(moments.at_point, mean, chol)
     if here is None:
         raise NonFiniteTarget(
-            f"f or a derivative is not finite at {_place(mean)}, where the fit starts; pass q0 to start elsewhere"
+            f"f or a derivative is not finite at {place(mean)}, where the fit starts; pass q0 to start elsewhere"
         )
     if moments.exact:
         _check_collinear(here.precision)
@@ -60,7 +60,7 @@ def first_scales(moments, mean):
     try:
         curvature = moments.diagonal_curvature(mean)
     except NonFiniteTarget as error:
-        raise NonFiniteTarget(f"{error}; the fit starts at {_place(mean)}, pass q0 to start elsewhere") from None
+        raise NonFiniteTarget(f"{error}; the fit starts at {place(mean)}, pass q0 to start elsewhere") from None
     if (curvature == 0.0).any() and moments.exact:
         raise ImproperDensity(
             f"the log density does not depend on parameter {int(np.argmax(curvature == 0.0))}, so it cannot be "
@@ -70,7 +70,7 @@ def first_scales(moments, mean):
     return 1.0 / np.sqrt(np.where(usable, np.abs(curvature), 1.0))
 
 
-def _place(mean):
+def place(mean):
     return "the model's own start" if mean.any() else "the zero vector"
 
 
@@ -111,7 +111,7 @@ def _check_collinear(precision):
 SUBSAMPLE_ROWS = 40000  # a ridge target with more rows starts from a sixteenth of them
 
 
-def _check_start(q0, target):
+def check_start(q0, target):
     if not isinstance(q0, GaussianBase):
         raise TypeError(f"q0 must be a Gaussian of sbpfast, a Fit or None, got {type(q0).__name__}")
     if q0.batch_shape:
@@ -123,7 +123,7 @@ def _check_start(q0, target):
 def full_start(source, q0):
     """Mean and full covariance to start from."""
     if q0 is not None:
-        _check_start(q0, source.target)
+        check_start(q0, source.target)
         return np.array(q0.mean), FullCovariance(np.array(q0.to_cholesky().chol))
     if isinstance(source, UnknownNoiseMoments):
         mean, chol = source.start()
@@ -143,7 +143,7 @@ def low_rank_start(source, q0, rank):
     if isinstance(q0, LowRankGaussian) and q0.rank == rank and q0.dim == source.target.dim:
         return np.array(q0.mean), LowRankCovariance(np.sqrt(q0.diag), np.array(q0.factor))
     if q0 is not None:
-        _check_start(q0, source.target)
+        check_start(q0, source.target)
         return find_low_rank_start(source, np.array(q0.mean), np.sqrt(q0._variances()), rank)
     mean = source.target._first_point()
     if isinstance(source, Sampler):

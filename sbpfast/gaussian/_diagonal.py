@@ -9,6 +9,8 @@ from sbpfast import _checks
 from sbpfast._forms import DiagonalForm
 from sbpfast.gaussian._full import CholeskyGaussian, GaussianBase
 
+LEAST = 1e-154  # standard deviation
+
 
 class DiagonalGaussian(GaussianBase):
     """Gaussian with independent coordinates.
@@ -33,6 +35,9 @@ class DiagonalGaussian(GaussianBase):
     def __init__(self, mean: ArrayLike, std: ArrayLike) -> None:
         d = self._set_mean(mean)
         self.std = _checks.frozen(_checks.positive("std", _checks.real_array("std", std, shape=(d,))))
+        if self.std.min() < LEAST:
+            raise ValueError(f"std must be at least {LEAST:g}, below which precisions overflow, got {self.std.min()}")
+        self._require_range()
 
     @property
     def cov(self) -> np.ndarray:

@@ -25,6 +25,8 @@ from sbpfast._streams import (
 from sbpfast.gaussian._draws import LOG_2PI, Draws, Panels, Rows
 from sbpfast.gaussian._likelihood import fit_gaussian
 
+REACH = 40.0  # standard deviations that no draw goes beyond
+
 
 class GaussianBase(ABC):
     """What all covariance structures share; the abstract methods are what each supplies."""
@@ -51,6 +53,16 @@ class GaussianBase(ABC):
             raise ValueError(f"mean must have shape ({d},), got {mean.shape}")
         self.mean = _checks.frozen(mean)
         return len(mean)
+
+    def _require_range(self):
+        """Raise where the draws or the variances leave double precision."""
+        with np.errstate(over="ignore"):
+            reach = np.abs(self.mean) + REACH * np.sqrt(np.maximum(self._variances(), 0.0))
+        if not np.isfinite(reach).all():
+            j = int(np.argmin(np.isfinite(reach)))
+            raise ValueError(
+                f"{type(self).__name__} leaves double precision: the variance or the draws of x[{j}] overflow"
+            )
 
     @property
     def dim(self) -> int:
@@ -114,9 +126,18 @@ class GaussianBase(ABC):
     def _parameters(self):
         return {name: getattr(self, name) for name in self._names}
 
+    @staticmethod
+    def _integrates(target) -> bool:
+        """Whether the target knows its expectations under Gaussians."""
+        return hasattr(target, "_exact")
+
+    @staticmethod
+    def _rare_ends(n, names) -> str:
+        return ""
+
     # draws
 
-    def _noise_dims(self):
+    def _noise_dims(self) -> tuple[int, ...]:
         return (self.dim,)
 
     def _draw(self, key, start, stop, antithetic, n_threads) -> Draws:
@@ -149,8 +170,9 @@ class GaussianBase(ABC):
 
     def log_prob(self, x) -> np.ndarray:
         """Log density at the points x (n, d), (n,)."""
-        r = _checks.points("x", x, self.dim) - self.mean
-        return -0.5 * (self._mahalanobis(r) + self._log_det() + self.dim * LOG_2PI)
+        x = _checks.points("x", x, self.dim)
+        with np.errstate(over="ignore"):
+            return -0.5 * (self._mahalanobis(x - self.mean) + self._log_det() + self.dim * LOG_2PI)
 
     def _log_prob_of(self, draws) -> np.ndarray:
         """Log density of its own draws, (n,)."""
@@ -166,7 +188,11 @@ class GaussianBase(ABC):
             raise TypeError(f"other must be a Gaussian, got {type(other).__name__}")
         if other.dim != self.dim:
             raise ValueError(f"other must have dimension {self.dim}, got {other.dim}")
-        return other._divergence_from(self)
+        with np.errstate(over="ignore", invalid="ignore"):
+            divergence = other._divergence_from(self)
+        if np.isnan(divergence).any():
+            raise ValueError(f"the divergence of {self!r} from {other!r} overflows double precision")
+        return divergence
 
     def _divergence_from(self, p) -> float:
         """KL(p || self)."""
@@ -189,7 +215,9 @@ class GaussianBase(ABC):
         chol = self.to_cholesky()._chol
         precision = scipy.linalg.cho_solve((chol, True), np.eye(self.dim))
         precision = 0.5 * (precision + precision.T)
-        return NaturalGaussian(precision @ self.mean, -0.5 * precision)
+        with np.errstate(over="ignore", invalid="ignore"):
+            eta1 = precision @ self.mean
+        return NaturalGaussian(eta1, -0.5 * precision)
 
 
 class DenseGaussian(GaussianBase):
@@ -262,9 +290,11 @@ class Gaussian(DenseGaussian):
 
     def __init__(self, mean: ArrayLike, cov: ArrayLike) -> None:
         d = self._set_mean(mean)
-        cov = _checks.symmetric("cov", _checks.real_array("cov", cov, shape=(d, d)))
+        with np.errstate(over="ignore"):
+            cov = _checks.symmetric("cov", _checks.real_array("cov", cov, shape=(d, d)))
         self._chol = _checks.cholesky("cov", cov)
         self._cov = _checks.frozen(cov)
+        self._require_range()
 
     @property
     def cov(self) -> np.ndarray:
@@ -328,6 +358,7 @@ class CholeskyGaussian(DenseGaussian):
             raise ValueError("chol must be lower triangular, but has entries above the diagonal")
         _checks.positive("the diagonal of chol", np.diagonal(chol))
         self.chol = self._chol = _checks.frozen(chol)
+        self._require_range()
 
     @cached_property
     def cov(self) -> np.ndarray:
@@ -366,13 +397,15 @@ class NaturalGaussian(DenseGaussian):
     def __init__(self, eta1: ArrayLike, eta2: ArrayLike) -> None:
         eta1 = _checks.real_array("eta1", eta1, ndim=1)
         d = len(eta1)
-        eta2 = _checks.symmetric("eta2", _checks.real_array("eta2", eta2, shape=(d, d)))
-        precision_chol = _checks.cholesky("-eta2", -2.0 * eta2)
+        with np.errstate(over="ignore"):
+            eta2 = _checks.symmetric("eta2", _checks.real_array("eta2", eta2, shape=(d, d)))
+            precision_chol = _checks.cholesky("-eta2", -2.0 * eta2)
         cov = scipy.linalg.cho_solve((precision_chol, True), np.eye(d), check_finite=False)
         self._cov = _checks.frozen(0.5 * (cov + cov.T))
         self._set_mean(scipy.linalg.cho_solve((precision_chol, True), eta1, check_finite=False))
         self._chol = _checks.cholesky("the covariance of eta2", self._cov)
         self.eta1, self.eta2 = _checks.frozen(eta1), _checks.frozen(eta2)
+        self._require_range()
 
     @property
     def cov(self) -> np.ndarray:

@@ -11,6 +11,37 @@ from sbpfast._forms import LowRankForm
 from sbpfast.gaussian._draws import row_norms
 from sbpfast.gaussian._full import GaussianBase
 
+LEAST = 1e-300  # element of diag
+LARGE = 1e8  # sum of squares beyond which I + V^T V would lose the I in half of its digits
+DENSE = 1024  # unknowns up to which an information that conjugate gradients cannot solve is decomposed
+
+
+def _capacitance_factor(v):
+    """The lower Cholesky factor of I + V^T V; from V itself where V is so large that the product would lose the I."""
+    k = v.shape[1]
+    if (v * v).sum() <= LARGE:
+        return np.linalg.cholesky(np.eye(k) + v.T @ v)
+    r = np.linalg.qr(np.concatenate([v, np.eye(k)]), mode="r")
+    return (np.where(np.diagonal(r) < 0, -1.0, 1.0)[:, None] * r).T
+
+
+def _solve_semidefinite(metric, b, name):
+    """A solution of metric(x) = b, b in its range up to rounding.
+
+    Conjugate gradients; where the metric is so nearly singular that what rounding leaves of b outside its range stops
+    them, the pseudo-inverse.
+    """
+    n = len(b)
+    operator = scipy.sparse.linalg.LinearOperator((n, n), matvec=metric, dtype=np.float64)
+    x, status = scipy.sparse.linalg.cg(operator, b, rtol=1e-10, atol=0.0, maxiter=20 * n)
+    if status == 0:
+        return x
+    if n <= DENSE:
+        return scipy.linalg.pinvh(np.array([metric(e) for e in np.eye(n)]), atol=0.0, rtol=1e-13 * n) @ b
+    if np.linalg.norm(metric(x) - b) <= 1e-6 * np.linalg.norm(b):
+        return x
+    raise ValueError(f"the Fisher information of {name} is too nearly singular for a natural gradient")
+
 
 class LowRankBase(GaussianBase):
     """Structures of a diagonal and a factor (d, k); nothing here is larger than (d, k)."""
@@ -21,12 +52,19 @@ class LowRankBase(GaussianBase):
         d = self._set_mean(mean)
         self.diag = _checks.frozen(_checks.positive("diag", _checks.real_array("diag", diag, shape=(d,))))
         self.factor = _checks.frozen(_checks.real_array("factor", factor, shape=(d, None)))
-        scaled = self.factor / np.sqrt(self.diag)[:, None]
-        self._capacitance = np.eye(self.rank) + scaled.T @ scaled  # I + U^T D^-1 U
-        self._small_chol = np.linalg.cholesky(self._capacitance)
+        if self.diag.min() < LEAST:
+            raise ValueError(
+                f"diag must be at least {LEAST:g}, below which its inverse overflows, got {self.diag.min()}"
+            )
+        with np.errstate(over="ignore"):
+            scaled = self.factor / np.sqrt(self.diag)[:, None]
+            if not (np.isfinite((self.factor**2).sum()) and np.isfinite((scaled**2).sum())):
+                raise ValueError("factor is too large: the diagonal of factor factor^T overflows, or its ratio to diag")
+        self._small_chol = _capacitance_factor(scaled)
         # W with (D + U U^T)^-1 = D^-1 - W W^T
         scaled = self.factor / self.diag[:, None]
         self._w = scipy.linalg.solve_triangular(self._small_chol, scaled.T, lower=True, check_finite=False).T
+        self._require_range()
 
     @property
     def rank(self) -> int:
@@ -51,8 +89,8 @@ class LowRankBase(GaussianBase):
         """The solution of (Fisher information) x = gradient that does not rotate the factor.
 
         The factor is determined up to a rotation, so the Fisher information of (diag, factor) is singular; the
-        gradient lies in its range.  Conjugate gradients solve it with products of O(d k^2).  Taking the rotation out
-        leaves the least-norm solution wherever rotations are all that is undetermined, (d - k)^2 >= d + k.
+        gradient lies in its range, up to rounding.  Conjugate gradients solve it with products of O(d k^2).  Taking the
+        rotation out leaves the least-norm solution wherever rotations are all that is undetermined, (d - k)^2 >= d + k.
         """
         d, k = self.dim, self.rank
         gradient = np.concatenate([grad["diag"], grad["factor"].ravel()])
@@ -63,13 +101,7 @@ class LowRankBase(GaussianBase):
             diag, factor = self._metric_dot(v[:d], v[d:].reshape(d, k))
             return scale * np.concatenate([diag, factor.ravel()])
 
-        operator = scipy.sparse.linalg.LinearOperator((d + d * k,) * 2, matvec=metric, dtype=np.float64)
-        solution, status = scipy.sparse.linalg.cg(
-            operator, scale * gradient, rtol=1e-10, atol=0.0, maxiter=20 * (d + d * k)
-        )
-        if status != 0:
-            raise RuntimeError(f"the natural gradient of {self!r} did not converge")
-        solution = scale * solution
+        solution = scale * _solve_semidefinite(metric, scale * gradient, repr(self))
         factor = self._without_rotation(solution[d:].reshape(d, k))
         return {"mean": self._cov_dot(grad["mean"]), "diag": solution[:d], "factor": factor}
 
@@ -123,7 +155,7 @@ class LowRankGaussian(LowRankBase):
     d/dU = 2 G U and d/ddiag = diag(G): O(d k) a draw, and no (d, d) array unless ``cov`` is asked for.
     """
 
-    def _noise_dims(self):
+    def _noise_dims(self) -> tuple[int, ...]:
         return (self.dim, self.rank)
 
     @property
@@ -146,8 +178,14 @@ class LowRankGaussian(LowRankBase):
 
     def _mahalanobis(self, r):
         # min over z of |D^-1/2 (r - U z)|^2 + |z|^2: two squares, where r^T cov^-1 r cancels for a large factor
-        z = scipy.linalg.cho_solve((self._small_chol, True), self.factor.T @ (r / self.diag).T, check_finite=False).T
-        return (((r - z @ self.factor.T) ** 2) / self.diag).sum(axis=1) + (z * z).sum(axis=1)
+        z, rest = np.zeros((len(r), self.rank)), r
+        for _ in range(
+            3 if self._small_chol.max(initial=0.0) > LARGE**0.5 else 1
+        ):  # refined where it is ill-conditioned
+            slope = (rest / self.diag) @ self.factor - z
+            z = z + scipy.linalg.cho_solve((self._small_chol, True), slope.T, check_finite=False).T
+            rest = r - z @ self.factor.T
+        return ((rest**2) / self.diag).sum(axis=1) + (z * z).sum(axis=1)
 
     def _log_det(self):
         return self._sum_log_det()

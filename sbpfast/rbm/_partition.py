@@ -93,7 +93,7 @@ class LogPartition:
 # -- exactly --------------------------------------------------------------------------------------------------------
 
 
-def hidden_machine(model: Model):
+def hidden_machine(model: Model) -> tuple[np.ndarray, np.ndarray]:
     """bias (H,) and coupling (H, H) of log P(h) + const = bias . h + sum_{j<k} h_j h_k coupling_jk.
 
     ValueError where such a sum may be beyond float64.

@@ -11,7 +11,7 @@ from torch.distributions import constraints
 from torch.distributions.utils import broadcast_all
 from torch.nn.functional import softplus
 
-from sbpfast.expfam.functions import TILTED_LOG_PARTITION
+from sbpfast.expfam._functions import TILTED_LOG_PARTITION
 from sbpfast.torch._base import Exact, expanded
 from sbpfast.torch._ops import draw, truncated_normal_log_integral, truncated_normal_moments
 

@@ -29,11 +29,9 @@ class Gamma(Exact, td.Gamma):
     _checked = ("concentration", "rate")
 
     def rsample(self, sample_shape=()):
-        """Draws with the exact gradient; at least the smallest normal number, as torch's are."""
+        """Draws with the exact gradient; before the rate divides them at least the smallest normal number."""
         shape = self._extended_shape(sample_shape)
-        value = draw("gamma", self.concentration.expand(shape)) / self.rate.expand(shape)
-        value.detach().clamp_(min=torch.finfo(value.dtype).tiny)
-        return value
+        return draw("gamma", self.concentration.expand(shape)) / self.rate.expand(shape)
 
     def log_rsample(self, sample_shape=()):
         """Logarithms of draws, finite and with their gradients also where the draws would underflow."""

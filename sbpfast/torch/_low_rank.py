@@ -9,7 +9,7 @@ import torch.distributions as td
 from torch.distributions import constraints
 
 from sbpfast.torch._base import Exact
-from sbpfast.torch._ops import low_rank_moments, low_rank_sample
+from sbpfast.torch._ops import low_rank_kl, low_rank_moments, low_rank_sample, require_supported
 
 LOG_2PI = math.log(2.0 * math.pi)
 
@@ -48,7 +48,6 @@ class LowRankPrecisionNormal(Exact):
     }
     support = constraints.real_vector
     has_rsample = True
-    _checked = ("loc", "diag", "factor")
 
     def __init__(self, loc, diag, factor, validate_args=None):
         for name, value, least in (("loc", loc, 1), ("diag", diag, 1), ("factor", factor, 2)):
@@ -56,13 +55,9 @@ class LowRankPrecisionNormal(Exact):
                 raise TypeError(f"{name} must be a Tensor, got {type(value).__name__}")
             if value.dim() < least:
                 raise ValueError(f"{name} must have at least {least} dimensions, got shape {tuple(value.shape)}")
-        try:
-            shape = torch.broadcast_shapes(loc.shape, diag.shape, factor.shape[:-1])
-        except RuntimeError:
-            raise ValueError(
-                f"loc (..., d), diag (..., d) and factor (..., d, k) must broadcast, got shapes {tuple(loc.shape)}, "
-                f"{tuple(diag.shape)} and {tuple(factor.shape)}"
-            ) from None
+            require_supported(type(self).__name__, name, value)
+        shape = _common(loc, diag, factor)
+        loc, diag, factor = _one_dtype(loc, diag, factor)
         self.loc, self.diag = loc.expand(shape), diag.expand(shape)
         self.factor = factor.expand(*shape, factor.shape[-1])
         super().__init__(shape[:-1], shape[-1:], validate_args=validate_args)
@@ -127,12 +122,36 @@ class LowRankPrecisionNormal(Exact):
         return 0.5 * (log_det + self.loc.shape[-1] * (1.0 + LOG_2PI))
 
 
+def _one_dtype(*tensors):
+    """The tensors in the dtype that torch promotes them to; the kernels take one."""
+    dtype = tensors[0].dtype
+    if all(t.dtype == dtype for t in tensors):
+        return tensors
+    for t in tensors[1:]:
+        dtype = torch.promote_types(dtype, t.dtype)
+    return [t.to(dtype) for t in tensors]
+
+
+def _common(loc, diag, factor):
+    """The shape (..., d) that the parameters broadcast to."""
+    if loc.shape == diag.shape == factor.shape[:-1]:
+        return loc.shape
+    try:
+        return torch.broadcast_shapes(loc.shape, diag.shape, factor.shape[:-1])
+    except RuntimeError:
+        raise ValueError(
+            f"loc (..., d), diag (..., d) and factor (..., d, k) must broadcast, got shapes {tuple(loc.shape)}, "
+            f"{tuple(diag.shape)} and {tuple(factor.shape)}"
+        ) from None
+
+
 @td.register_kl(LowRankPrecisionNormal, td.Normal)
 def _kl_normal(p, q):
     """From a diagonal normal whose last batch axis is the coordinate."""
-    variance, log_det = low_rank_moments(p.diag, p.factor)
-    scaled = (variance + (p.loc - q.loc) ** 2) / q.scale**2
-    return 0.5 * ((scaled - 1.0 + 2.0 * q.scale.log()).sum(-1) - log_det)
+    shape = p.loc.shape if p.loc.shape == q.loc.shape else torch.broadcast_shapes(p.loc.shape, q.loc.shape)
+    loc, diag, factor, centre, scale = _one_dtype(p.loc, p.diag, p.factor, q.loc, q.scale)
+    factor = factor.expand(*shape, factor.shape[-1])
+    return low_rank_kl(loc.expand(shape), diag.expand(shape), factor, centre.expand(shape), scale.expand(shape))
 
 
 @td.register_kl(LowRankPrecisionNormal, td.Independent)

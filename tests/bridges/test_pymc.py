@@ -1,6 +1,8 @@
 """PyMC's models as targets, against PyMC's own densities and closed forms."""
 
+import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -157,6 +159,15 @@ def test_constrained_moments_against_closed_forms(of_every_transform):
         np.testing.assert_allclose(draws[name].std(axis=0), np.broadcast_to(sd, draws[name].shape[1:]), rtol=0.1)
     np.testing.assert_allclose(draws["parts"].sum(axis=1), 1.0, rtol=1e-12)
     assert fit.log_evidence == pytest.approx(0.0, abs=5 * fit.log_evidence_stderr + 0.01)
+
+
+def test_the_example_of_the_readme():
+    page = (Path(__file__).parents[2] / "README.md").read_text()
+    (block,) = [b for b in re.findall(r"```py\n(.*?)```", page, re.DOTALL) if "pymc" in b]
+    namespace: dict = {}
+    exec(compile(block, "README.md", "exec"), namespace)
+    assert "theta[Choate]" in namespace["fit"].summary().names
+    assert namespace["draws"]["theta"].shape == (4000, 8) and len(namespace["start"].initvals) == 4
 
 
 # -- bad input --------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import scipy.special as sp
 import scipy.stats as st
 
 from sbpfast import _core
-from sbpfast import _reference_weights as twin
+from sbpfast._reference import weights as twin
 
 ISAS = _core.AVAILABLE_ISAS
 TABLES = Path(__file__).parents[1] / "tables"

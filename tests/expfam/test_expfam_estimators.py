@@ -9,7 +9,7 @@ from statistics_helpers import assert_unbiased, assert_unbiased_over_runs
 import sbpfast as sb
 from sbpfast import _core, expfam
 from sbpfast._streams import stream_key
-from sbpfast.expfam.base import Continuous, Discrete, Independent
+from sbpfast.expfam._base import Continuous, Discrete, Independent
 
 ISAS = _core.AVAILABLE_ISAS
 

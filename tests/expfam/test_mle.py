@@ -8,8 +8,8 @@ from expfam_cases import cases, identifier
 import sbpfast as sb
 from sbpfast import expfam
 from sbpfast._likelihood import CHUNK
-from sbpfast.expfam.family import ExponentialFamily
-from sbpfast.expfam.multivariate import MultivariateFamily
+from sbpfast.expfam._exponential import ExponentialFamily
+from sbpfast.expfam._families._multivariate import MultivariateFamily
 
 
 def make(name, params):

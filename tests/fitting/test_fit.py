@@ -432,22 +432,10 @@ def test_callables_reach_the_exact_optimum(hessian, structure):
     rank = 2 if structure == "low_rank" else None
     best = sb.fit(sb.targets.logistic_regression(X, y, prior_scale=1.0), structure=structure, rank=rank, rng=0)
     fit = sb.fit(callables(X, y, hessian), structure=structure, rank=rank, rng=1)
-    assert fit.converged and "Monte Carlo error" in fit.message and fit.n_samples > 0
+    assert fit.converged and fit.n_samples > 0
+    assert ("KL divergence" if structure == "full" else "Monte Carlo error") in fit.message
     assert fit.q.kl(best.q) < 1e-3
     assert abs(fit.elbo - best.elbo) < 5 * fit.elbo_stderr + 1e-3
-
-
-def test_the_stated_error_holds_over_repetitions():
-    X, y = data(100, 4, seed=11)
-    best = sb.fit(sb.targets.logistic_regression(X, y, prior_scale=1.0), rng=0).q
-    target = sb.targets.logistic_regression(X, y, prior_scale=1.0)
-    ratios = []
-    for seed in range(10):
-        fit = sb.fit(callables(X, y, False), tol=0.05, rng=seed)
-        here = ExactMoments(target, 1).at(fit.q.mean, fit.q.to_cholesky().chol)
-        ratios.append((np.linalg.norm(here.gradient) + np.linalg.norm(np.eye(4) - here.precision)) / 0.05)
-        assert fit.q.kl(best) < 0.05**2
-    assert np.mean(ratios) < 1.5 and max(ratios) < 3.0
 
 
 def test_a_gaussian_target_is_exact_without_hessians():
@@ -682,15 +670,16 @@ def funnel(d):
 
 
 @pytest.mark.filterwarnings("ignore::sbpfast.FitWarning")
-@pytest.mark.parametrize("d", [2, 5])
-def test_a_funnel_stops_at_the_limit_of_draws_and_says_so(d):
-    # from its mode, a spike, the fit of five dimensions widens by forty nats, which is no sign of an improper density
-    fit = sb.fit(funnel(d), rng=0)
-    assert fit.n_samples == 65536 and "the limit of 65536 draws a step" in fit.message
-    error = float(fit.message.split("Monte Carlo error ")[1].split(",")[0].split(" ")[0])
-    assert error > 0.02
-    assert fit.converged == (fit.residual_trace[-1] <= 0.02 + 2.0 * error + 1e-3)
-    assert fit.khat > 0.7 and "not to be trusted" in repr(fit)
+@pytest.mark.parametrize("d", [2, 5, 10])
+def test_the_best_gaussian_of_a_funnel_is_found_and_not_trusted(d):
+    # its mode is a spike, (d - 1) 9 / 2 below the bulk; the best Gaussian is known:
+    # the ELBO is -(m^2 + s^2)/18 - (d - 1) s^2/4 + log s at the best sd exp(m/2 - s^2/4) of the others
+    variance = 1.0 / (1.0 / 9.0 + 0.5 * (d - 1))
+    best = sb.DiagonalGaussian(np.zeros(d), np.sqrt([variance, *[np.exp(-0.5 * variance)] * (d - 1)]))
+    for seed in range(3):
+        fit = sb.fit(funnel(d), rng=seed)
+        assert fit.q.kl(best) < 0.15 or not fit.converged  # of which the ELBO, a ninth as curved along it, loses 0.01
+        assert fit.diagnose(16384, rng=1).khat > 0.6
 
 
 def test_bad_arguments():

@@ -296,7 +296,16 @@ def test_other_devices_are_refused_in_words():
             make()
 
 
-def test_parameters_outside_their_domain_are_refused_as_torch_does():
+@pytest.fixture
+def validated():
+    """torch.compile switches validation off for the whole process when it is first used."""
+    before = td.Distribution._validate_args
+    td.Distribution.set_default_validate_args(True)
+    yield
+    td.Distribution.set_default_validate_args(before)
+
+
+def test_parameters_outside_their_domain_are_refused_as_torch_does(validated):
     for make in (
         lambda: sbt.Gamma(tensor(-1.0), 1.0),
         lambda: sbt.InverseGaussian(tensor(-1.0), 1.0),
@@ -450,6 +459,18 @@ def test_float32_precision_normals():
     double = sbt.LowRankPrecisionNormal(loc.double(), diag.double(), factor.double())
     assert q.rsample((2,)).dtype == q.variance.dtype == torch.float32
     torch.testing.assert_close(q.variance.double(), double.variance, rtol=2e-7, atol=0)
+
+
+def test_precision_normals_of_mixed_precision_are_promoted():
+    loc, diag, factor = precision_case()
+    q = sbt.LowRankPrecisionNormal(loc.float(), diag, factor.float())
+    assert q.loc.dtype == q.rsample().dtype == F64
+    with pytest.raises(TypeError, match="loc must be float32 or float64"):
+        sbt.LowRankPrecisionNormal(loc.half(), diag, factor)
+    double = sbt.LowRankPrecisionNormal(loc, diag, factor)
+    single = td.Normal(torch.zeros(4), torch.ones(4))
+    prior = td.Normal(torch.zeros(4, dtype=F64), torch.ones(4, dtype=F64))
+    torch.testing.assert_close(td.kl_divergence(double, single), td.kl_divergence(double, prior), rtol=0, atol=0)
 
 
 # -- Bonnet and Price -------------------------------------------------------------------------------------------------

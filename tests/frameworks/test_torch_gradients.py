@@ -70,7 +70,7 @@ def test_the_gradient_of_a_draw_is_the_weight_at_that_draw(name):
 @pytest.mark.parametrize("name", LAWS | SIMPLEX_LAWS)
 def test_opcheck(name):
     leaves = parameters_of(name)
-    torch.library.opcheck(_ops.DRAWS[name], (_ops.new_key(), *leaves))
+    torch.library.opcheck(_ops.DRAWS[name].op, (_ops.new_key(), *leaves))
     velocity = getattr(torch.ops.sbpfast, f"{name}_velocity").default
     x = _ops.DRAWS[name](_ops.new_key(), *leaves).detach()
     torch.library.opcheck(velocity, (x, *(p.detach() for p in leaves)))
@@ -79,12 +79,13 @@ def test_opcheck(name):
 def test_opcheck_of_the_other_operators():
     mean, diag = torch.randn(3, 4, dtype=F64, requires_grad=True), parameters_of("gamma", shape=(3, 4))[0]
     factor, eps = torch.randn(3, 4, 2, dtype=F64, requires_grad=True), torch.randn(5, 3, 4, dtype=F64)
-    torch.library.opcheck(_ops.low_rank_sample, (mean, diag, factor, eps))
-    torch.library.opcheck(_ops.low_rank_moments, (diag, factor))
+    torch.library.opcheck(_ops.low_rank_sample.op, (mean, diag, factor, eps))
+    torch.library.opcheck(_ops.low_rank_moments.op, (diag, factor))
+    torch.library.opcheck(_ops.low_rank_kl.op, (mean, diag, factor, torch.zeros_like(mean), torch.ones_like(mean)))
     leaves = parameters_of("truncated_normal")
-    torch.library.opcheck(_ops.truncated_normal_moments, tuple(leaves))
-    torch.library.opcheck(_ops.truncated_normal_log_integral, tuple(leaves))
-    torch.library.opcheck(_ops.gamma_quantile, (torch.rand(5, 3, dtype=F64, requires_grad=True), leaves[1]))
+    torch.library.opcheck(_ops.truncated_normal_moments.op, tuple(leaves))
+    torch.library.opcheck(_ops.truncated_normal_log_integral.op, tuple(leaves))
+    torch.library.opcheck(_ops.gamma_quantile.op, (torch.rand(5, 3, dtype=F64, requires_grad=True), leaves[1]))
 
 
 def u_and(*leaves):
@@ -102,7 +103,7 @@ def test_gamma_and_beta_pass_gradcheck_and_gradgradcheck():
         assert torch.autograd.gradgradcheck(op, inputs)
     log_x = u_and(shape)[0].detach().log().requires_grad_()
     for name, inputs in (("gamma", u_and(shape)), ("loggamma", (log_x, shape)), ("beta", u_and(a, b))):
-        assert torch.autograd.gradcheck(getattr(torch.ops.sbpfast, f"{name}_velocity").default, inputs)
+        assert torch.autograd.gradcheck(_ops.VELOCITIES[name], inputs)
 
 
 @pytest.mark.parametrize("name", ["truncated_normal", "continuous_bernoulli"])
@@ -168,6 +169,17 @@ def test_vmap_is_a_loop(dtype):
         same = torch.func.vmap(op, in_dims=(None, *(1,) * len(leaves)))(key[0], *leaves)
         loop = torch.stack([op(key[0], *(p[:, i] for p in leaves)) for i in range(3)])
         torch.testing.assert_close(same, loop, rtol=0, atol=0)
+
+
+def test_torch_func_grad_and_its_vmap():
+    key, leaves = _ops.new_key(), [p.detach() for p in parameters_of("beta", shape=(4, 3))]
+    gradient = torch.func.grad(lambda a, b: _ops.DRAWS["beta"](key, a, b).square().sum(), argnums=(0, 1))
+    got = torch.func.vmap(gradient)(*leaves)
+    for i in range(4):
+        for value, want in zip(got, gradient(*(p[i] for p in leaves))):
+            torch.testing.assert_close(value[i], want, rtol=0, atol=0)
+    slope = torch.func.grad(lambda a: sbt.Gamma(a, 1.0, validate_args=False).rsample())
+    assert torch.func.vmap(slope, randomness="different")(leaves[0][0]).shape == (3,)
 
 
 def test_gradients_pass_through_vmap():

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,9 @@ def files(folder):
 
 def test_everything_runs_and_names_its_machine(quick):
     folder, printed = quick
-    without_peers = files("workloads") | files("studies") - {"rbm_digits", "rbm_fashion"}
+    without_peers = files("workloads") | files("studies") - {"rbm_digits", "rbm_fashion", "dlgm"}
+    if not (find_spec("torch") and find_spec("jax")):  # on which ours stands there, too
+        without_peers -= {"frameworks"}
     assert {path.stem for path in folder.glob("*.json")} == without_peers
     for path in folder.glob("*.json"):
         machine = json.loads(path.read_text())["machine"]

@@ -64,3 +64,31 @@ def test_what_has_moved_is_found_only_where_it_was():
     for name in MOVED:
         with pytest.raises(AttributeError, match=name):
             _ = __import__("sys").modules[name].nothing
+
+
+OLD = {
+    "univariate": ["Normal", "LogNormal", "Exponential", "InverseGaussian", "Weibull", "Pareto", "Laplace", "Rayleigh"],
+    "bounded": ["VonMises", "TruncatedNormal", "ContinuousBernoulli"],
+    "discrete": ["Bernoulli", "Binomial", "Poisson", "Geometric", "NegativeBinomial"],
+    "gamma_beta": ["Gamma", "InverseGamma", "ChiSquare", "Beta"],
+    "location_scale": ["StudentT", "Logistic", "Gumbel"],
+    "multivariate": ["Dirichlet", "Wishart", "Categorical"],
+    "numeric": ["Univariate"],
+    "mle": ["MLE", "MLEDoesNotExist", "GaussianStatistics"],
+}
+
+
+@pytest.mark.parametrize("module, name", [(m, n) for m, names in OLD.items() for n in names])
+def test_families_are_found_under_their_old_modules(module, name):
+    assert pickle.loads(f"csbpfast.expfam.{module}\n{name}\n.".encode()) is getattr(sb.expfam, name)
+
+
+def test_what_families_hold_is_found_under_its_old_modules():
+    from sbpfast.expfam import _points, _statistics, _truncation
+
+    for module, new, name in [
+        ("truncation", _truncation, "Moments"),
+        ("points", _points, "Points"),
+        ("mle", _statistics, "Statistics"),
+    ]:
+        assert pickle.loads(f"csbpfast.expfam.{module}\n{name}\n.".encode()) is getattr(new, name)

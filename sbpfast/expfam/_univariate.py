@@ -11,9 +11,9 @@ from scipy import special
 
 from sbpfast import _checks, _core
 from sbpfast._likelihood import MLE, MLEDoesNotExist, check_prior, clean_data
-from sbpfast.expfam import mle, quadrature
-from sbpfast.expfam.base import Distribution, MeanAndVariance
-from sbpfast.expfam.points import Points
+from sbpfast.expfam import _quadrature, _statistics
+from sbpfast.expfam._base import Distribution, MeanAndVariance
+from sbpfast.expfam._points import Points
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -155,9 +155,9 @@ class Univariate(Distribution):
 
     def _build(self):
         reach = self._line_ends()
-        peak = quadrature.mode(self._line_density, *reach)
+        peak = _quadrature.mode(self._line_density, *reach)
         first, top, last = self._line_density(np.array([reach[0], peak, reach[1]]))
-        if not (np.isfinite(top) and top - max(first, last) >= quadrature.ENOUGH):
+        if not (np.isfinite(top) and top - max(first, last) >= _quadrature.ENOUGH):
             self._refuse()
         self._lowest = top - _FALL
 
@@ -168,7 +168,7 @@ class Univariate(Distribution):
                 both = np.concatenate([np.ones_like(p), u, (u[:, :, None] * u[:, None, :]).reshape(len(t), -1)], axis=1)
                 return np.where(p > 0, p * both, 0.0)
 
-        integral = quadrature.integrate_line(moments, self._line_density, *reach, fall=_FALL)
+        integral = _quadrature.integrate_line(moments, self._line_density, *reach, fall=_FALL)
         mass = np.asarray(integral.value)[0]
         if not (np.isfinite(mass) and mass > 0):
             self._refuse()
@@ -284,7 +284,7 @@ class Univariate(Distribution):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", RuntimeWarning)
-                eta, iterations, gap = mle.newton_vector(
+                eta, iterations, gap = _statistics.newton_vector(
                     lambda eta: member(eta)._mean - m,
                     lambda eta, g: np.linalg.solve(member(eta)._covariance, g),
                     self._eta,
@@ -408,7 +408,7 @@ class Univariate(Distribution):
             with np.errstate(all="ignore"):
                 return self._unnormalised(self._map(t)[0])
 
-        t = quadrature.mode(log_density, self._left[0], self._right[-1])
+        t = _quadrature.mode(log_density, self._left[0], self._right[-1])
         return float(self._map(np.array([t]))[0][0])
 
     # points
@@ -516,7 +516,7 @@ class Univariate(Distribution):
         edges = np.unique(np.concatenate([self._left, self._right]))
         density = self._line_density(0.5 * (edges[1:] + edges[:-1]))
         keep = np.flatnonzero(density - density.max() > -60.0)
-        integral = quadrature.Integral(integrand)
+        integral = _quadrature.Integral(integrand)
         integral.add(edges[keep[0] : keep[-1] + 2])
         return np.asarray(integral.value)
 

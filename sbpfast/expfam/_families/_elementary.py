@@ -8,10 +8,10 @@ import numpy as np
 from scipy import special
 
 from sbpfast._likelihood import MLE, MLEDoesNotExist, clean_data, given_statistics
-from sbpfast.expfam import mle, weights
-from sbpfast.expfam.base import POSITIVE, REAL, Continuous, Formulas, Parameter, Validity
-from sbpfast.expfam.family import ExponentialFamily
-from sbpfast.expfam.functions import (
+from sbpfast.expfam import _statistics, _weights
+from sbpfast.expfam._base import POSITIVE, REAL, Continuous, Formulas, Parameter, Validity
+from sbpfast.expfam._exponential import ExponentialFamily
+from sbpfast.expfam._functions import (
     EULER,
     LOG_2PI,
     exp_gap,
@@ -20,8 +20,8 @@ from sbpfast.expfam.functions import (
     scaled_exponential_integral,
     standardised,
 )
-from sbpfast.expfam.mle import Gap, Solution, bisection, newton_scalar, require
-from sbpfast.expfam.points import Points
+from sbpfast.expfam._points import Points
+from sbpfast.expfam._statistics import Gap, Solution, bisection, newton_scalar, require
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -60,7 +60,7 @@ class Normal(ExponentialFamily, Continuous):
     _locations = ("mean",)
     _line = "real"
     _mirrors = True
-    _gap = Gap(lambda t, c: t.x, mle.square_divergence, lambda m: [m[0], m[1] - m[0] * m[0]])
+    _gap = Gap(lambda t, c: t.x, _statistics.square_divergence, lambda m: [m[0], m[1] - m[0] * m[0]])
     _squares = True
 
     @staticmethod
@@ -185,7 +185,7 @@ class LogNormal(ExponentialFamily, Continuous):
     example: ClassVar = {"mean": 0.4, "std": 0.6}
     _k = 2
     _mirrors = True
-    _gap = Gap(lambda t, c: t.log_x, mle.square_divergence, Normal._gap.from_means)
+    _gap = Gap(lambda t, c: t.log_x, _statistics.square_divergence, Normal._gap.from_means)
 
     _eta = staticmethod(Normal._eta)
     _source = staticmethod(Normal._source)
@@ -233,14 +233,14 @@ class LogNormal(ExponentialFamily, Continuous):
 
     @classmethod
     def _transport(cls, t, p):
-        return {"mean": t.x.copy(), "std": weights.scaled(t.x, cls._z(t, p))}
+        return {"mean": t.x.copy(), "std": _weights.scaled(t.x, cls._z(t, p))}
 
     @classmethod
     def _product_weight(cls, t, p):
         general = super()._product_weight(t, p)
         z, one = cls._z(t, p), p.std == 1.0  # there (z^2 - 1) / (1 + z) = z - 1
         b, slope = general["std"]
-        return general | {"std": (np.where(one, -weights.scaled(t.x, z - 1.0), b), np.where(one, -z, slope))}
+        return general | {"std": (np.where(one, -_weights.scaled(t.x, z - 1.0), b), np.where(one, -z, slope))}
 
     @classmethod
     def _product_rule(cls, p):
@@ -398,7 +398,7 @@ class InverseGaussian(ExponentialFamily, Continuous):
     )  # fmt: skip
     example: ClassVar = {"mean": 1.2, "concentration": 2.5}
     _k = 2
-    _gap = Gap(lambda t, c: t.x, mle.inverse_divergence, lambda m: [m[0], m[1] - 1.0 / m[0]])
+    _gap = Gap(lambda t, c: t.x, _statistics.inverse_divergence, lambda m: [m[0], m[1] - 1.0 / m[0]])
 
     @staticmethod
     def _support(p):
@@ -456,7 +456,7 @@ class InverseGaussian(ExponentialFamily, Continuous):
 
     @staticmethod
     def _transport(t, p):
-        mean, concentration = weights.inverse_gaussian_weight(p.mean, p.concentration, t.x, t.n_threads)
+        mean, concentration = _weights.inverse_gaussian_weight(p.mean, p.concentration, t.x, t.n_threads)
         return {name: np.where(t.x == 0.0, 0.0, w) for name, w in (("mean", mean), ("concentration", concentration))}
 
     @classmethod
@@ -620,7 +620,7 @@ class Weibull(ExponentialFamily, Continuous):
 
     @classmethod
     def fit(
-        cls, x: ArrayLike | mle.Statistics, weights: ArrayLike | None = None,
+        cls, x: ArrayLike | _statistics.Statistics, weights: ArrayLike | None = None,
         prior: tuple[float, ArrayLike] | None = None, *, shape: ArrayLike | None = None, **constants: ArrayLike,
     ) -> MLE:  # fmt: skip
         """Maximum likelihood of the scale for a known shape, or of both.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sbpfast._reference import row_normal, row_uniform, threefry
+from sbpfast._reference.random import row_normal, row_uniform, threefry
 
 RETRY = 3  # streams from the first: normals, uniforms of the acceptance, of the boost, and retries
 
@@ -112,13 +112,3 @@ def simplex_each(log_gamma):
     ]
     log_x = -np.logaddexp(0.0, np.stack(others, axis=1) - log_gamma)
     return np.exp(log_x), log_x
-
-
-# -- statistics -------------------------------------------------------------------------------------------------------
-
-
-def log_divergence_sums(y, weights, centre):
-    """Sums of w (y/c - 1) and of w (y/c - 1 - log(y/c)), least and largest y, (4, d)."""
-    w = np.ones(len(y)) if weights is None else weights
-    ratio = y / centre
-    return np.stack([w @ (ratio - 1.0), w @ (ratio - 1.0 - np.log(ratio)), y.min(axis=0), y.max(axis=0)])

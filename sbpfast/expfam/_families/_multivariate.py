@@ -14,9 +14,17 @@ from scipy import linalg, special
 
 from sbpfast import _checks, _core
 from sbpfast._likelihood import MLE, MLEDoesNotExist, clean_data, given_statistics
-from sbpfast.expfam import mle, weights
-from sbpfast.expfam.base import POSITIVE, REAL, Distribution, Domain, Formulas, MeanAndVariance, Parameter
-from sbpfast.expfam.functions import (
+from sbpfast.expfam import _statistics, _weights
+from sbpfast.expfam._base import POSITIVE, REAL, Distribution, Domain, Formulas, MeanAndVariance, Parameter
+from sbpfast.expfam._families._gamma_beta import (
+    dirichlet_entropy,
+    dirichlet_kl,
+    dirichlet_log_density,
+    dirichlet_means,
+    dirichlet_solve,
+    solve_dirichlet,
+)
+from sbpfast.expfam._functions import (
     bregman,
     exp_gap,
     gamma_entropy,
@@ -28,16 +36,8 @@ from sbpfast.expfam.functions import (
     log_multigamma,
     trigamma_minus_inverse,
 )
-from sbpfast.expfam.gamma_beta import (
-    dirichlet_entropy,
-    dirichlet_kl,
-    dirichlet_log_density,
-    dirichlet_means,
-    dirichlet_solve,
-    solve_dirichlet,
-)
-from sbpfast.expfam.mle import Gap, Solution, log_divergence, newton_scalar
-from sbpfast.expfam.points import Points
+from sbpfast.expfam._points import Points
+from sbpfast.expfam._statistics import Gap, Solution, log_divergence, newton_scalar
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -172,14 +172,14 @@ class MultivariateFamily(Distribution):
         return np.zeros(1, dtype=bool)
 
     @classmethod
-    def statistics(cls, x: ArrayLike, weights: ArrayLike | None = None) -> mle.Statistics:
+    def statistics(cls, x: ArrayLike, weights: ArrayLike | None = None) -> _statistics.Statistics:
         """Mean statistics of data (n, dim), mergeable with ``+``."""
-        return mle.statistics(cls, x, weights, {})
+        return _statistics.statistics(cls, x, weights, {})
 
     @classmethod
     def fit(
         cls,
-        x: ArrayLike | mle.Statistics,
+        x: ArrayLike | _statistics.Statistics,
         weights: ArrayLike | None = None,
         prior: tuple[float, ArrayLike] | None = None,
     ) -> MLE:
@@ -199,7 +199,9 @@ class MultivariateFamily(Distribution):
             The mean statistics lie on the boundary of their set, so the likelihood has no maximum.
         """
         given_statistics(cls, x, weights)
-        return mle.maximum_likelihood(cls, x if isinstance(x, mle.Statistics) else cls.statistics(x, weights), prior)
+        return _statistics.maximum_likelihood(
+            cls, x if isinstance(x, _statistics.Statistics) else cls.statistics(x, weights), prior
+        )
 
     @classmethod
     def from_mean_params(cls, m: ArrayLike) -> Self:
@@ -294,8 +296,8 @@ class Dirichlet(MultivariateFamily):
     def _relative(self, t) -> np.ndarray:
         """x_j w_j, w_j the velocity of logit x_j under alpha_j, (n, K)."""
         a = self.concentration
-        w, _ = weights.beta_weight(a, a.sum() - a, t.x, t.y, t.log_x, t.log_y, t.n_threads)
-        return weights.scaled(t.x, np.where(t.y == 0.0, 0.0, w))  # at a vertex nothing moves
+        w, _ = _weights.beta_weight(a, a.sum() - a, t.x, t.y, t.log_x, t.log_y, t.n_threads)
+        return _weights.scaled(t.x, np.where(t.y == 0.0, 0.0, w))  # at a vertex nothing moves
 
     def transport(self, x: ArrayLike) -> dict[str, np.ndarray]:
         """Velocities V (n, K, K) of x_i under concentration_j: (delta_ij - x_i) B_a(x_j; alpha_j, rest) / (1 - x_j).
@@ -323,7 +325,7 @@ class Dirichlet(MultivariateFamily):
         return {"concentration": dirichlet_solve(self.concentration, grads["concentration"])}
 
     @classmethod
-    def statistics(cls, x: ArrayLike, weights: ArrayLike | None = None) -> mle.Statistics:
+    def statistics(cls, x: ArrayLike, weights: ArrayLike | None = None) -> _statistics.Statistics:
         """Mean statistics of points of the simplex, rows (n, K), mergeable with ``+``."""
         x = _checks.real_array("x", x, ndim=2)
         require_simplex("x", x)
@@ -585,7 +587,7 @@ class Wishart(MultivariateFamily):
         """d C_ii / d nu, (n, d): C_ii^2 / 2 is gamma distributed with shape (nu - i)/2."""
         diagonal = np.einsum("nii->ni", c)
         log_half_square = t.log_halves if hasattr(t, "log_halves") else 2.0 * np.log(diagonal) - np.log(2.0)
-        w = weights.gamma_weight(self._halves, np.exp(log_half_square), log_half_square, t.n_threads)
+        w = _weights.gamma_weight(self._halves, np.exp(log_half_square), log_half_square, t.n_threads)
         return 0.25 * diagonal * w
 
     def transport(self, x: ArrayLike) -> dict[str, np.ndarray]:
@@ -642,7 +644,7 @@ class Wishart(MultivariateFamily):
         return {"df": np.float64(df), "scale": 2.0 / self.df * (self.scale @ g @ self.scale - 0.5 * df * self.scale)}
 
     @classmethod
-    def statistics(cls, x: ArrayLike, weights: ArrayLike | None = None) -> mle.Statistics:
+    def statistics(cls, x: ArrayLike, weights: ArrayLike | None = None) -> _statistics.Statistics:
         """Mean statistics of matrices, rows svec(W) or (n, d, d), mergeable with ``+``."""
         x = _checks.real_array("x", x, ndim=(2, 3))
         return super().statistics(svec(x) if x.ndim == 3 else x, weights)
@@ -820,7 +822,7 @@ class Categorical(MultivariateFamily):
     @classmethod
     def statistics(
         cls, x: ArrayLike, weights: ArrayLike | None = None, *, n_categories: int | None = None
-    ) -> mle.Statistics:
+    ) -> _statistics.Statistics:
         """Shares of the categories, mergeable with ``+``.
 
         Parameters
@@ -838,13 +840,13 @@ class Categorical(MultivariateFamily):
             raise ValueError(f"x must be below n_categories = {k}, got {data.max()}")
         counts = np.bincount(data[:, 0].astype(np.intp), weights=np.ones(len(data)) if w is None else w, minlength=k)
         total = counts.sum()
-        return mle.Statistics(
+        return _statistics.Statistics(
             cls, {"n_categories": k}, False, total, [counts / total], data.min(axis=0), data.max(axis=0), np.zeros(1)
         )
 
     @classmethod
     def fit(
-        cls, x: ArrayLike | mle.Statistics, weights: ArrayLike | None = None,
+        cls, x: ArrayLike | _statistics.Statistics, weights: ArrayLike | None = None,
         prior: tuple[float, ArrayLike] | None = None, *, n_categories: int | None = None,
     ) -> MLE:  # fmt: skip
         """Maximum likelihood: the shares of the categories, every one of which must occur.
@@ -852,8 +854,8 @@ class Categorical(MultivariateFamily):
         See `Gamma.fit` for the arguments; m0 of a prior holds the K - 1 first mean shares.
         """
         given_statistics(cls, x, weights, n_categories is not None)
-        stats = x if isinstance(x, mle.Statistics) else cls.statistics(x, weights, n_categories=n_categories)
-        return mle.maximum_likelihood(cls, stats, prior)
+        stats = x if isinstance(x, _statistics.Statistics) else cls.statistics(x, weights, n_categories=n_categories)
+        return _statistics.maximum_likelihood(cls, stats, prior)
 
     @classmethod
     def _constants(cls, constants, shape):

@@ -51,7 +51,7 @@ class Integral:
             left = ~np.concatenate([done, done])
             self.panels.append(np.stack([halves_a[~left], halves_b[~left]], axis=1))
             a, b, coarse = halves_a[left], halves_b[left], halves[left]
-            if not 0 < len(a) <= _PANELS:
+            if not 0 < len(a) <= _PANELS or not np.isfinite(self.scale).all():
                 break
         self.value = self.value + coarse.sum(axis=0)
         if len(a):
@@ -131,6 +131,8 @@ def integrate_line(function: Callable, log_density: Callable, low, high, breaks=
 def _extend(integral, edges):
     """Add panels outwards until one adds next to nothing."""
     for a, b in itertools.pairwise(edges):
+        if not np.isfinite(integral.scale).all():
+            return  # and so is the value, which the caller sees
         if integral.add(np.array([min(a, b), max(a, b)])) < 1e-15:
             return
 

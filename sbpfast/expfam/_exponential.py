@@ -13,22 +13,22 @@ import numpy as np
 
 from sbpfast import _checks
 from sbpfast._likelihood import MLE, given_statistics
-from sbpfast.expfam import mle
-from sbpfast.expfam.base import Independent
-from sbpfast.expfam.functions import bregman
-from sbpfast.expfam.points import Points
+from sbpfast.expfam import _statistics
+from sbpfast.expfam._base import Independent
+from sbpfast.expfam._functions import bregman
+from sbpfast.expfam._points import Points
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from sbpfast.expfam.base import Distribution
+    from sbpfast.expfam._base import Distribution
 
 
 class ExponentialFamily(Independent):
     """Independent components of a one-dimensional exponential family with k statistics."""
 
     _k: ClassVar[int] = 1
-    _gap: ClassVar[mle.Gap | None] = None  # how the sufficient statistics are accumulated without cancellation
+    _gap: ClassVar[_statistics.Gap | None] = None  # how the sufficient statistics are accumulated without cancellation
     _squares: ClassVar[bool] = False  # the last of the summary is a mean square, which may underflow
 
     # a row supplies these; the lists have k arrays
@@ -77,8 +77,8 @@ class ExponentialFamily(Independent):
         return cls._log_base(t, c)
 
     @classmethod
-    def _solve(cls, s, c) -> mle.Solution:
-        """The parameters at which grad A equals the summary s (see `mle.Gap`)."""
+    def _solve(cls, s, c) -> _statistics.Solution:
+        """The parameters at which grad A equals the summary s (see `_statistics.Gap`)."""
         raise NotImplementedError
 
     # conversions
@@ -258,7 +258,9 @@ class ExponentialFamily(Independent):
         return equal & (cls._k > 1)
 
     @classmethod
-    def statistics(cls, x: ArrayLike, weights: ArrayLike | None = None, **constants: ArrayLike) -> mle.Statistics:
+    def statistics(
+        cls, x: ArrayLike, weights: ArrayLike | None = None, **constants: ArrayLike
+    ) -> _statistics.Statistics:
         """What `fit` needs to know of data: centred, and mergeable with ``+``.
 
         Parameters
@@ -269,12 +271,12 @@ class ExponentialFamily(Independent):
         **constants
             The known constants of the family, by keyword.
         """
-        return mle.statistics(cls, x, weights, constants)
+        return _statistics.statistics(cls, x, weights, constants)
 
     @classmethod
     def fit(
         cls,
-        x: ArrayLike | mle.Statistics,
+        x: ArrayLike | _statistics.Statistics,
         weights: ArrayLike | None = None,
         prior: tuple[float, ArrayLike] | None = None,
         **constants: ArrayLike,
@@ -308,8 +310,8 @@ class ExponentialFamily(Independent):
             1e154).
         """
         given_statistics(cls, x, weights, constants)
-        stats = x if isinstance(x, mle.Statistics) else cls.statistics(x, weights, **constants)
-        return mle.maximum_likelihood(cls, stats, prior)
+        stats = x if isinstance(x, _statistics.Statistics) else cls.statistics(x, weights, **constants)
+        return _statistics.maximum_likelihood(cls, stats, prior)
 
     @classmethod
     def _mean_log_likelihood(cls, p, s, log_base) -> np.ndarray:

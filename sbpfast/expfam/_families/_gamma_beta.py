@@ -9,10 +9,11 @@ import numpy as np
 from scipy import special
 
 from sbpfast._likelihood import MLEDoesNotExist
-from sbpfast.expfam import mle, weights
-from sbpfast.expfam.base import POSITIVE, Continuous, Formulas, Parameter, Validity
-from sbpfast.expfam.family import ExponentialFamily
-from sbpfast.expfam.functions import (
+from sbpfast.expfam import _statistics, _weights
+from sbpfast.expfam._base import POSITIVE, Continuous, Formulas, Parameter, Validity
+from sbpfast.expfam._exponential import ExponentialFamily
+from sbpfast.expfam._families._elementary import positive_data
+from sbpfast.expfam._functions import (
     bregman,
     exp_gap,
     gamma_entropy,
@@ -24,9 +25,8 @@ from sbpfast.expfam.functions import (
     log_ratio,
     trigamma_minus_inverse,
 )
-from sbpfast.expfam.mle import Gap, Solution, newton_scalar, newton_vector, require
-from sbpfast.expfam.points import Points
-from sbpfast.expfam.univariate import positive_data
+from sbpfast.expfam._points import Points
+from sbpfast.expfam._statistics import Gap, Solution, newton_scalar, newton_vector, require
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -109,7 +109,7 @@ class Gamma(ExponentialFamily, Continuous):
     )  # fmt: skip
     example: ClassVar = {"shape": 2.3, "rate": 1.7}
     _k = 2
-    _gap = Gap(lambda t, c: t.x, mle.log_divergence, lambda m: [m[1], np.log(m[1]) - m[0]], compiled=True)
+    _gap = Gap(lambda t, c: t.x, _statistics.log_divergence, lambda m: [m[1], np.log(m[1]) - m[0]], compiled=True)
 
     @staticmethod
     def _support(p):
@@ -159,8 +159,8 @@ class Gamma(ExponentialFamily, Continuous):
 
     @staticmethod
     def _transport(t, p):
-        w = weights.gamma_weight(p.shape, p.rate * t.x, np.log(p.rate) + t.log_x, t.n_threads)
-        return {"shape": weights.scaled(t.x, w), "rate": -t.x / p.rate}
+        w = _weights.gamma_weight(p.shape, p.rate * t.x, np.log(p.rate) + t.log_x, t.n_threads)
+        return {"shape": _weights.scaled(t.x, w), "rate": -t.x / p.rate}
 
     def transport_derivatives(self, x: ArrayLike) -> dict[str, dict[str, np.ndarray]]:
         """Derivatives of the transport weights, for second derivatives of E[f].
@@ -173,13 +173,13 @@ class Gamma(ExponentialFamily, Continuous):
         """
         t, p = self._points(x), self._p
         arguments = p.shape, p.rate * t.x, np.log(p.rate) + t.log_x, t.n_threads
-        w, (slope, by_shape) = weights.gamma_weight(*arguments), weights.gamma_weight_derivatives(*arguments)
+        w, (slope, by_shape) = _weights.gamma_weight(*arguments), _weights.gamma_weight_derivatives(*arguments)
         scaled, at_end = t.x / p.rate, t.x == 0.0
         slope = np.where(at_end, np.inf, slope)
         return {
             "shape": {
                 "x": slope,
-                "shape": weights.scaled(t.x, by_shape),
+                "shape": _weights.scaled(t.x, by_shape),
                 "rate": np.where(at_end, 0.0, scaled * (slope - w)),
             },
             "rate": {
@@ -260,7 +260,7 @@ class InverseGamma(ExponentialFamily, Continuous):
     )  # fmt: skip
     example: ClassVar = {"shape": 3.2, "scale": 1.4}
     _k = 2
-    _gap = Gap(lambda t, c: 1.0 / t.x, mle.log_divergence, lambda m: [m[1], np.log(m[1]) + m[0]], compiled=True)
+    _gap = Gap(lambda t, c: 1.0 / t.x, _statistics.log_divergence, lambda m: [m[1], np.log(m[1]) + m[0]], compiled=True)
 
     @staticmethod
     def _support(p):
@@ -316,8 +316,8 @@ class InverseGamma(ExponentialFamily, Continuous):
     @classmethod
     def _transport(cls, t, p):
         g, log_g = cls._gamma(t, p)
-        w = weights.gamma_weight(p.shape, g, log_g, t.n_threads)
-        return {"shape": -weights.scaled(t.x, w), "scale": t.x / p.scale}
+        w = _weights.gamma_weight(p.shape, g, log_g, t.n_threads)
+        return {"shape": -_weights.scaled(t.x, w), "scale": t.x / p.scale}
 
     @classmethod
     def _product_rule(cls, p):
@@ -392,7 +392,9 @@ class ChiSquare(ExponentialFamily, Continuous):
         product="valid for k < 2; never otherwise (pole at the mode, k - 2; at k = 2 the boundary term diverges)",
     )  # fmt: skip
     example: ClassVar = {"df": 3.7}
-    _gap = Gap(lambda t, c: t.x, mle.log_divergence, lambda m: [np.exp(m[0]), np.zeros_like(m[0])], compiled=True)
+    _gap = Gap(
+        lambda t, c: t.x, _statistics.log_divergence, lambda m: [np.exp(m[0]), np.zeros_like(m[0])], compiled=True
+    )
 
     @staticmethod
     def _support(p):
@@ -446,8 +448,8 @@ class ChiSquare(ExponentialFamily, Continuous):
 
     @staticmethod
     def _transport(t, p):
-        w = weights.gamma_weight(0.5 * p.df, 0.5 * t.x, t.log_x - np.log(2.0), t.n_threads)
-        return {"df": weights.scaled(0.5 * t.x, w)}
+        w = _weights.gamma_weight(0.5 * p.df, 0.5 * t.x, t.log_x - np.log(2.0), t.n_threads)
+        return {"df": _weights.scaled(0.5 * t.x, w)}
 
     @classmethod
     def _product_rule(cls, p):
@@ -615,7 +617,10 @@ class Beta(ExponentialFamily, Continuous):
     _k = 2
     _line = "unit"
     _gap = Gap(
-        lambda t, c: np.stack([t.x, t.y]), mle.log_divergence, lambda m: dirichlet_means(np.stack(m)), compiled=True
+        lambda t, c: np.stack([t.x, t.y]),
+        _statistics.log_divergence,
+        lambda m: dirichlet_means(np.stack(m)),
+        compiled=True,
     )
 
     @staticmethod
@@ -669,9 +674,9 @@ class Beta(ExponentialFamily, Continuous):
 
     @staticmethod
     def _transport(t, p):
-        a, b = weights.beta_weight(p.a, p.b, t.x, t.y, t.log_x, t.log_y, t.n_threads)
+        a, b = _weights.beta_weight(p.a, p.b, t.x, t.y, t.log_x, t.log_y, t.n_threads)
         spread = t.x * t.y
-        return {"a": weights.scaled(spread, a), "b": -weights.scaled(spread, b)}
+        return {"a": _weights.scaled(spread, a), "b": -_weights.scaled(spread, b)}
 
     def transport_derivatives(self, x: ArrayLike) -> dict[str, dict[str, np.ndarray]]:
         """Derivatives of the transport weights, for second derivatives of E[f].
@@ -683,8 +688,8 @@ class Beta(ExponentialFamily, Continuous):
             E[B_i B_j f'' + (dB_i/dparameter_j + B_j dB_i/dx) f'].
         """
         t, p = self._points(x), self._p
-        slope_a, aa, ab = weights.beta_weight_derivatives(p.a, p.b, t.x, t.y, t.log_x, t.n_threads)
-        slope_b, bb, ba = weights.beta_weight_derivatives(p.b, p.a, t.y, t.x, t.log_y, t.n_threads)
+        slope_a, aa, ab = _weights.beta_weight_derivatives(p.a, p.b, t.x, t.y, t.log_x, t.n_threads)
+        slope_b, bb, ba = _weights.beta_weight_derivatives(p.b, p.a, t.y, t.x, t.log_y, t.n_threads)
         spread, total = t.x * t.y, special.digamma(p.a + p.b)
         at_0, at_1 = t.x == 0.0, t.y == 0.0
         ends_a, ends_b = (np.inf, (special.digamma(p.a) - total) / p.b), ((special.digamma(p.b) - total) / p.a, np.inf)
@@ -693,8 +698,8 @@ class Beta(ExponentialFamily, Continuous):
             for slope, (left, right) in ((slope_a, ends_a), (slope_b, ends_b))
         )
         return {
-            "a": {"x": slope_a, "a": weights.scaled(spread, aa), "b": weights.scaled(spread, ab)},
-            "b": {"x": slope_b, "a": -weights.scaled(spread, ba), "b": -weights.scaled(spread, bb)},
+            "a": {"x": slope_a, "a": _weights.scaled(spread, aa), "b": _weights.scaled(spread, ab)},
+            "b": {"x": slope_b, "a": -_weights.scaled(spread, ba), "b": -_weights.scaled(spread, bb)},
         }
 
     @classmethod

@@ -65,3 +65,16 @@ def moments_backward(diag, factor, grad_variance, grad_log_det):
         by_p = -(c * grad_variance[b]) @ c - grad_log_det[b] * c
         by_diag[b], by_factor[b] = np.diagonal(by_p), 2.0 * by_p @ u
     return by_diag, by_factor
+
+
+def kl(mean, diag, factor, centre, std):
+    """KL(N(mean, C) || N(centre, diag(std^2))) of every row."""
+    variance, log_det = moments(diag, factor)
+    scaled = (variance + (mean - centre) ** 2) / std**2
+    return 0.5 * ((scaled - 1.0 + 2.0 * np.log(std)).sum(axis=1) - log_det)
+
+
+def kl_backward(mean, diag, factor, centre, std, grad):
+    """By the mean (mean - centre)/std^2; the rest as of the moments."""
+    by_mean = grad[:, None] * (mean - centre) / std**2
+    return by_mean, *moments_backward(diag, factor, 0.5 * grad[:, None] / std**2, -0.5 * grad)

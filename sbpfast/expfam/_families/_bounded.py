@@ -9,10 +9,11 @@ import numpy as np
 from scipy import special
 
 from sbpfast._likelihood import MLEDoesNotExist
-from sbpfast.expfam import truncation, weights
-from sbpfast.expfam.base import EXTENDED, NON_NEGATIVE, POSITIVE, REAL, Continuous, Formulas, Parameter, Validity
-from sbpfast.expfam.family import ExponentialFamily
-from sbpfast.expfam.functions import (
+from sbpfast.expfam import _truncation, _weights
+from sbpfast.expfam._base import EXTENDED, NON_NEGATIVE, POSITIVE, REAL, Continuous, Formulas, Parameter, Validity
+from sbpfast.expfam._exponential import ExponentialFamily
+from sbpfast.expfam._families._elementary import Normal
+from sbpfast.expfam._functions import (
     LOG_2PI,
     bessel_ratio,
     bessel_ratio_complement,
@@ -25,9 +26,8 @@ from sbpfast.expfam.functions import (
     tilted_uniform_mean,
     tilted_uniform_variance,
 )
-from sbpfast.expfam.mle import Gap, Solution, bisection, newton_scalar, require
-from sbpfast.expfam.points import Points
-from sbpfast.expfam.univariate import Normal
+from sbpfast.expfam._points import Points
+from sbpfast.expfam._statistics import Gap, Solution, bisection, newton_scalar, require
 
 
 def wrap(angle) -> np.ndarray:
@@ -145,7 +145,7 @@ class VonMises(ExponentialFamily, Continuous):
 
     @classmethod
     def _transport(cls, t, p):
-        w = weights.von_mises_weight(p.concentration, cls._offset(t, p), t.n_threads)
+        w = _weights.von_mises_weight(p.concentration, cls._offset(t, p), t.n_threads)
         return {"mean": np.ones_like(t.x), "concentration": w}
 
     @classmethod
@@ -263,7 +263,7 @@ class TruncatedNormal(ExponentialFamily, Continuous):
         if not (p.low < p.high).all():
             j = int(np.argmin(p.low < p.high))
             raise ValueError(f"low must be below high, got low = {p.low[j]} and high = {p.high[j]}")
-        p.moments = truncation.moments(p.loc, p.scale, p.low, p.high)
+        p.moments = _truncation.moments(p.loc, p.scale, p.low, p.high)
         known = np.isfinite(p.moments.log_integral) & (p.moments.variance > 0)
         if not known.all():
             j = int(np.argmin(known))
@@ -301,7 +301,7 @@ class TruncatedNormal(ExponentialFamily, Continuous):
 
     @staticmethod
     def _hessian(p):
-        return truncation.covariance_of_powers(p.moments, p.scale)
+        return _truncation.covariance_of_powers(p.moments, p.scale)
 
     @staticmethod
     def _u(t, p):
@@ -384,7 +384,7 @@ class TruncatedNormal(ExponentialFamily, Continuous):
     def _transport(cls, t, p):
         z, low, high = cls._z(t, p), (p.low - p.loc) / p.scale, (p.high - p.loc) / p.scale
         above, below = (t.x - p.low) / p.scale, (p.high - t.x) / p.scale
-        loc, scale, at_low, at_high = weights.truncated_normal_weight(z, low, high, above, below, t.n_threads)
+        loc, scale, at_low, at_high = _weights.truncated_normal_weight(z, low, high, above, below, t.n_threads)
         return {"loc": loc, "scale": scale, "low": at_low, "high": at_high}
 
     @classmethod
@@ -406,7 +406,7 @@ class TruncatedNormal(ExponentialFamily, Continuous):
 
     @staticmethod
     def _ppf(u, p):
-        return truncation.quantile(u, p.loc, p.scale, p.low, p.high)
+        return _truncation.quantile(u, p.loc, p.scale, p.low, p.high)
 
     @classmethod
     def _from_line(cls, t, p):
@@ -464,13 +464,13 @@ class TruncatedNormal(ExponentialFamily, Continuous):
     @classmethod
     def _solve(cls, s, c):
         require(s[1] > 0, cls.__name__, "the variance of the data is zero")
-        solved = [truncation.solve(m, v, low, high, cls.__name__) for m, v, low, high in zip(*s, c["low"], c["high"])]
+        solved = [_truncation.solve(m, v, low, high, cls.__name__) for m, v, low, high in zip(*s, c["low"], c["high"])]
         loc, scale = np.array([v for v, _, _ in solved]).T
         return Solution({"loc": loc, "scale": scale}, max(i for _, i, _ in solved), sum(g for _, _, g in solved))
 
     @staticmethod
     def _cdf(x, p):
-        return truncation.distribution(x, p.loc, p.scale, p.low, p.high)
+        return _truncation.distribution(x, p.loc, p.scale, p.low, p.high)
 
     @staticmethod
     def _moments(p):
@@ -542,7 +542,7 @@ class ContinuousBernoulli(ExponentialFamily, Continuous):
 
     @staticmethod
     def _transport(t, p):
-        return {"logit": weights.continuous_bernoulli_weight(p.logit, t.x, t.n_threads)}
+        return {"logit": _weights.continuous_bernoulli_weight(p.logit, t.x, t.n_threads)}
 
     @classmethod
     def _product_rule(cls, p):

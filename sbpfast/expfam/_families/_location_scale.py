@@ -10,9 +10,9 @@ from scipy import special
 
 from sbpfast import _checks
 from sbpfast._likelihood import MLE, MLEDoesNotExist, clean_data
-from sbpfast.expfam import weights
-from sbpfast.expfam.base import POSITIVE, REAL, Continuous, Formulas, Parameter, Validity
-from sbpfast.expfam.functions import (
+from sbpfast.expfam import _weights
+from sbpfast.expfam._base import POSITIVE, REAL, Continuous, Formulas, Parameter, Validity
+from sbpfast.expfam._functions import (
     EULER,
     LOG_2PI,
     exp_gap,
@@ -21,13 +21,13 @@ from sbpfast.expfam.functions import (
     log_minus_digamma_fall,
     standardised,
 )
-from sbpfast.expfam.mle import newton_vector
-from sbpfast.expfam.points import Points
+from sbpfast.expfam._points import Points
+from sbpfast.expfam._statistics import newton_vector
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from sbpfast.expfam.base import Distribution
+    from sbpfast.expfam._base import Distribution
 
 _LOCATION = (Parameter("loc", REAL, "Location."), Parameter("scale", POSITIVE, "Scale s."))
 _AT_LOC = "Btilde has a pole at the mode, x = loc = {pole:.6g}"
@@ -152,7 +152,7 @@ class StudentT(_LocationScale):
     @classmethod
     def _transport(cls, t, p):
         z = cls._z(t, p)
-        return {"df": p.scale * weights.student_t_weight(p.df, z, t.n_threads)} | super()._transport(t, p)
+        return {"df": p.scale * _weights.student_t_weight(p.df, z, t.n_threads)} | super()._transport(t, p)
 
     @classmethod
     def _product_rule(cls, p):

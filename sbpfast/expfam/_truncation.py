@@ -14,8 +14,8 @@ import numpy as np
 from scipy import special
 
 from sbpfast._likelihood import MLEDoesNotExist
-from sbpfast.expfam.functions import LOG_2PI, standardised
-from sbpfast.expfam.mle import newton_vector
+from sbpfast.expfam._functions import LOG_2PI, standardised
+from sbpfast.expfam._statistics import newton_vector
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(20)
 _PANELS = 4

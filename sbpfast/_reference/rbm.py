@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit, logsumexp
 
-from sbpfast._reference import row_normal, row_uniform, row_words
+from sbpfast._reference.random import row_normal, row_uniform, row_words
 
 
 def _rows(key, stream, block, n, m, dtype, row_f64, of_words):

@@ -7,9 +7,9 @@ from typing import ClassVar
 import numpy as np
 from scipy import special
 
-from sbpfast.expfam.base import COUNT, POSITIVE, PROBABILITY, REAL, Discrete, Formulas, Parameter
-from sbpfast.expfam.family import ExponentialFamily
-from sbpfast.expfam.functions import (
+from sbpfast.expfam._base import COUNT, POSITIVE, PROBABILITY, REAL, Discrete, Formulas, Parameter
+from sbpfast.expfam._exponential import ExponentialFamily
+from sbpfast.expfam._functions import (
     beta_distribution,
     exp_gap,
     log_gamma_density,
@@ -17,8 +17,8 @@ from sbpfast.expfam.functions import (
     log_poisson_mode,
     log_ratio,
 )
-from sbpfast.expfam.mle import Gap, Solution, count_divergence, require
-from sbpfast.expfam.points import Points
+from sbpfast.expfam._points import Points
+from sbpfast.expfam._statistics import Gap, Solution, count_divergence, require
 
 _NOT_DEFINED = "not defined for a discrete family; the difference estimator takes its place"
 

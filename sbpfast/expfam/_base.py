@@ -21,9 +21,9 @@ from scipy import special
 
 from sbpfast import _checks, _core
 from sbpfast._streams import RNG, stream_key
-from sbpfast.expfam import quadrature
-from sbpfast.expfam.points import Points, Streams
-from sbpfast.expfam.precision import guard
+from sbpfast.expfam import _quadrature
+from sbpfast.expfam._points import Points, Streams
+from sbpfast.expfam._precision import guard
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -176,6 +176,10 @@ class Distribution:
     def mode(self) -> Any:
         """The point of largest density or probability, the least where several are."""
         raise NotImplementedError
+
+    def _rare_ends(self, n, names) -> str:
+        """A warning of parameters whose gradients rest where next to none of n draws come; "" where there are none."""
+        return ""
 
     # draws
 
@@ -781,13 +785,13 @@ class Continuous(Independent):
             low, high = self._line_limits(log_density)
         except ValueError as error:
             raise ValueError(f"{self!r} cannot be integrated in double precision: {error}") from None
-        integral = quadrature.integrate_line(integrand, log_density, low, high, self._line_breaks(p))
+        integral = _quadrature.integrate_line(integrand, log_density, low, high, self._line_breaks(p))
         return np.asarray(integral.value)
 
     @classmethod
     def _line_limits(cls, log_density):
         start, furthest = cls._REACH[cls._line]
-        return quadrature.reach(log_density, -start, start, furthest)
+        return _quadrature.reach(log_density, -start, start, furthest)
 
     @classmethod
     def _line_breaks(cls, p) -> list:

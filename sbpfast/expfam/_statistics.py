@@ -18,9 +18,8 @@ import numpy as np
 
 from sbpfast import _checks, _core
 from sbpfast._likelihood import CHUNK, LEAST_SQUARE, MLE, Mergeable, MLEDoesNotExist, check_prior, clean_data
-from sbpfast.expfam.functions import exp_gap, log_gap, log_ratio
-from sbpfast.expfam.points import Points
-from sbpfast.gaussian._likelihood import GaussianFit, GaussianStatistics  # noqa: F401  names in pickles of version 0.1
+from sbpfast.expfam._functions import exp_gap, log_gap, log_ratio
+from sbpfast.expfam._points import Points
 
 
 class Solution(NamedTuple):

@@ -1,0 +1,5 @@
+from numpy import ufunc
+
+gammainc_da: ufunc
+betainc_da: ufunc
+betainc_db: ufunc
