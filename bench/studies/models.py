@@ -3,8 +3,8 @@
 Twelve models written from their mathematics on data drawn here (eight schools on its own).  The reference is PyMC's
 NUTS; errors are in its standard deviations, over the free variables on the model's own scale: of the Gaussian's draws
 and after importance weighting.  A fit ought to warn where the table, weighted as far as k-hat allows, is off by more
-than 0.2 in a mean or 0.3 in the logarithm of an sd, and only there.  Every method is compiled anew and its seconds include that; ours are also
-given for a second fit of the same target.  Run as
+than 0.2 in a mean or 0.3 in the logarithm of an sd, and only there.  Every method is compiled anew and its seconds
+include that; ours are also given for a second fit of the same target.  Run as
 
     python bench/run.py models                 all models and peers, about an hour
     MODELS=schools,radon PEERS=0 python bench/run.py models      two, beside NUTS alone
