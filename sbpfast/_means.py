@@ -104,14 +104,13 @@ class RunningMix:
     def result(self, kept=None):
         """The mix of the estimates whose numbers are kept (all by default), and its standard error."""
         folds = [_selected(fold, kept) for fold in self._folds if fold]
-        if self._groups < 2 * len(folds[0]["mean"]) + 6:  # too few to estimate weights from: the first estimate alone
+        weights = self._weights(folds)
+        if weights is None:
             first: dict[str, Any] = {}
             for fold in folds:
                 _merge(first, _selected(fold, [0]))
             return first["mean"][0], _standard_error(first, first["cross"][0, 0])
-        even, odd = folds
-        weights = (least_variance_weights(odd["cross"]), least_variance_weights(even["cross"]))
-        total = even["n"] + odd["n"]
+        total = sum(fold["n"] for fold in folds)
         mean, variance = 0.0, 0.0
         for fold, w in zip(folds, weights):
             share = fold["n"] / total
@@ -119,6 +118,21 @@ class RunningMix:
             spread = np.einsum("i...,ij...,j...->...", w, fold["cross"], w)
             variance = variance + (share * _standard_error(fold, spread)) ** 2
         return mean, np.sqrt(variance)
+
+    def mixed(self, parts, kept=None):
+        """Other values of the estimates that are kept, each (groups, ...), mixed as in the result."""
+        folds = [_selected(fold, kept) for fold in self._folds if fold]
+        weights = self._weights(folds)
+        if weights is None:
+            return parts[0]
+        return (np.mean(weights, axis=0)[:, None] * np.stack(parts)).sum(axis=0)
+
+    def _weights(self, folds):
+        """Of each fold, from the other; None where there are too few groups: the first estimate stands alone."""
+        if self._groups < 2 * len(folds[0]["mean"]) + 6:
+            return None
+        even, odd = folds
+        return least_variance_weights(odd["cross"]), least_variance_weights(even["cross"])
 
 
 def _moments(x, weights) -> dict[str, Any]:

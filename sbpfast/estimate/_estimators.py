@@ -152,12 +152,13 @@ def _combined(run):
     results = {key: mix.result(kept) for key, mix in mixes.items()} | {"value": (value.mean, value.standard_error())}
     means, errors = ({key: pair[i] for key, pair in results.items()} for i in (0, 1))
 
-    def first(block):
-        """One part, by which to tell agreement from certainty."""
-        name = names[kept[0]]
-        return parts[name](run, block) | {"value": block.mean(block.f)}
+    def mix_of(block):
+        """The same mix of other draws."""
+        got = rule(block)
+        mixed = {key: mix.mixed([got[names[i], key] for i in kept], kept) for key, mix in mixes.items()}
+        return mixed | {"value": got["value"]}
 
-    errors = run.resolved(first, cost, means, errors)
+    errors = run.resolved(mix_of, cost, means, errors)
     doubts = () if len(kept) == len(names) else (KINKS,)
     return _result(run, means, errors, "combined")._replace(doubts=doubts)
 

@@ -184,7 +184,7 @@ class SampledFit:
                 raise
             self.restore(self._whole)
             self.interrupted = True
-            self.message = f"interrupted after {self.n_iter} steps, with {self._error_text()}"
+            self.message = f"interrupted after {self.n_iter} steps, at a residual of {self.residual_trace[-1]:.2g}"
 
     def _run(self, max_iter, watch) -> None:
         if not self.elbo_trace and self._fits_already():

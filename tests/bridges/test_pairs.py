@@ -190,6 +190,7 @@ def test_a_status_is_a_point_that_is_not_finite(library, convention):
         target._value_and_grad(x)
 
 
+@pytest.mark.filterwarnings("ignore:The density has another mode:sbpfast.FitWarning")  # a sum of cosines has many
 def test_a_c_function_is_fitted(library):
     target = sb.Target.from_cfunc(value_and_grad=with_data(library.plain, ctypes.c_double(30.0)), dim=3)
     fit, want = sb.fit(target, rng=0), sb.fit(sb.Target(lambda x: 30 * value(x), lambda x: 30 * grad(x), dim=3), rng=0)

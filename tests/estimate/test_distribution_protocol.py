@@ -7,11 +7,11 @@ from typing import get_args
 import numpy as np
 import pytest
 from gaussian_cases import STRUCTURES, case
-from sbpfast.expfam.base import FAMILIES
 
 import sbpfast as sb
 from sbpfast.estimate._distribution import Chained, Distribution, Termwise, is_chained, is_distribution
 from sbpfast.estimate._estimators import ESTIMATORS, EstimatorName
+from sbpfast.expfam._base import FAMILIES
 
 
 def members(protocol):

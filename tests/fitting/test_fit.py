@@ -1,8 +1,5 @@
 """fit: optimality against independent quadrature, structures, stopping, diagnostics, files, errors."""
 
-import os
-import subprocess
-import sys
 import tracemalloc
 
 import mpmath
@@ -707,52 +704,3 @@ def test_bad_arguments():
     bad = sb.Target(value=lambda x: np.full(len(x), np.nan), grad=lambda x: x, dim=2)
     with pytest.raises(sb.NonFiniteTarget, match="q0"):
         sb.fit(bad)
-
-
-# -- the command ------------------------------------------------------------------------------------------------------
-
-COMMAND = """
-import argparse, sys
-from sbpfast._command import fit
-parser = argparse.ArgumentParser()
-fit.add_arguments(parser)
-sys.exit(fit.run(parser.parse_args()))
-"""
-
-
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-c", COMMAND, *arguments], capture_output=True, text=True, env=os.environ, timeout=120
-    )
-
-
-def test_command_fits_a_table(tmp_path):
-    X, y = data(100, 3, seed=23)
-    path = tmp_path / "table.csv"
-    path.write_text("age,dose,ill\n" + "\n".join(f"{a},{b},{c:g}" for (_, a, b), c in zip(X, y)))
-    for model in ("logistic", "probit", "poisson", "linear"):
-        done = command(
-            str(path), "--response", "ill", "--model", model, "--standardize", "--out", str(tmp_path / "fit.npz")
-        )
-        assert done.returncode == 0, done.stderr
-        assert "dose" in done.stdout and "k-hat" in done.stdout and "ELBO" in done.stdout
-        assert sb.Fit.load(tmp_path / "fit.npz").converged
-
-
-@pytest.mark.parametrize(
-    "text, arguments, message",
-    [
-        ("a,y\n1,0\n2,1\n", ("--response", "z"), "no column 'z'"),
-        ("a,y\n1,0\nx,1\n", ("--response", "y"), "is text"),
-        ("a,y\n1,0\n,1\n", ("--response", "y"), "missing"),
-        ("a,y\n1,0\n2\n", ("--response", "y"), "line 3 has 1 fields"),
-        ("a,y\n1,0\n2,3\n", ("--response", "y"), "0 and 1"),
-        ("a,y\n1,0\n1,1\n", ("--response", "y"), "constant"),
-        ("a,y\n", ("--response", "y"), "at least one row"),
-    ],
-)
-def test_command_says_what_is_wrong(tmp_path, text, arguments, message):
-    path = tmp_path / "table.csv"
-    path.write_text(text)
-    done = command(str(path), *arguments, "--model", "logistic")
-    assert done.returncode == 2 and message in done.stderr

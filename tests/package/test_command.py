@@ -105,6 +105,14 @@ def test_fit_of_any_delimiter_and_its_names(folder, capsys):
     assert tables[0] == tables[1] == tables[2]
 
 
+@pytest.mark.parametrize("model", ["logistic", "probit", "poisson", "linear"])
+def test_fit_of_every_model_shows_its_table_and_saves(folder, capsys, model):
+    assert main([*FIT, model, "--standardize", "--out", "fit.npz"]) == 0
+    shown = capsys.readouterr().out
+    assert "dose" in shown and "k-hat" in shown and "ELBO" in shown
+    assert sb.Fit.load("fit.npz").converged
+
+
 def test_fit_takes_options_before_its_name(folder, capsys):
     pytest.importorskip("matplotlib")
     shown = []
@@ -154,6 +162,9 @@ def test_fit_refuses_options_before_it_works(folder, capsys, monkeypatch, option
         ("", "at least one row"),
         ("age,ill\n1,0\n1e999,1\n", "not finite"),
         ("age,ill\n1,0\n2,1,3\n", "line 3 has 3 fields"),
+        ("age,ill\n1,0\n2\n", "line 3 has 1 fields"),
+        ("age,ill\n1,0\n2,3\n", "0 and 1"),
+        ("age,cured\n1,0\n2,1\n", "no column 'ill'"),
     ],
 )
 def test_fit_says_what_is_wrong_with_a_table(folder, capsys, text, message):
@@ -204,7 +215,7 @@ def people(path="people.csv", index=False, **more):
 def rows_of(text):
     """The table's rows: name to numbers."""
     body = text.split("psis sd\n")[1].splitlines()
-    return {line.rsplit(None, 7)[0]: [float(cell) for cell in line.rsplit(None, 7)[1:]] for line in body}
+    return {line.rsplit(None, 8)[0]: [float(cell) for cell in line.rsplit(None, 8)[1:]] for line in body}
 
 
 def test_fit_takes_text_as_categories_like_the_estimator(folder, capsys):

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 from scipy.special import logsumexp
+from statistics_helpers import assert_unbiased, assert_unbiased_over_runs
 
 import sbpfast as sb
 
@@ -35,10 +36,8 @@ def three_gaussians(seed=0, n=2000):
     return means[r.choice(3, size=n, p=[0.33, 0.33, 0.34])] + r.standard_normal((n, 2))
 
 
-def z_scores(x, mean, cov):
-    """Of the means and of the second moments of independent rows."""
+def assert_moments(x, mean, cov):
+    """z-tests of the means and of the second moments of independent rows."""
     d = x - mean
-    first = d.mean(0) / np.sqrt(np.diag(cov) / len(x))
-    products = np.einsum("ni,nj->nij", d, d)
-    second = (products.mean(0) - cov) / (products.std(0) / np.sqrt(len(x)))
-    return np.concatenate([first, second[np.triu_indices(len(mean))]])
+    assert_unbiased(d.mean(0), 0.0, np.sqrt(np.diag(cov) / len(x)), freedom=np.inf)
+    assert_unbiased_over_runs(np.einsum("ni,nj->nij", d, d), cov)

@@ -1,0 +1,65 @@
+"""Odd shapes, flags and sizes: errors that name the argument, never NumPy's own, and no warning."""
+
+import numpy as np
+import pytest
+
+import sbpfast as sb
+
+ONES = np.ones((3, 2))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: sb.contract.price(np.zeros((3, 0, 0))),
+        lambda: sb.contract.bonnet(np.zeros((3, 0))),
+        lambda: sb.contract.expfam(np.zeros((3, 0)), np.zeros((3, 0, 4))),
+        lambda: sb.contract.expfam(ONES, ONES, per_sample=np.zeros(2)),
+        lambda: sb.contract.product(np.ones(3), ONES, ONES, ONES, per_sample=[]),
+        lambda: sb.contract.gaussian(ONES, ONES, np.ones((2, 1)), np.ones((2, 1)), per_sample="no"),
+        lambda: sb.contract.price(ONES, [[1.0], [1.0, 2.0]]),
+        lambda: sb.contract.expfam(1e200 * ONES, 1e200 * ONES),
+        lambda: sb.contract.bonnet(1e200 * ONES, 1e200 * np.ones((2, 1))),
+        lambda: sb.contract.bonnet(np.ma.array(ONES, mask=np.eye(3, 2))),
+    ],
+)
+def test_contractions_refuse_by_name(call):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        call()
+    assert type(caught.value) in (TypeError, ValueError)
+    text = str(caught.value)
+    assert "reshape" not in text and "truth value" not in text and "broadcast" not in text
+
+
+def test_jacobians_of_no_parameters_are_empty():
+    assert sb.contract.bonnet(ONES, np.zeros((2, 0))).shape == (0,)
+    assert sb.contract.price(ONES, np.zeros((2, 0))).shape == (0,)
+
+
+F = sb.Target(value=lambda x: np.sin(x).sum(axis=1), grad=np.cos, dim=2)
+Q = sb.DiagonalGaussian(np.zeros(2), np.ones(2))
+
+
+@pytest.mark.parametrize(
+    "options", [{"estimator": []}, {"sampling": np.zeros(2)}, {"wrt": [None]}, {"wrt": [["mean"]]}]
+)
+def test_choices_of_odd_kinds_are_refused(options):
+    with pytest.raises((TypeError, ValueError), match=next(iter(options))):
+        sb.expectation_grad(F, Q, **options)
+
+
+def test_nothing_to_mix_is_said():
+    blind = sb.Target(grad=lambda x: x, dim=1)
+    with pytest.raises(ValueError, match="nothing to mix"):
+        sb.expectation_grad(blind, sb.expfam.Geometric(0.3), estimator="combined")
+
+
+def test_an_estimate_of_no_parameters_is_shown():
+    assert "value" in repr(sb.expectation_grad(F, Q, wrt=(), estimator="score", n_samples=64, rng=0))
+
+
+def test_gradients_that_overflow_are_errors():
+    huge = sb.Target(value=lambda x: 1e300 * x[:, 0], grad=lambda x: np.full(x.shape, 1e300), dim=2)
+    q = sb.Gaussian(np.zeros(2), 1e-200 * np.eye(2))
+    with pytest.raises(ValueError, match="overflows double precision"):
+        sb.expectation_grad(huge, q, estimator="pathwise", n_samples=64, rng=0)
