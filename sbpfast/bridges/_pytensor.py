@@ -126,6 +126,26 @@ def by_point(joined, outputs, dim) -> Call:
     return call
 
 
+def _calls_lapack(outputs):
+    from pytensor.graph.traversal import ancestors
+
+    ops = [v.owner.op for v in ancestors(outputs) if v.owner is not None]
+    return any("linalg" in type(getattr(op, "core_op", op)).__module__ for op in ops)
+
+
+def _with_one_blas_thread(call) -> Call:
+    """LAPACK's own threads stand in the way on small matrices: Cholesky factors of 50 rows are 100 times slower."""
+    from threadpoolctl import ThreadpoolController  # which PyMC needs
+
+    controller = ThreadpoolController()
+
+    def limited(x):
+        with controller.limit(limits=1, user_api="blas"):
+            return call(x)
+
+    return limited
+
+
 def fastest(joined, outputs, x, points, ways) -> Call:
     """The way to evaluate `outputs` that costs least for so many points, with what it takes to compile.
 
@@ -134,6 +154,7 @@ def fastest(joined, outputs, x, points, ways) -> Call:
     """
     best: Call | None = None
     seconds = np.inf
+    lapack = bool(outputs) and _calls_lapack(outputs)
     for way in ways:
         if best is not None and seconds * points <= way.compilation:
             break
@@ -141,6 +162,7 @@ def fastest(joined, outputs, x, points, ways) -> Call:
             continue
         try:
             call = way.make(joined, outputs, x.shape[1])
+            call = _with_one_blas_thread(call) if lapack else call
             spent = _seconds(call, x)
         except Exception:
             if way is ways[-1] and best is None:
