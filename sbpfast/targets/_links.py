@@ -35,13 +35,29 @@ class Link(NamedTuple):
     pole: Callable[..., float] = lambda: math.inf  # distance of the nearest singularity from the real axis
     response: Response = ANY
     centre: Callable = lambda y, *parameters: 0.0  # of the real axis, which the singularities lie above and below
-    closed: bool = False  # Gaussian expectations have a closed form
+    # Where the Gaussian expectations have a closed form: E[phi'' z^k], k = 0, 1, 2, for phi'' at m + t z.
+    closed: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
     softplus: float = 0.0  # its sign in the link, where the rest is linear: wide integrals have a rule of their own
     # Where a flat prior can leave the density improper: the sign of the weights for which this can be, for every y the
     # side of t = 0 towards which a term never falls (1, -1; 0: neither), and what data do then.
     flat_weights: float = 0.0
     flat_side: Callable[[np.ndarray], np.ndarray] = np.zeros_like
     improper: str = ""
+
+
+def _of_exponential(sign):
+    """Of a phi'' that is sign e^t."""
+
+    def moments(m, t):
+        c = sign * np.exp(m + 0.5 * t * t)
+        return c, c * t, c * (1.0 + t * t)
+
+    return moments
+
+
+def _of_square(m, t):
+    two = np.full_like(m, 2.0)
+    return two, 0.0 * m, two
 
 
 def _towards_response(y):
@@ -68,9 +84,11 @@ LINKS = {
         2, (), lambda: 2.8, BINARY, lambda y: 1.9 - 3.8 * y,
         flat_weights=1.0, flat_side=_towards_response, improper=SEPARATES
     ),
-    "exp": Link(3, closed=True, flat_weights=-1.0, flat_side=_down),
-    "poisson": Link(4, closed=True, flat_weights=1.0, flat_side=_down_from_none, improper=NONE_COUNTED),
-    "square": Link(5, closed=True),
+    "exp": Link(3, closed=_of_exponential(1.0), flat_weights=-1.0, flat_side=_down),
+    "poisson": Link(
+        4, closed=_of_exponential(-1.0), flat_weights=1.0, flat_side=_down_from_none, improper=NONE_COUNTED
+    ),
+    "square": Link(5, closed=_of_square),
     "student_t": Link(6, ("df", "scale"), lambda df, scale: math.sqrt(df) * scale, centre=lambda y, df, scale: y),
     "log_cosh": Link(7, (), lambda: 0.5 * math.pi),
     "negative_binomial": Link(

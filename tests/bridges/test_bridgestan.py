@@ -1,12 +1,11 @@
 """Stan models: a C shim with BridgeStan's symbols and a class with the methods of its StanModel."""
 
 import ctypes
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
 import scipy
+from c_sources import compiled
 
 import sbpfast as sb
 
@@ -67,14 +66,7 @@ D = 8
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("needs a C compiler")
-    folder = tmp_path_factory.mktemp("stan")
-    (folder / "model.c").write_text(SOURCE)
-    command = [compiler, "-shared", "-fPIC", "-O1", folder / "model.c", "-o", folder / "model.so", "-lm"]
-    subprocess.run(command, check=True)
-    return str(folder / "model.so")
+    return compiled(tmp_path_factory.mktemp("stan"), SOURCE)
 
 
 class StanModel:

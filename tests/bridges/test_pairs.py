@@ -1,12 +1,11 @@
 """Value and gradient in one evaluation: the callable of `Target`, and C functions by their calling conventions."""
 
 import ctypes
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
 import scipy
+from c_sources import compiled
 
 import sbpfast as sb
 
@@ -138,13 +137,7 @@ class Model(ctypes.Structure):
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("needs a C compiler")
-    folder = tmp_path_factory.mktemp("c")
-    (folder / "pair.c").write_text(SOURCE)
-    subprocess.run([compiler, "-shared", "-fPIC", folder / "pair.c", "-o", folder / "pair.so", "-lm"], check=True)
-    lib = ctypes.CDLL(str(folder / "pair.so"))
+    lib = ctypes.CDLL(compiled(tmp_path_factory.mktemp("c"), SOURCE))
     lib.plain.restype = ctypes.c_int
     lib.plain.argtypes = [pointer, ctypes.c_ssize_t, pointer, pointer, ctypes.c_void_p]
     lib.nutpie.restype = ctypes.c_int64

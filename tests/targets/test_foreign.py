@@ -1,12 +1,11 @@
 """Targets from functions of C, JAX and PyTorch."""
 
 import ctypes
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
 import scipy
+from c_sources import compiled
 
 import sbpfast as sb
 
@@ -28,15 +27,7 @@ void hess(const double *x, intptr_t d, double *out, void *user) {
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("needs a C compiler")
-    folder = tmp_path_factory.mktemp("c")
-    (folder / "f.c").write_text(SOURCE)
-    subprocess.run(
-        [compiler, "-shared", "-fPIC", "-O1", str(folder / "f.c"), "-o", str(folder / "f.so"), "-lm"], check=True
-    )
-    lib = ctypes.CDLL(str(folder / "f.so"))
+    lib = ctypes.CDLL(compiled(tmp_path_factory.mktemp("c"), SOURCE))
     pointer = ctypes.POINTER(ctypes.c_double)
     lib.value.restype, lib.value.argtypes = ctypes.c_double, [pointer, ctypes.c_ssize_t, ctypes.c_void_p]
     for name in ("grad", "hess"):
