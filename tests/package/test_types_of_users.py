@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -74,9 +75,10 @@ def strictly_checked(folder, program):
     pytest.importorskip("mypy")
     (folder / "program.py").write_text(program)
     command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "program.py"]
-    path = str(Path(sbpfast.__file__).parent.parent)
+    home = Path(sbpfast.__file__).parent.parent
+    path = "" if home == Path(sysconfig.get_path("platlib")) else str(home)  # mypy refuses to be shown where it looks
     run = subprocess.run(command, cwd=folder, env={**os.environ, "MYPYPATH": path}, capture_output=True, text=True)
-    return run.stdout, run.returncode
+    return run.stdout + run.stderr, run.returncode
 
 
 @pytest.mark.slow
