@@ -26,7 +26,7 @@ from sbpfast.expfam._points import Points, Streams
 from sbpfast.expfam._precision import guard
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, DTypeLike
 
 FAMILIES: dict[str, type[Distribution]] = {}
 """Every family by name, in the order of the table in the documentation."""
@@ -213,7 +213,15 @@ class Distribution:
     def _noise_dims(self):
         return (self.dim,)
 
-    def sample(self, n: int, *, rng: RNG = None, n_threads: int | None = None) -> np.ndarray:
+    def sample(
+        self,
+        n: int,
+        *,
+        rng: RNG = None,
+        n_threads: int | None = None,
+        dtype: DTypeLike | None = None,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
         """n independent points as rows (n, dim).
 
         Parameters
@@ -224,13 +232,19 @@ class Distribution:
             See SPEC 7.
         n_threads : int, optional
             None means all usable cores.  The bits of the result do not depend on it.
+        dtype : float64 or float32, optional
+            Of the result; draws of float32 are those of float64, rounded.
+        out : ndarray (n, dim), optional
+            Where the points are written to, float64 or float32; it is returned.
         """
         n = _checks.count("n", n, least=0)
-        key, out = stream_key(rng), np.empty((n, self.dim))
-        step = max(64, 2**18 // self.dim // 64 * 64)  # the transforms of the points need not all be in memory
+        threads = _core.effective_threads(n_threads)
+        out = _checks.output(out, dtype, (n, self.dim))
+        key = stream_key(rng)
+        step = max(64, 2**17 // self.dim // 64 * 64)  # the transforms of the points need not all be in memory
         for start in range(0, n, step):
             stop = min(start + step, n)
-            out[start:stop] = self._draw(key, start, stop, n_threads=n_threads).x
+            out[start:stop] = self._draw(key, start, stop, n_threads=threads).x
         return out
 
 

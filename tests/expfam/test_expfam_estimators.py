@@ -87,6 +87,11 @@ def test_draws_do_not_depend_on_threads_or_on_what_follows(name, params):
     whole = p.sample(1000, rng=3, n_threads=1)
     np.testing.assert_array_equal(p.sample(1000, rng=3, n_threads=3), whole)
     np.testing.assert_array_equal(p.sample(70, rng=3), whole[:70])
+    single, out = p.sample(70, rng=3, dtype=np.float32), np.empty((70, 2 * p.dim))[:, ::2]
+    assert single.dtype == np.float32
+    np.testing.assert_array_equal(single, whole[:70].astype(np.float32))
+    assert p.sample(70, rng=3, out=out) is out
+    np.testing.assert_array_equal(out, whole[:70])
     np.testing.assert_array_equal(p._draw(stream_key(3), 128, 300).x, whole[128:300])
     assert p.sample(0, rng=3).shape == (0, p.dim)
 
