@@ -29,7 +29,7 @@ class FormulaRows(NamedTuple):
     offset: np.ndarray | None
     groups: dict[str, np.ndarray]
     slopes: dict[str, np.ndarray]
-    y: np.ndarray | None = None
+    y: Any = None
     trials: np.ndarray | None = None
 
 
@@ -197,7 +197,7 @@ def _series(pandas, column):
     """A column of pandas, of polars or anything else, as a pandas series numbered from 0."""
     if isinstance(column, pandas.Series):
         return column.reset_index(drop=True)
-    kind = getattr(column, "dtype", None)
+    kind: Any = getattr(column, "dtype", None)
     if type(kind).__name__ == "Enum":  # of polars
         return pandas.Series(pandas.Categorical(column.to_list(), categories=kind.categories.to_list()))
     return pandas.Series(column.to_numpy() if hasattr(column, "to_numpy") else np.asarray(column))
