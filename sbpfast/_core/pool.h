@@ -3,7 +3,8 @@
  * The caller of a loop takes pieces of it by an atomic counter, and so does every worker that comes in time.  The
  * caller waits for pieces that were taken, never for a worker that took none: one that still sleeps, or whose core
  * is busy with another process, holds up nothing.  Pieces become smaller towards the end.  A worker without work looks
- * for more for a fifth of a millisecond, yielding its core to whoever wants it, and then sleeps.
+ * for more for a fifth of a millisecond, yielding its core to whoever wants it, and then sleeps.  Schedulers like to
+ * wake it on the core that woke it, where it would only take turns with the caller: a worker there steps aside.
  *
  * One caller at a time has the workers; others, and loops inside loops, run on their own thread.  A forked child starts
  * workers of its own.
@@ -50,6 +51,7 @@ static struct {
     pthread_cond_t work, done;
     _Atomic int taken, asleep, waiting;
     _Atomic uint64_t gate;
+    _Atomic int core;  /* that the caller was seen on, -1 where nobody can say */
     int workers;
     pool_job job;
 } pool = {.mutex = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
@@ -72,6 +74,25 @@ static inline void pool_pause(void) {
 #endif
     }
 }
+
+#ifdef __linux__
+static inline int pool_core(void) { return sched_getcpu(); }
+
+/* To another core where this worker shares the caller's; its affinity is the process's again afterwards */
+static void pool_step_aside(void) {
+    cpu_set_t allowed, others;
+    const int core = atomic_load(&pool.core);
+    if (core < 0 || core >= CPU_SETSIZE || pool_core() != core) return;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+    others = allowed;
+    CPU_CLR(core, &others);
+    if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others) != 0) return;
+    sched_setaffinity(0, sizeof allowed, &allowed);
+}
+#else
+static inline int pool_core(void) { return -1; }
+static void pool_step_aside(void) {}
+#endif
 
 static inline long pool_now(void) {
     struct timespec t;
@@ -127,13 +148,17 @@ static void pool_await_news(uint64_t served) {
         pool_pause();
         if (pool_has_news(served)) return;
         waited = pool_now() - start;
-        if (waited > SPIN) sched_yield();
+        if (waited > SPIN) {
+            pool_step_aside();
+            sched_yield();
+        }
     }
     pthread_mutex_lock(&pool.mutex);
     atomic_fetch_add(&pool.asleep, 1);
     while (!pool_has_news(served)) pthread_cond_wait(&pool.work, &pool.mutex);
     atomic_fetch_sub(&pool.asleep, 1);
     pthread_mutex_unlock(&pool.mutex);
+    pool_step_aside();
 }
 
 /* The number this thread has in the job of the gate, or 0 where that is closed or has all its threads */
@@ -186,6 +211,7 @@ static void pool_hire(int workers) {
 /* -- the caller --------------------------------------------------------------------------------------------------- */
 
 static void pool_open(int workers) {
+    atomic_store(&pool.core, pool_core());
     atomic_store(&pool.gate, (atomic_load(&pool.gate) / JOB + 1) * JOB + OPEN);
     if (!atomic_load(&pool.asleep)) return;
     pthread_mutex_lock(&pool.mutex);
