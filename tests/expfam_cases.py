@@ -3,7 +3,9 @@
 import numpy as np
 import scipy.stats as st
 from scipy import special
+from statistics_helpers import assert_unbiased
 
+import sbpfast as sb
 from sbpfast import expfam
 
 
@@ -128,3 +130,19 @@ def quantiles(name, params, n=25, tail=0.02):
     if name in ("Bernoulli", "Binomial", "Poisson", "Geometric", "NegativeBinomial"):
         x = np.unique(x)
     return x[:, None]
+
+
+def wave(dim=1):
+    """A smooth, periodic, bounded function of the sum of the coordinates."""
+    return sb.Target(
+        value=lambda x: np.sin(x.sum(axis=1) + 0.3),
+        grad=lambda x: np.repeat(np.cos(x.sum(axis=1) + 0.3)[:, None], dim, axis=1),
+        dim=dim,
+    )
+
+
+def assert_agrees(estimate, exact, names=None):
+    """The estimate's value and gradients are the exact ones, as far as its errors tell."""
+    for key in exact.grad if names is None else names:
+        assert_unbiased(estimate.grad[key], exact.grad[key], estimate.stderr[key])
+    assert_unbiased(estimate.value, exact.value, estimate.stderr["value"])

@@ -14,6 +14,7 @@ import numpy as np
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 _LEVELS = 40
+RTOL = 1e-13  # what a smooth integrand in double precision allows
 _PANELS = 8192  # refined at a time; more means a function that oscillates beyond what panels can follow
 _DROP = 45.0  # fall of the log density at which a tail may end, if the integrand is negligible there too
 _DEPTH = 700.0  # and at which it must, because the density is about to underflow
@@ -24,7 +25,7 @@ _GROWTH = 1.5
 class Integral:
     """A running integral of a vector function, and the integral of its absolute value."""
 
-    def __init__(self, function: Callable, rtol=1e-13):
+    def __init__(self, function: Callable, rtol=RTOL):
         self.function, self.rtol = function, rtol
         self.value: np.ndarray | float = 0.0
         self.scale: np.ndarray | float = 0.0
@@ -59,7 +60,7 @@ class Integral:
         return float(np.max(added / np.maximum(self.scale, 1e-300)))
 
     def _report(self, error):
-        if (error > 1e-8 * self.scale).any():
+        if (error > max(1e-8, 10.0 * self.rtol) * self.scale).any():
             text = "quadrature did not reach 1e-8: the target oscillates or jumps more often than panels can follow"
             warnings.warn(text, RuntimeWarning, stacklevel=5)
 
@@ -94,7 +95,7 @@ def reach(log_density: Callable, low, high, furthest) -> tuple[float, float]:
         high = min(2.0 * high, furthest) if short[1] else high
 
 
-def integrate_line(function: Callable, log_density: Callable, low, high, breaks=(), fall=_DROP) -> Integral:
+def integrate_line(function: Callable, log_density: Callable, low, high, breaks=(), fall=_DROP, rtol=RTOL) -> Integral:
     """Integral over [low, high] of function(t (m,)) -> (m, q), a unimodal density times something.
 
     Panels start at the peak, with the width over which the log density falls by 1 on the steeper side, and grow
@@ -110,10 +111,12 @@ def integrate_line(function: Callable, log_density: Callable, low, high, breaks=
         Points where the integrand may jump.
     fall : float
         The fall of the log density down to which panels are laid whatever the integrand is.
+    rtol : float
+        The accuracy wanted, which is no better than the rounding of the integrand.
     """
     peak = mode(log_density, low, high)
     top = float(log_density(np.array([peak]))[0])
-    integral = Integral(function)
+    integral = Integral(function, rtol)
     cores, tails = [], []
     sides = [(s, lambda v, s=s: top - log_density(peak + s * v), s * (e - peak)) for s, e in ((1.0, high), (-1.0, low))]
     width = min((_distance(drop, length, 1.0) for _, drop, length in sides if length > 0.0), default=0.0)

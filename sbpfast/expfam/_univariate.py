@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 _FALL = 500.0  # how far down the log density is covered
+_ROUGHEST = 1e-3  # rounding error of the log density at its peak
 _MOST_MEMBERS = 40  # of a family that a search for mean parameters makes
 
 
@@ -48,9 +49,10 @@ class Univariate(Distribution):
     ------
     TypeError, ValueError
         Not callable, or results of a wrong shape; no interval; the density does not integrate in double precision: eta
-        lies outside the natural domain, or more than 1e-12 of the probability lies beyond the largest double or within
-        rounding of an end.  (Next to an end at 0 there are doubles down to 5e-324, next to any other there are not: a
-        density like x^(-1/2) can be resolved at 0 only.)
+        lies outside the natural domain, more than 1e-12 of the probability lies beyond the largest double or within
+        rounding of an end, or rounding leaves the log density unknown by more than 1e-3 at its peak.  (Next to an end
+        at 0 there are doubles down to 5e-324, next to any other there are not: a density like x^(-1/2) can be resolved
+        at 0 only.)
 
     Notes
     -----
@@ -160,6 +162,9 @@ class Univariate(Distribution):
         if not (np.isfinite(top) and top - max(first, last) >= _quadrature.ENOUGH):
             self._refuse()
         self._lowest = top - _FALL
+        noise = self._rounding(self._map(np.array([peak]))[0])
+        if noise > _ROUGHEST:
+            self._refuse()
 
         def moments(t):
             p = np.exp(self._line_density(t) - top)[:, None]
@@ -168,7 +173,8 @@ class Univariate(Distribution):
                 both = np.concatenate([np.ones_like(p), u, (u[:, :, None] * u[:, None, :]).reshape(len(t), -1)], axis=1)
                 return np.where(p > 0, p * both, 0.0)
 
-        integral = _quadrature.integrate_line(moments, self._line_density, *reach, fall=_FALL)
+        rtol = max(_quadrature.RTOL, 4.0 * noise)
+        integral = _quadrature.integrate_line(moments, self._line_density, *reach, fall=_FALL, rtol=rtol)
         mass = np.asarray(integral.value)[0]
         if not (np.isfinite(mass) and mass > 0):
             self._refuse()
@@ -177,10 +183,16 @@ class Univariate(Distribution):
         centred = self._expect(integral.panels, self._centred_squares)
         self._covariance = centred.reshape(len(self._eta), -1)
 
+    def _rounding(self, x) -> float:
+        """How far off the log density at a point may be, as the sum of terms that cancel."""
+        terms = np.abs(self._base(x)) + np.abs(self._statistics(x)) @ np.abs(self._eta)
+        return float(np.finfo(float).eps * terms[0])
+
     def _refuse(self):
         raise ValueError(
             f"the density does not integrate over {self.support} at eta = {self.eta} in double precision: eta is "
-            "outside the natural domain, or too much of the probability lies next to the ends"
+            "outside the natural domain, too much of the probability lies next to the ends, or the terms of the log "
+            "density are so large that their rounding hides its shape"
         )
 
     def _centred_squares(self, x):
@@ -196,6 +208,9 @@ class Univariate(Distribution):
         self._left, self._right = edges[:-1], edges[1:]
         t, w = self._nodes(self._left, self._right)
         density = w * np.exp(self._line_density(t.reshape(-1)) - self._log_partition).reshape(t.shape)
+        mass = density.sum()
+        density /= mass  # next to 1, but as the panels have it: far from 0, 1e-9 of a mean may be a standard deviation
+        self._log_partition += float(np.log(mass))
         self._mass = density.sum(axis=1)
         with np.errstate(all="ignore"):
             values = np.nan_to_num(function(self._map(t.reshape(-1))[0]), posinf=0.0, neginf=0.0)

@@ -11,7 +11,8 @@ from sbpfast import _checks
 from sbpfast._protocol import Estimator, column_names
 from sbpfast.fitting import Fit, fit
 from sbpfast.regression._arviz import inference_data
-from sbpfast.regression._input import Data, floats, matrix, response, sample_weights
+from sbpfast.regression._formula import Formula, column, parse_formula
+from sbpfast.regression._input import Columns, Data, floats, matrix, response, sample_weights
 from sbpfast.regression._priors import coefficient_scales, in_units_of, warn_of_silent_data
 from sbpfast.targets import Target
 
@@ -28,12 +29,14 @@ class BayesianRegression(Estimator):
 
     _estimator_type: str
     _counts = False  # whether y must not be negative
+    _binomial = False  # whether there may be trials
 
     fit_: Fit
     coef_: np.ndarray
     coef_cov_: np.ndarray
     prior_scale_: np.ndarray
     intercept_prior_scale_: float
+    formula_: Formula
 
     def __init__(
         self, *, prior_scale: ArrayLike = 2.5, intercept_prior_scale: float = 10.0, autoscale: bool = True,
@@ -130,6 +133,47 @@ class BayesianRegression(Estimator):
         """
         return self._fit(X, y, sample_weight, offset, None)
 
+    @classmethod
+    def from_formula(cls, formula: str, data: Any, *, sample_weight: Any = None, **settings: Any) -> Self:
+        """Make an estimator and fit it to a data frame by a formula; needs the package formulae.
+
+        Parameters
+        ----------
+        formula : str
+            ``"y ~ x + C(z) + x:z + offset(log_exposure)"``: columns of text, booleans and categories are categories, by
+            one coefficient for each level but the first; ``0 +`` leaves out the intercept.  Functions are formulae's
+            (``C center scale poly bs ...``) and NumPy's, as ``np.log(x)``.  The response of a binomial model is
+            ``successes / trials``.
+        data : pandas or polars DataFrame, or dict of columns
+        sample_weight : array_like (N,) or the name of a column, optional
+        **settings
+            Of the constructor.
+
+        Returns
+        -------
+        estimator
+            Fitted.  Its predictions take data frames with the columns that the formula names, and add its offset.
+
+        Raises
+        ------
+        TypeError, ValueError
+            A formula that cannot be read, names that are no columns, missing values, groups ``(1 | g)``, and what `fit`
+            refuses.
+        """
+        if "fit_intercept" in settings:
+            raise TypeError("whether there is an intercept is said by the formula: write 0 + to leave it out")
+        read, rows = parse_formula(formula, data)
+        if rows.groups:
+            raise ValueError(f"{cls.__name__} has no groups, got ({next(iter(rows.groups))!r}) in {formula!r}")
+        more = {} if rows.trials is None else {"trials": rows.trials}
+        if more and not cls._binomial:
+            raise ValueError(f"{cls.__name__} takes no proportions, got the response {read.response!r}")
+        weights = column("sample_weight", sample_weight, data) if isinstance(sample_weight, str) else sample_weight
+        model = cls(fit_intercept=read.intercept, **settings)
+        model.fit(Columns(rows.X, read.names), rows.y, sample_weight=weights, offset=rows.offset, **more)
+        model.formula_ = read
+        return model
+
     def _fit(self, X, y, sample_weight, offset, trials) -> Self:
         names = column_names(X)
         X = matrix(X)
@@ -141,6 +185,7 @@ class BayesianRegression(Estimator):
         result, more = self._fitted(data, scale, rng)
         # nothing is changed before all has gone well
         self._keep_names(names)
+        self.__dict__.pop("formula_", None)
         vars(self).update(attributes | more)
         self._keep(result, X.shape[1], scale)
         return self
@@ -222,7 +267,8 @@ class BayesianRegression(Estimator):
         generator = np.random.default_rng(rng)
         design, offset = self._new_rows(X, offset)
         params = self.sample_params(n, rng=generator)
-        return self._drawn(self._predictors(design, offset, params), params, self._trials(trials, X), generator)
+        trials = self._trials(trials, design.shape[0])
+        return self._drawn(self._predictors(design, offset, params), params, trials, generator)
 
     def summary(self, *, level: float = 0.95) -> Summary:
         """A table of the posterior, see `Fit.summary`."""
@@ -260,7 +306,7 @@ class BayesianRegression(Estimator):
         params = self.sample_params(_checks.count("n_samples", n_samples), rng=generator)
         if X is None:
             return inference_data(self, params)
-        X = self._checked(X)
+        X, offset = self._checked(X, offset)
         data, _ = self._data(X, y, sample_weight, offset, trials, lambda y: (self._numbers(y), {}))
         scale = np.append(self.prior_scale_, self.intercept_prior_scale_) if self.fit_intercept else self.prior_scale_
         eta = self._predictors(data.design, data.offset, params)
@@ -279,15 +325,21 @@ class BayesianRegression(Estimator):
 
     # predictions
 
-    def _checked(self, X):
-        """X with the features of fit."""
+    def _checked(self, X, offset):
+        """X with the features of fit, and the offset; of a data frame, what the formula makes of it."""
+        if hasattr(self, "formula_") and (isinstance(X, dict) or hasattr(X, "columns")):
+            rows = self.formula_.rows(X)
+            X = Columns(rows.X, self.formula_.names)
+            if rows.offset is not None:
+                offset = rows.offset + (0.0 if offset is None else floats("offset", offset))
         names, X = column_names(X), matrix(X)
         self._check_features(names, X.shape[1], self.n_features_in_)
-        return X
+        return X, offset
 
     def _new_rows(self, X, offset):
         """Design and offset of rows to predict."""
-        design = self._design(self._checked(X))
+        X, offset = self._checked(X, offset)
+        design = self._design(X)
         if offset is None:
             return design, 0.0
         return design, _checks.vector("offset", floats("offset", offset), design.shape[0])
@@ -296,7 +348,7 @@ class BayesianRegression(Estimator):
         """The linear predictors of every draw, (n, N)."""
         return np.ascontiguousarray((design @ params[:, : design.shape[1]].T).T) + offset
 
-    def _trials(self, trials, X):
+    def _trials(self, trials, rows):
         if trials is not None:
             raise ValueError(f"trials are those of a binomial model, which {type(self).__name__} is not")
 

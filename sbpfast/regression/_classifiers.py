@@ -184,6 +184,8 @@ class BayesianLogisticRegression(Classifier):
     classes_, n_features_in_, n_iter_
     """
 
+    _binomial = True
+
     def fit(
         self,
         X: Any,
@@ -225,7 +227,7 @@ class BayesianLogisticRegression(Classifier):
         if trials is None:
             return super().score(X, y, sample_weight, offset)
         success = self.predict(X, offset) == self.classes_[1]
-        y, trials = floats("y", response(y, len(success))), self._trials(trials, X)
+        y, trials = floats("y", response(y, len(success))), self._trials(trials, len(success))
         return float(np.average(np.where(success, y, trials - y) / trials, weights=self._times(trials, sample_weight)))
 
     def _times(self, trials, sample_weight):
@@ -236,8 +238,8 @@ class BayesianLogisticRegression(Classifier):
             encoded = lambda y: (floats("y", y), {"classes_": np.array([0, 1])})
         return super()._data(X, y, sample_weight, offset, trials, encoded)
 
-    def _trials(self, trials, X):
-        return None if trials is None else _checks.vector("trials", floats("trials", trials), np.shape(X)[0])
+    def _trials(self, trials, rows):
+        return None if trials is None else _checks.vector("trials", floats("trials", trials), rows)
 
     def _target(self, data, scale):
         return targets.logistic_regression(

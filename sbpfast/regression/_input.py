@@ -28,6 +28,16 @@ class Data(NamedTuple):
         return np.full(rows, 1.0 / rows) if self.weights is None else self.weights / self.weights.sum()
 
 
+class Columns(NamedTuple):
+    """Rows with the names of their columns, as a data frame has them."""
+
+    values: np.ndarray
+    columns: list[str]
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.values, dtype=dtype)
+
+
 def matrix(X):
     """X as a dense float64 or a CSR array of at least one row and column."""
     if scipy.sparse.issparse(X):

@@ -1,12 +1,11 @@
 """Every distribution has what the estimators ask for, and the table of estimators is the one place they stand in."""
 
-import subprocess
-import sys
 from typing import get_args
 
 import numpy as np
 import pytest
 from gaussian_cases import STRUCTURES, case
+from user_types import errors_of, strictly_checked
 
 import sbpfast as sb
 from sbpfast.estimate._distribution import Chained, Distribution, Termwise, is_chained, is_distribution
@@ -67,22 +66,10 @@ natural: dict[str, np.ndarray] = sb.expectation_grad(f, q).natural_grad()
 low = sb.LowRankGaussian([0.0, 0.0], [1.0, 1.0], [[1.0], [1.0]])
 many: np.ndarray = sb.expectation_grad(f, low, rng=np.random.default_rng(0)).grad["factor"]
 """
+MISSPELT = SCRIPT.replace('"pathwise"', '"pathwize"').replace('"sobol"', '"sobolev"')
 
 
-def test_a_users_script_is_typed(tmp_path):
-    pytest.importorskip("mypy")
-    (tmp_path / "good.py").write_text(SCRIPT)
-    (tmp_path / "bad.py").write_text(SCRIPT.replace('"pathwise"', '"pathwize"').replace('"sobol"', '"sobolev"'))
-    for name, errors in (("good", 0), ("bad", 2)):
-        options = ["--strict", "--follow-imports=silent", "--cache-dir", str(tmp_path / "cache")]
-        command = [sys.executable, "-m", "mypy", *options, f"{name}.py"]
-        out = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=typed_environment())
-        assert out.stdout.count("error:") == errors, out.stdout + out.stderr
-
-
-def typed_environment():
-    """With the package under test on mypy's path, wherever it is."""
-    import os
-    from pathlib import Path
-
-    return os.environ | {"MYPYPATH": str(Path(sb.__file__).parent.parent)}
+@pytest.mark.parametrize("program, errors", [(SCRIPT, 0), (MISSPELT, 2)], ids=["right", "misspelt"])
+def test_a_users_script_is_typed(tmp_path, program, errors):
+    output, _ = strictly_checked(tmp_path, program)
+    assert len(errors_of(output)) == errors, output

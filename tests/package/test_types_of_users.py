@@ -1,13 +1,7 @@
 """What a user's type checker sees: a program that is right passes ``mypy --strict``, wrong names of choices do not."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-
-import sbpfast
+from user_types import errors_of, strictly_checked
 
 RIGHT = """
 import numpy as np
@@ -69,16 +63,6 @@ WRONG = {
 }
 
 
-def strictly_checked(folder, program):
-    """Output and status of mypy, which reads the package as a user's does: its types, not its own errors."""
-    pytest.importorskip("mypy")
-    (folder / "program.py").write_text(program)
-    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "program.py"]
-    path = str(Path(sbpfast.__file__).parent.parent)
-    run = subprocess.run(command, cwd=folder, env={**os.environ, "MYPYPATH": path}, capture_output=True, text=True)
-    return run.stdout, run.returncode
-
-
 @pytest.mark.slow
 def test_a_program_passes(tmp_path):
     output, status = strictly_checked(tmp_path, RIGHT)
@@ -90,7 +74,7 @@ def test_misspelt_choices_do_not_pass(tmp_path):
     start = "import numpy as np\nimport sbpfast as sb\n\n"
     start += "t = sb.targets.quadratic(1.0, np.zeros(2))\nq = sb.Gaussian(np.zeros(2), np.eye(2))\n"
     output, status = strictly_checked(tmp_path, start + "\n".join(WRONG) + "\n")
-    lines = [line for line in output.splitlines() if "error:" in line]
+    lines = errors_of(output)
     assert status == 1 and len(lines) == len(WRONG), output
     for line, words in zip(lines, WRONG.values()):
         assert words in line
