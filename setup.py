@@ -99,7 +99,7 @@ int main(void) {
 """
     # how loops get their threads, best first: the flags of the compiler and those of the linker
     THREADS = (
-        (["-fopenmp", "-DSBP_POOL", "-D_GNU_SOURCE", "-pthread"], ["-pthread"]),  # GCC's pragmas on the package's own threads
+        (["-fopenmp", "-DSBP_POOL", "-D_GNU_SOURCE", "-pthread"], ["-pthread"]),  # GCC's pragmas, the package's threads
         (["-fopenmp"], ["-fopenmp"]),
         (["-Xpreprocessor", "-fopenmp"], ["-lomp"]),
     )

@@ -9,7 +9,7 @@ from statistics_helpers import assert_unbiased, assert_unbiased_over_runs
 import sbpfast as sb
 from sbpfast import _core, expfam
 from sbpfast._streams import stream_key
-from sbpfast.expfam._base import Continuous, Discrete, Independent
+from sbpfast.expfam._base import PASS, Continuous, Discrete, Independent
 
 ISAS = _core.AVAILABLE_ISAS
 
@@ -70,6 +70,25 @@ def test_antithetic_draws_are_pairs_of_the_law(name, params):
     if len(np.unique(x)) > 8:
         assert st.spearmanr(x[0::2], x[1::2]).statistic < -0.5
     assert np.cov(x[0::2], x[1::2])[0, 1] < 0
+
+
+@one_dimensional
+def test_many_points_are_as_many_few(name, params):
+    """Long arrays are worked on in parts: where they are cut changes no bit."""
+    p = make(name, params)
+    n = 2 * PASS // p.dim + 5
+    x = np.resize(p.sample(500, rng=3), (n, p.dim))
+    ends = slice(0, 70), slice(n - 70, n), slice(PASS // p.dim - 9, PASS // p.dim + 9)
+    for method in ("transport", "score"):
+        whole = getattr(p, method)(x)
+        for part in ends:
+            few = getattr(p, method)(x[part])
+            assert list(few) == list(whole)
+            for key in few:
+                np.testing.assert_array_equal(whole[key][part], few[key])
+    log_prob = p.log_prob(x)
+    for part in ends:
+        np.testing.assert_array_equal(log_prob[part], p.log_prob(x[part]))
 
 
 @every
