@@ -19,7 +19,7 @@ from sbpfast.fitting._factors import entropy
 from sbpfast.fitting._moments import ExactSource, Moments
 
 HERMITE = {1: 24, 2: 14, 3: 9}  # nodes a dimension
-POINTS = 512  # of the rule beyond three dimensions
+POINTS = 256  # of the rule beyond three dimensions
 BLOCK = 2**21  # numbers of the projected factors that are held at a time
 
 
