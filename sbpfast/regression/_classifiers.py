@@ -160,10 +160,12 @@ class BayesianLogisticRegression(Classifier):
 
     Parameters
     ----------
-    prior_scale : float or array_like (d,)
+    prior_scale : float, array_like (d,) or "auto"
         Standard deviations of the independent normal priors of the coefficients, in units of 1/sd(x_j) where
-        ``autoscale`` is True; ``np.inf`` is flat.  With a flat prior the posterior mean is still not the maximum
-        likelihood estimate, which is the mode: few data make the posterior skewed, and its mean lies further from 0.
+        ``autoscale`` is True; ``np.inf`` is flat; "auto" is the one number of the highest ELBO, an empirical Bayes
+        estimate (the intercept's prior is then that of 2.5).  With a flat prior the posterior mean is still not the
+        maximum likelihood estimate, which is the mode: few data make the posterior skewed, and its mean lies further
+        from 0.
     intercept_prior_scale : float
         The same for the intercept, in units of the root of 1 + sum (prior_scale_j mean(x_j))^2.
     autoscale : bool

@@ -23,7 +23,7 @@ PRIOR = "prior_scale"
 TOL, MOST_STEPS = 1e-8, 200  # of each fit
 STEP = 1e-4  # in the logarithm, for the slope of E_q[f]
 APART = 0.05  # in the logarithm, for the curvature of the ELBO
-EDGE = 1e-3  # in the logarithm: so close to an end it is the end that is best
+EDGE, FLAT = 1e-3, 3.0  # in the logarithm: so close to an end, or of such a standard deviation, nothing is learned
 
 
 class Scalar(NamedTuple):
@@ -36,7 +36,10 @@ class Scalar(NamedTuple):
 
 
 class Learned(NamedTuple):
-    """The number of the highest ELBO; the posterior of its logarithm is about normal, of this standard deviation."""
+    """The number of the highest ELBO; the posterior of its logarithm is about normal, of this standard deviation.
+
+    at_end: the ELBO grows, or is flat, up to an end of the range that was searched, such as a scale of 0.
+    """
 
     value: float
     log_sd: float
@@ -50,7 +53,7 @@ class Learned(NamedTuple):
     def text(self, name, level) -> str:
         """A line for a table."""
         if self.at_end:
-            return f"{name} {self.value:.4g}, the end of the range that was searched: the ELBO grows beyond it"
+            return f"{name} {self.value:.4g}, and as good anywhere from there to the end of the range searched"
         low, high = self.interval(level)
         return f"{name} {self.value:.5g} ({100 * level:.3g} %: {low:.4g} to {high:.4g}), where the ELBO is highest"
 
@@ -114,7 +117,7 @@ def maximised(evidence: Evidence) -> dict[str, Learned]:
         curvature = np.array([_bend(evidence, found.x, e) for e in np.eye(len(scalars))])
     values, vectors = np.linalg.eigh(0.5 * (curvature + curvature.T))
     variances = ((vectors / np.maximum(values, 1e-8)) * vectors).sum(axis=1)
-    ends = [min(u - low, high - u) < EDGE for u, (low, high) in zip(found.x, bounds)]
+    ends = [min(u - low, high - u) < EDGE or v > FLAT**2 for u, v, (low, high) in zip(found.x, variances, bounds)]
     return {
         scalar.name: Learned(float(np.exp(u)), float(np.sqrt(v)), bool(end))
         for scalar, u, v, end in zip(scalars, found.x, variances, ends)

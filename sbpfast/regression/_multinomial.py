@@ -51,7 +51,7 @@ def _expected(m, cov):
     nodes, weights = normal_rule(p)
     value, out, curvature = np.empty(n), np.empty((n, p)), np.empty((n, p, p))
     _core.softmax.softmax_expectations(
-        np.ascontiguousarray(m), np.ascontiguousarray(cov), np.zeros(n, dtype=np.intp), nodes, weights, value, out,
+        np.ascontiguousarray(m), cov.copy(), np.zeros(n, dtype=np.intp), nodes, weights, value, out,
         curvature, _core.effective_threads(),
     )  # fmt: skip
     return out

@@ -22,6 +22,7 @@ from sbpfast.regression._predictive import (
     precision_nodes,
 )
 from sbpfast.regression._priors import is_auto
+from sbpfast.targets._regressions import continued_negative_binomial
 from sbpfast.targets._unknown_noise import linear_regression_unknown_noise
 
 if TYPE_CHECKING:
@@ -133,6 +134,8 @@ class BayesianNegativeBinomialRegression(LogLink):
     prior_scale, intercept_prior_scale, autoscale, fit_intercept, tol, max_iter, random_state
         As for `BayesianPoissonRegression`.
 
+    Responses that are no whole numbers are taken, the factorials in their density being gamma functions.
+
     Attributes
     ----------
     coef_ (d,), intercept_
@@ -141,6 +144,8 @@ class BayesianNegativeBinomialRegression(LogLink):
         In force.  ``learned_["dispersion"]`` tells how uncertain it is, and so does `summary`; the posterior of the
         coefficients is the one given it.
     """
+
+    dispersion_: float
 
     def __init__(
         self, *, dispersion: float | None = None, prior_scale: ArrayLike = 2.5, intercept_prior_scale: float = 10.0,
@@ -156,6 +161,8 @@ class BayesianNegativeBinomialRegression(LogLink):
     def _scalars(self, data, scale):
         if self.dispersion is not None:
             return []
+        if (data.y < 0.0).any():
+            raise ValueError(f"y must be not negative, got {data.y.min()}")
         mean = float(data.shares @ data.y)
         excess = float(data.shares @ (data.y - mean) ** 2) - mean
         guess = mean * mean / excess if excess > 0.0 else 10.0
@@ -163,7 +170,7 @@ class BayesianNegativeBinomialRegression(LogLink):
 
     def _target(self, data, scale, dispersion=None):
         given = self.dispersion if dispersion is None else dispersion
-        return targets.negative_binomial_regression(
+        return continued_negative_binomial(
             data.design, data.y, dispersion=self.dispersion_ if given is None else given, prior_scale=scale,
             weights=data.weights, offset=data.offset,
         )  # fmt: skip
@@ -205,6 +212,8 @@ class BayesianGammaRegression(LogLink):
         In force.  ``learned_["shape"]`` tells how uncertain it is, and so does `summary`; the posterior of the
         coefficients is the one given it.
     """
+
+    shape_: float
 
     def __init__(
         self, *, shape: float | None = None, prior_scale: ArrayLike = 2.5, intercept_prior_scale: float = 10.0,
