@@ -8,6 +8,7 @@ import os
 import sys
 import time
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -127,7 +128,7 @@ def _of_formula(options):
         rows = table.complete(wanted, options.drop_missing)
         weights = rows.numbers(options.weights) if options.weights else None
         data = {name: as_whole(rows[name]) for name in wanted}
-        make = getattr(regression, "BayesianMixedRegression", None) if groups else MODELS[options.model]
+        make: Any = getattr(regression, "BayesianMixedRegression", None) if groups else MODELS[options.model]
         if make is None:
             raise TableError(f"groups such as (1 | g) are not taken, got {options.formula!r}")
         start = time.perf_counter()

@@ -168,8 +168,8 @@ class BayesianNegativeBinomialRegression(LogLink):
         guess = mean * mean / excess if excess > 0.0 else 10.0
         return [Scalar("dispersion", min(max(guess, 0.1), 50.0), 1e-3, 1e5)]
 
-    def _target(self, data, scale, dispersion=None):
-        given = self.dispersion if dispersion is None else dispersion
+    def _target(self, data, scale, **learned):
+        given = learned.get("dispersion", self.dispersion)
         return continued_negative_binomial(
             data.design, data.y, dispersion=self.dispersion_ if given is None else given, prior_scale=scale,
             weights=data.weights, offset=data.offset,
@@ -233,8 +233,8 @@ class BayesianGammaRegression(LogLink):
             raise ValueError(f"y must be positive, got {data.y[~(data.y > 0.0)][0]}")
         return [Scalar("shape", 1.0, 1e-2, 1e6)]
 
-    def _target(self, data, scale, shape=None):
-        given = self.shape if shape is None else shape
+    def _target(self, data, scale, **learned):
+        given = learned.get("shape", self.shape)
         return targets.gamma_regression(
             data.design, data.y, shape=self.shape_ if given is None else given, prior_scale=scale,
             weights=data.weights, offset=data.offset,
@@ -299,8 +299,8 @@ class BayesianStudentTRegression(Regressor):
             data.design, data.y, df=self.df, scale=scale, prior_scale=prior, weights=data.weights, offset=data.offset
         )
 
-    def _target(self, data, scale, noise_scale=None):
-        given = self.scale if noise_scale is None else noise_scale
+    def _target(self, data, scale, **learned):
+        given = learned.get("noise_scale", self.scale)
         return self._with_scale(data, scale, self.scale_ if given is None else given)
 
     def _scalars(self, data, scale):
