@@ -20,6 +20,7 @@ from sbpfast.fitting._importance import (
     ImportanceSample,
     first_look,
     importance_sample,
+    most_climbing,
     second_look,
     slopes_along_rays,
     unusable,
@@ -103,11 +104,13 @@ class Fit:
     @classmethod
     def _of(cls, loop, structure, target, key):
         here = loop.last
-        return cls(
+        fit = cls(
             q=loop.shape.gaussian(loop.mean), structure=structure, elbo=here.elbo, elbo_stderr=here.elbo_error,
             converged=loop.converged, message=loop.message, counts=loop.source.counts, key=key, state=loop.state(),
             target=target,
         )  # fmt: skip
+        fit._evaluated = loop.source.looked_at
+        return fit
 
     def _continued(self, source, structure, tol, max_samples):
         """The loop this fit came from, in the state it stopped in."""
@@ -174,7 +177,7 @@ class Fit:
         try:
             n = n_samples or first_look(self._target, self._spent)
             self._importance = importance_sample(self.q, self._target, n, key)
-            if n_samples is None and self._importance.khat > GOOD:
+            if n_samples is None and self._importance.khat > GOOD and not self._importance.all_but_equal:
                 n = max(n, second_look(self._target, self._spent))
                 self._importance = importance_sample(self.q, self._target, n, key, self._importance.ratios)
             self._evaluated += n
@@ -215,7 +218,8 @@ class Fit:
         points = FarPoints(self._target, False, self._key ^ np.uint64(0xD1B54A32D192ED03), n_threads)
         deviation = self.q._draw(points.key, 0, len(WIDER), False, n_threads).x - self.q.mean
         frame = self._frame()
-        self.other_modes = other_modes(points, self.q.mean, frame, np.linalg.solve(frame, deviation.T).T)
+        draws, most = np.linalg.solve(frame, deviation.T).T, most_climbing(self._spent)
+        self.other_modes = other_modes(points, self.q.mean, frame, draws, most)
         self._evaluated += points.counts["values"]
         if len(self.other_modes):
             _checks.warn(
