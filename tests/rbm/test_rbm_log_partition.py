@@ -7,10 +7,10 @@ from scipy.special import logsumexp
 from statistics_helpers import assert_unbiased_over_runs
 
 import sbpfast as sb
-from sbpfast.rbm._partition import _bennett
 from sbpfast import _streams
 from sbpfast.rbm import _estimator, _partition
 from sbpfast.rbm._draws import Draws
+from sbpfast.rbm._partition import _bennett
 
 
 def test_golden_model():
