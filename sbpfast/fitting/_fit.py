@@ -161,29 +161,30 @@ def fit(
     else:
         source = Sampler(target, estimator != "stein" and target._has("hess"), key, n_threads)
     loop: NaturalFit | SampledFit
-    with Watch(progress, callback) as watch:
-        if isinstance(q0, Fit):
-            key, loop = q0._key, q0._continued(source, structure, tol, max_samples)
-            loop.run(max_iter, watch)
-        elif isinstance(source, Points):
-            loop = _best_sampled(source, q0, tol, max_samples, max_iter, watch)
-        else:
-            loop = _new_loop(source, q0, structure, rank, tol, max_samples)
-            loop.run(max_iter, watch)
-            ended = exact or loop.converged or watch.stopped or loop.interrupted
-            if q0 is None and not ended and loop.n_iter >= LONG:
-                loop = _from_elsewhere(loop, structure, rank, max_iter, watch)
-    result = Fit._of(loop, structure, target, key)
-    if not loop.converged and not watch.stopped:
-        _checks.warn(f"{loop.message[0].upper()}{loop.message[1:]}.", FitWarning)
-    if loop.interrupted:
-        return result  # at once; what is left out is worked out when it is asked for
-    if not isinstance(target, Ridge | Softmax) or work(target) * DRAWS <= CHEAP:
-        result._diagnose()
-    if not isinstance(target, Ridge | UnknownNoise | Softmax):  # whose gradients are ours
-        result._check_gradient()
-        result._look_for_other_modes(n_threads)
-    return result
+    with np.errstate(all="ignore"):  # a step too far is found in its moments and undone; what overflows is refused
+        with Watch(progress, callback) as watch:
+            if isinstance(q0, Fit):
+                key, loop = q0._key, q0._continued(source, structure, tol, max_samples)
+                loop.run(max_iter, watch)
+            elif isinstance(source, Points):
+                loop = _best_sampled(source, q0, tol, max_samples, max_iter, watch)
+            else:
+                loop = _new_loop(source, q0, structure, rank, tol, max_samples)
+                loop.run(max_iter, watch)
+                ended = exact or loop.converged or watch.stopped or loop.interrupted
+                if q0 is None and not ended and loop.n_iter >= LONG:
+                    loop = _from_elsewhere(loop, structure, rank, max_iter, watch)
+        result = Fit._of(loop, structure, target, key)
+        if not loop.converged and not watch.stopped:
+            _checks.warn(f"{loop.message[0].upper()}{loop.message[1:]}.", FitWarning)
+        if loop.interrupted:
+            return result  # at once; what is left out is worked out when it is asked for
+        if not isinstance(target, Ridge | Softmax) or work(target) * DRAWS <= CHEAP:
+            result._diagnose()
+        if not isinstance(target, Ridge | UnknownNoise | Softmax):  # whose gradients are ours
+            result._check_gradient()
+            result._look_for_other_modes(n_threads)
+        return result
 
 
 def _default_tol(exact, structure, d):
@@ -285,6 +286,7 @@ class Watch:
     def __init__(self, progress, callback):
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable, got {type(callback).__name__}")
+        _checks.flag("progress", progress)
         self.callback, self.stopped = callback, False
         self._progress = Progress("fit", "step", shown=progress)
 

@@ -14,7 +14,14 @@ from sbpfast.regression._arviz import inference_data
 from sbpfast.regression._formula import Formula, column, parse_formula
 from sbpfast.regression._input import Columns, Data, floats, matrix, response, sample_weights
 from sbpfast.regression._learned import PRIOR, Evidence, Learned, Scalar, maximised
-from sbpfast.regression._priors import DEFAULT, coefficient_scales, in_units_of, is_auto, warn_of_silent_data
+from sbpfast.regression._priors import (
+    DEFAULT,
+    coefficient_scales,
+    in_units_of,
+    intercept_scale,
+    is_auto,
+    warn_of_silent_data,
+)
 from sbpfast.targets import Target
 
 if TYPE_CHECKING:
@@ -188,17 +195,19 @@ class BayesianRegression(Estimator):
         return model
 
     def _fit(self, X, y, sample_weight, offset, trials) -> Self:
+        _checks.flag("fit_intercept", self.fit_intercept)
         names = column_names(X)
         X = matrix(X)
-        data, attributes = self._data(X, y, sample_weight, offset, trials, self._encoded)
-        scale = self._prior_scales(X, data)
-        rng = self.random_state
-        if isinstance(rng, np.random.RandomState):
-            rng = int(rng.randint(2**63, dtype=np.uint64))
-        learned = self._learn(data, scale, X.shape[1])
-        values = {name: number.value for name, number in learned.items()}
-        scale = _with_factor(scale, X.shape[1], values.pop(PRIOR, 1.0))
-        result, more = self._fitted(data, scale, rng, values)
+        with np.errstate(all="ignore"):  # what overflows is found in the fit, and said
+            data, attributes = self._data(X, y, sample_weight, offset, trials, self._encoded)
+            scale = self._prior_scales(X, data)
+            rng = self.random_state
+            if isinstance(rng, np.random.RandomState):
+                rng = int(rng.randint(2**63, dtype=np.uint64))
+            learned = self._learn(data, scale, X.shape[1])
+            values = {name: number.value for name, number in learned.items()}
+            scale = _with_factor(scale, X.shape[1], values.pop(PRIOR, 1.0))
+            result, more = self._fitted(data, scale, rng, values)
         # nothing is changed before all has gone well
         self._keep_names(names)
         self.__dict__.pop("formula_", None)
@@ -232,7 +241,7 @@ class BayesianRegression(Estimator):
         """Prior standard deviations of the coefficients and, last, of the intercept; for "auto" those of scale 1."""
         auto = is_auto(self.prior_scale)
         scale = coefficient_scales(DEFAULT if auto else self.prior_scale, X.shape[1])
-        intercept = self.intercept_prior_scale
+        intercept = intercept_scale(self.intercept_prior_scale)
         if _checks.flag("autoscale", self.autoscale):
             scale, intercept = in_units_of(X, data.shares, scale, intercept, *self._units(data))
         scale = scale / DEFAULT if auto else scale
@@ -407,11 +416,16 @@ class BayesianRegression(Estimator):
         p = design.shape[1]
         chol = q.to_cholesky().chol[:p]  # rows beyond the design's columns belong to other parameters
         m, t = np.empty(design.shape[0]), np.empty(design.shape[0])
-        for start in range(0, design.shape[0], ROWS):
-            rows = design[start : start + ROWS]
-            m[start : start + ROWS] = rows @ q.mean[:p]
-            t[start : start + ROWS] = np.linalg.norm(rows @ chol, axis=1)
-        return m + offset, t
+        with np.errstate(over="ignore", invalid="ignore"):
+            for start in range(0, design.shape[0], ROWS):
+                rows = design[start : start + ROWS]
+                m[start : start + ROWS] = rows @ q.mean[:p]
+                t[start : start + ROWS] = np.linalg.norm(rows @ chol, axis=1)
+            m += offset
+        lost = ~(np.isfinite(m) & np.isfinite(t))
+        if lost.any():
+            raise ValueError(f"the linear predictor of row {int(np.argmax(lost))} of X overflows double precision")
+        return m, t
 
 
 def _with_factor(scale, d, factor):
