@@ -1,12 +1,14 @@
 """Threads: how many, the same bits, forks, concurrent callers."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -145,6 +147,14 @@ def test_fork_while_the_threads_work():
 
 def _answers(want, target, q):
     return np.array_equal(answer(target, q, 2), want)
+
+
+def test_every_loop_is_guided():
+    """The package's own threads hand out these alone: a static loop is cut for threads that may not come."""
+    loops = []
+    for source in Path(_core.__file__).parent.glob("*.p[xy][xi]"):
+        loops += re.findall(r"in prange\((.*?)\):\n", source.read_text(), re.DOTALL)
+    assert all('schedule="guided"' in loop for loop in loops)
 
 
 def test_signals_come_to_python():
