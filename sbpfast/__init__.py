@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from sbpfast.regression import (
         BayesianLinearRegression,
         BayesianLogisticRegression,
+        BayesianMixedRegression,
         BayesianPoissonRegression,
         BayesianProbitRegression,
         BayesianStudentTRegression,
+        load,
     )
 
 # loaded when first used, so that importing the package stays quick: name to module
@@ -51,10 +53,12 @@ _LATER = {
     "FitWarning": "fitting",
     "ImproperDensity": "fitting",
     "fit": "fitting",
+    "load": "regression",
     "GaussianBernoulliRBM": "rbm",
     "TrainingDiverged": "rbm",
     "BayesianLinearRegression": "regression",
     "BayesianLogisticRegression": "regression",
+    "BayesianMixedRegression": "regression",
     "BayesianPoissonRegression": "regression",
     "BayesianProbitRegression": "regression",
     "BayesianStudentTRegression": "regression",
@@ -76,6 +80,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "BayesianLinearRegression",
     "BayesianLogisticRegression",
+    "BayesianMixedRegression",
     "BayesianPoissonRegression",
     "BayesianProbitRegression",
     "BayesianStudentTRegression",
@@ -103,6 +108,7 @@ __all__ = [
     "expfam",
     "fit",
     "fitting",
+    "load",
     "rbm",
     "regression",
     "show_config",

@@ -5,6 +5,7 @@ out, and keeps the whole posterior: covariance, draws, evidence.  scikit-learn i
 """
 
 from sbpfast.regression._classifiers import BayesianLogisticRegression, BayesianProbitRegression
+from sbpfast.regression._mixed import BayesianMixedRegression, load
 from sbpfast.regression._regressors import (
     BayesianLinearRegression,
     BayesianPoissonRegression,
@@ -15,8 +16,10 @@ from sbpfast.targets._unknown_noise import linear_regression_unknown_noise
 __all__ = [
     "BayesianLinearRegression",
     "BayesianLogisticRegression",
+    "BayesianMixedRegression",
     "BayesianPoissonRegression",
     "BayesianProbitRegression",
     "BayesianStudentTRegression",
     "linear_regression_unknown_noise",
+    "load",
 ]
