@@ -55,6 +55,7 @@ FAMILIES = {
     "linear": Family("linear_regression", (NOISE,)),
     "student_t": Family("student_t_regression", (SCALE, DF)),
     "negative_binomial": Family("negative_binomial_regression", (DISPERSION,), log_mean=True),
+    "gamma": Family("gamma_regression", (SHAPE,), log_mean=True),
 }
 
 

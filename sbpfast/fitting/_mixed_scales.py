@@ -91,8 +91,8 @@ class Layout(NamedTuple):
                 by_theta[own] += times
                 gradient -= r * factor / square[:, None]
             by_factor.append(gradient)
-        first, unit = self.dim - len(self.parameters), self.spread
-        learned = [p.log_prior(theta[first + i], unit) for i, p in enumerate(self.parameters)]
+        first = self.dim - len(self.parameters)
+        learned = [p.log_prior(theta[first + i], self.spread) for i, p in enumerate(self.parameters)]
         by_theta += self.chained(theta, by_factor, [slope for _, slope in learned])
         return value + sum(v for v, _ in learned), by_theta
 
