@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from sbpfast.fitting import Fit, FitStep, FitWarning, ImproperDensity, fit
     from sbpfast.rbm import GaussianBernoulliRBM, TrainingDiverged
     from sbpfast.regression import (
+        BayesianGammaRegression,
         BayesianLinearRegression,
         BayesianLogisticRegression,
         BayesianMixedRegression,
+        BayesianNegativeBinomialRegression,
         BayesianPoissonRegression,
         BayesianProbitRegression,
         BayesianStudentTRegression,
@@ -56,9 +58,11 @@ _LATER = {
     "load": "regression",
     "GaussianBernoulliRBM": "rbm",
     "TrainingDiverged": "rbm",
+    "BayesianGammaRegression": "regression",
     "BayesianLinearRegression": "regression",
     "BayesianLogisticRegression": "regression",
     "BayesianMixedRegression": "regression",
+    "BayesianNegativeBinomialRegression": "regression",
     "BayesianPoissonRegression": "regression",
     "BayesianProbitRegression": "regression",
     "BayesianStudentTRegression": "regression",
@@ -78,9 +82,11 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "BayesianGammaRegression",
     "BayesianLinearRegression",
     "BayesianLogisticRegression",
     "BayesianMixedRegression",
+    "BayesianNegativeBinomialRegression",
     "BayesianPoissonRegression",
     "BayesianProbitRegression",
     "BayesianStudentTRegression",
