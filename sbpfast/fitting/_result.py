@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ from sbpfast.fitting._mode import WIDER, FarPoints, other_modes
 from sbpfast.fitting._moments import Sampler
 from sbpfast.fitting._natural import NaturalFit
 from sbpfast.fitting._sampled import SampledFit
+from sbpfast.fitting._saved import require_whole
 from sbpfast.fitting._sets import Points
 from sbpfast.fitting._table import Summary
 from sbpfast.gaussian import CholeskyGaussian, DiagonalGaussian, Gaussian, LowRankGaussian
@@ -370,8 +372,7 @@ class Fit:
         level : float
             Probability of the central interval.
         """
-        if not 0.0 < _checks.scalar("level", level) < 1.0:
-            raise ValueError(f"level must lie between 0 and 1, got {level}")
+        level = _checks.scalar("level", level, above=0.0, below=1.0)
         if names is None and self.model_parameters is not None:
             return _posterior.model_summary(self, level)
         names = self._names(names)
@@ -406,6 +407,8 @@ class Fit:
         names = self.names if names is None else names
         if names is None:
             return [f"x[{i}]" for i in range(self.q.dim)]
+        if isinstance(names, str) or not isinstance(names, Iterable):
+            raise TypeError(f"names must be a sequence of strings, got {names!r}")
         names = [str(name) for name in names]
         if len(names) != self.q.dim:
             raise ValueError(f"names must have {self.q.dim} entries, one a parameter, got {len(names)}")
@@ -475,8 +478,18 @@ class Fit:
         saved = read_npz(path)
         if "version" not in saved or "family" not in saved:
             raise ValueError(f"{path} does not hold a saved fit")
-        if int(saved["version"]) > VERSION:
-            raise ValueError(f"{path} was saved by a newer version of sbpfast")
+        try:
+            if int(saved["version"]) <= VERSION:
+                return cls._from_arrays(saved)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} holds a damaged fit: {error}") from error
+        raise ValueError(f"{path} was saved by a newer version of sbpfast")
+
+    @classmethod
+    def _from_arrays(cls, saved) -> Fit:
+        """The fit of which these arrays were saved."""
+
+        require_whole(saved)
 
         def part(prefix):
             return {name[len(prefix) :]: array for name, array in saved.items() if name.startswith(prefix)}

@@ -159,7 +159,11 @@ class SampledFit:
         precision = np.eye(len(dm)) + rate * dp
         if not np.isfinite(precision).all() or np.linalg.eigvalsh(precision)[0] < LEAST_PRECISION:
             return None
-        return self.a + rate * (self.root @ dm), refactored(self.root, upper_factor(precision))
+        try:
+            upper = upper_factor(precision)
+        except np.linalg.LinAlgError:  # eigenvalues are rounded in units of the largest
+            return None
+        return self.a + rate * (self.root @ dm), refactored(self.root, upper)
 
     def _look(self, half, a, root, directions=None) -> Look | None:
         return self.source.look(self.origin + self.frame @ a, np.tril(self.frame @ root), half, directions)

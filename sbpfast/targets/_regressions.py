@@ -27,7 +27,10 @@ def _regression(X, y, link, weights, offset, prior_scale, prior_mean, constant, 
     weights = _checks.vector("weights", 1.0 if weights is None else weights, rows)
     if (weights < 0).any():
         raise ValueError("weights must not be negative")
-    constant = float(weights @ constant) if np.ndim(constant) else float(weights.sum() * constant)
+    with np.errstate(over="ignore", invalid="ignore"):
+        constant = float(weights @ constant) if np.ndim(constant) else float(weights.sum() * constant)
+    if not math.isfinite(constant):
+        raise ValueError("weights are so large that the constants of the likelihood overflow double precision")
     proper = scale[np.isfinite(scale)]
     constant -= float(np.log(proper).sum()) + 0.5 * len(proper) * math.log(2.0 * math.pi)
     prior = quadratic(1.0 / scale**2, _checks.vector("prior_mean", prior_mean, d), constant)
@@ -175,8 +178,17 @@ def negative_binomial_regression(X, y, *, dispersion, prior_scale, prior_mean=0.
     closer to Poisson.
     """
     X = as_design("X", X)
+    return continued_negative_binomial(
+        X, _response(y, X, *COUNT), dispersion=dispersion, prior_scale=prior_scale, prior_mean=prior_mean,
+        offset=offset, weights=weights,
+    )  # fmt: skip
+
+
+def continued_negative_binomial(X, y, *, dispersion, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
+    """The same for any y that are not negative, whose factorials are gamma functions."""
+    X = as_design("X", X)
     r = _checks.scalar("dispersion", dispersion, above=0.0)
-    y = _response(y, X, *COUNT)
+    y = _response(y, X, *NON_NEGATIVE)
     _require_squares("dispersion", r)
     some = np.where(y > 0.0, y, 1.0)
     constant = np.where(y > 0.0, -np.log(some) - scipy.special.betaln(some, r), 0.0)
