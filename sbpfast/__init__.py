@@ -30,11 +30,15 @@ if TYPE_CHECKING:
     from sbpfast.fitting import Fit, FitStep, FitWarning, ImproperDensity, fit
     from sbpfast.rbm import GaussianBernoulliRBM, TrainingDiverged
     from sbpfast.regression import (
+        BayesianGammaRegression,
         BayesianLinearRegression,
         BayesianLogisticRegression,
+        BayesianMixedRegression,
+        BayesianNegativeBinomialRegression,
         BayesianPoissonRegression,
         BayesianProbitRegression,
         BayesianStudentTRegression,
+        load,
     )
 
 # loaded when first used, so that importing the package stays quick: name to module
@@ -51,10 +55,14 @@ _LATER = {
     "FitWarning": "fitting",
     "ImproperDensity": "fitting",
     "fit": "fitting",
+    "load": "regression",
     "GaussianBernoulliRBM": "rbm",
     "TrainingDiverged": "rbm",
+    "BayesianGammaRegression": "regression",
     "BayesianLinearRegression": "regression",
     "BayesianLogisticRegression": "regression",
+    "BayesianMixedRegression": "regression",
+    "BayesianNegativeBinomialRegression": "regression",
     "BayesianPoissonRegression": "regression",
     "BayesianProbitRegression": "regression",
     "BayesianStudentTRegression": "regression",
@@ -74,8 +82,11 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "BayesianGammaRegression",
     "BayesianLinearRegression",
     "BayesianLogisticRegression",
+    "BayesianMixedRegression",
+    "BayesianNegativeBinomialRegression",
     "BayesianPoissonRegression",
     "BayesianProbitRegression",
     "BayesianStudentTRegression",
@@ -103,6 +114,7 @@ __all__ = [
     "expfam",
     "fit",
     "fitting",
+    "load",
     "rbm",
     "regression",
     "show_config",

@@ -77,9 +77,17 @@ def frozen(array) -> np.ndarray:
     return copy
 
 
+def dimensions(value) -> int:
+    """How many dimensions an argument has; a list that is not rectangular, which is refused later, counts as 1."""
+    try:
+        return np.ndim(value)
+    except ValueError:
+        return 1
+
+
 def vector(name, value, length=None) -> np.ndarray:
     """A finite float64 vector; a scalar fills one of known length."""
-    if length is not None and np.ndim(value) == 0:
+    if length is not None and dimensions(value) == 0:
         return np.full(length, real_array(name, value, ndim=0)[()])
     return real_array(name, value, shape=(length,))
 
@@ -134,6 +142,30 @@ def choice(name, value, allowed) -> str:
     if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
     return value
+
+
+def output(out, dtype, shape) -> np.ndarray:
+    """The array that draws are written to: `out`, or a new one of `dtype`, float64 where that is None."""
+    if dtype is not None:
+        try:
+            dtype = np.dtype(dtype)
+        except TypeError:
+            raise TypeError(f"dtype must be float64 or float32, got {dtype!r}") from None
+        if dtype not in (np.float64, np.float32):
+            raise TypeError(f"dtype must be float64 or float32, got {dtype}")
+    if out is None:
+        return np.empty(shape, np.float64 if dtype is None else dtype)
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be a NumPy array, got {type(out).__name__}")
+    if out.dtype not in (np.float64, np.float32):
+        raise TypeError(f"out must hold float64 or float32, got {out.dtype}")
+    if dtype is not None and out.dtype != dtype:
+        raise TypeError(f"out must hold {dtype}, as dtype says, got {out.dtype}")
+    if out.shape != tuple(shape):
+        raise ValueError(f"out must have shape {tuple(shape)}, got {out.shape}")
+    if not out.flags.writeable:
+        raise ValueError("out must be writeable, got a read-only array")
+    return out
 
 
 def symmetric(name, matrix) -> np.ndarray:

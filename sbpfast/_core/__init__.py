@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
-from sbpfast._core._platform import OPENMP, effective_threads, processor_isas
+from sbpfast._core._platform import OPENMP, OWN_THREADS, effective_threads, processor_isas
 
 if TYPE_CHECKING:
     from sbpfast._core import contract_baseline as contract  # noqa: F401
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sbpfast._core import random_baseline as random  # noqa: F401
     from sbpfast._core import rbm_baseline as rbm  # noqa: F401
     from sbpfast._core import ridge_baseline as ridge  # noqa: F401
+    from sbpfast._core import softmax_baseline as softmax  # noqa: F401
     from sbpfast._core import special_baseline as special  # noqa: F401
     from sbpfast._core import statistics_baseline as statistics  # noqa: F401
     from sbpfast._core import weights_baseline as weights  # noqa: F401
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 TOPICS = tuple(sorted(m.name.removesuffix("_baseline") for m in iter_modules(__path__) if m.name.endswith("_baseline")))
 """What was built: the baseline of every ``<topic>.pxi``."""
 
-__all__ = ["AVAILABLE_ISAS", "ISA", "OPENMP", "TOPICS", "effective_threads", "load", "processor_isas"]
+__all__ = ["AVAILABLE_ISAS", "ISA", "OPENMP", "OWN_THREADS", "TOPICS", "effective_threads", "load", "processor_isas"]
 
 
 def _available():

@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sbpfast import _checks, _core
-from sbpfast._streams import NOISE, normal_rows, stream_key
+from sbpfast._streams import LONG, NOISE, normal_rows
 from sbpfast.gaussian._diagonal import DiagonalGaussian
 from sbpfast.gaussian._draws import LOG_2PI
 from sbpfast.gaussian._full import GaussianBase
 from sbpfast.gaussian._low_rank import LowRankPrecisionGaussian
 from sbpfast.gaussian._precision_rows import low_rank_moments, low_rank_sample
+
+LARGEST = 1e12  # trace of factor^T diag^-1 factor in a batch: from 1e16 on, nothing of the identity beside it is left
 
 
 class Batch(GaussianBase):
@@ -55,11 +57,9 @@ class Batch(GaussianBase):
             raise IndexError(f"a batch of shape {self.batch_shape} takes integers and slices of its axes, got {index}")
         return index
 
-    def sample(self, n, *, rng=None, n_threads=None) -> np.ndarray:
-        """Draw n points of every member, (n, ..., d); ``rng`` as for a single Gaussian."""
-        n, threads = _checks.count("n", n), _core.effective_threads(n_threads)
-        eps = normal_rows(stream_key(rng), NOISE, 0, n, self.mean.size, False, threads)
-        return self._from_noise(eps.reshape(n, *self.mean.shape))
+    def _fill(self, key, out, n_threads):
+        eps = normal_rows(key, NOISE, 0, len(out), self.mean.size, False, n_threads)
+        out[...] = self._from_noise(eps.reshape(out.shape))
 
     def log_prob(self, x) -> np.ndarray:
         """Log densities (n, ...) at points x (n, ..., d), a point of every member."""
@@ -67,7 +67,7 @@ class Batch(GaussianBase):
         if x.ndim != self.mean.ndim + 1 or x.shape[1:] != self.mean.shape:
             wanted = ", ".join(str(s) for s in ("n", *self.mean.shape))
             raise ValueError(f"x must have shape ({wanted}), got {x.shape}")
-        return -0.5 * (self._mahalanobis(x - self.mean) + self._log_det() + self.dim * LOG_2PI)
+        return -0.5 * (self._squared_distance(x) + self._log_det() + self.dim * LOG_2PI)
 
     def entropy(self) -> Any:
         """Differential entropies, (...), in nats."""
@@ -75,10 +75,10 @@ class Batch(GaussianBase):
 
     def kl(self, other) -> Any:
         """Divergences (...) from the members to those of another batch, or to a single Gaussian of these structures."""
-        return batch_kl(self, other)
+        return _finite_kl(self, other)
 
     def _divergence_from(self, p) -> Any:
-        return batch_kl(p, self)
+        return _finite_kl(p, self)
 
     def _from_noise(self, eps) -> np.ndarray:
         """Points from standard normals (n, ..., d)."""
@@ -99,11 +99,19 @@ class DiagonalBatch(Batch, DiagonalGaussian):
     def __init__(self, mean: ArrayLike, std: ArrayLike) -> None:
         self._set(mean=mean, std=std)
         _checks.positive("std", self.std)
+        self._require_range()
 
     @property
     def cov(self) -> np.ndarray:
         """The covariances as full matrices, (..., d, d)."""
         return self.std[..., None] ** 2 * np.eye(self.dim)
+
+    def _fill(self, key, out, n_threads):
+        if self.mean.size >= LONG:
+            super()._fill(key, out, n_threads)
+        else:
+            rows = out.reshape(len(out), -1)
+            _core.random.diagonal_rows(key, NOISE, self.mean.ravel(), self.std.ravel(), rows, n_threads)
 
     def _from_noise(self, eps):
         return self.mean + self.std * eps
@@ -122,10 +130,18 @@ class LowRankPrecisionBatch(Batch, LowRankPrecisionGaussian):
     _single = LowRankPrecisionGaussian
 
     def __init__(self, mean: ArrayLike, diag: ArrayLike, factor: ArrayLike) -> None:
-        if np.ndim(factor) < 2:
-            raise ValueError(f"factor must have at least 2 dimensions, got shape {np.shape(factor)}")
+        if _checks.dimensions(factor) < 2:
+            raise ValueError(f"factor must have at least 2 dimensions, got {_checks.dimensions(factor)}")
         self._set(mean=mean, diag=diag, factor=factor)
         _checks.positive("diag", self.diag)
+        with np.errstate(over="ignore"):
+            largest = ((self.factor / self.diag[..., None]) * self.factor).sum(axis=(-1, -2)).max(initial=0.0)
+        if not largest <= LARGEST:
+            raise ValueError(
+                f"the squares of factor over diag must add up to at most {LARGEST:g} in a batch, which works with "
+                f"their sums; got {largest:.3g}: single Gaussians take them"
+            )
+        self._require_range()
 
     @property
     def cov(self) -> np.ndarray:
@@ -149,6 +165,9 @@ class LowRankPrecisionBatch(Batch, LowRankPrecisionGaussian):
     def _log_det(self):
         return low_rank_moments(self.diag, self.factor)[1]
 
+    def _variances(self):
+        return low_rank_moments(self.diag, self.factor)[0]
+
 
 DiagonalGaussian._batch = DiagonalBatch
 LowRankPrecisionGaussian._batch = LowRankPrecisionBatch
@@ -170,6 +189,14 @@ def _factor_trace(p, u):
     cross = scaled.swapaxes(-1, -2) @ u
     whole = (u * u / p.diag[..., None]).sum(axis=(-1, -2))
     return whole - (cross * np.linalg.solve(small, cross)).sum(axis=(-1, -2))
+
+
+def _finite_kl(p, q):
+    with np.errstate(over="ignore", invalid="ignore"):
+        divergence = batch_kl(p, q)
+    if np.isnan(divergence).any():
+        raise ValueError(f"the divergence from {p!r} to {q!r} leaves double precision")
+    return divergence
 
 
 def batch_kl(p, q) -> np.ndarray:

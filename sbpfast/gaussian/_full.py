@@ -43,7 +43,7 @@ class GaussianBase(ABC):
     def __new__(cls, *parameters, **named):
         """A batch where the mean has leading axes and the structure knows batches."""
         mean = named["mean"] if "mean" in named else parameters[0] if parameters else ()
-        return super().__new__(cls._batch if cls._batch is not None and np.ndim(mean) > 1 else cls)
+        return super().__new__(cls._batch if cls._batch is not None and _checks.dimensions(mean) > 1 else cls)
 
     def _set_mean(self, mean, d=None):
         mean = _checks.real_array("mean", mean, ndim=1)
@@ -56,12 +56,14 @@ class GaussianBase(ABC):
 
     def _require_range(self):
         """Raise where the draws or the variances leave double precision."""
-        with np.errstate(over="ignore"):
-            reach = np.abs(self.mean) + REACH * np.sqrt(np.maximum(self._variances(), 0.0))
-        if not np.isfinite(reach).all():
-            j = int(np.argmin(np.isfinite(reach)))
+        with np.errstate(over="ignore", invalid="ignore"):
+            variances = self._variances()
+            reach = np.abs(self.mean) + REACH * np.sqrt(np.maximum(variances, 0.0))
+        inside = np.isfinite(reach) & np.isfinite(variances)
+        if not inside.all():
+            where = ", ".join(str(j) for j in np.argwhere(~inside)[0])
             raise ValueError(
-                f"{type(self).__name__} leaves double precision: the variance or the draws of x[{j}] overflow"
+                f"{type(self).__name__} leaves double precision: the variance or the draws of x[{where}] overflow"
             )
 
     @property
@@ -157,22 +159,46 @@ class GaussianBase(ABC):
             return Draws(self, [to_panels(s) for s in split], len(z), Panels, n_threads)
         return Draws(self, split, len(z), Rows, n_threads)
 
-    def sample(self, n, *, rng=None, n_threads=None) -> np.ndarray:
+    def sample(self, n, *, rng=None, n_threads=None, dtype=None, out=None) -> np.ndarray:
         """Draw n points, (n, d).
 
-        ``rng`` is None, an int, a SeedSequence, a BitGenerator or a Generator.  The first draws do not depend on n,
-        and no draw on the number of threads.
+        Parameters
+        ----------
+        n : int
+            Number of points, at least 1.  The first draws do not depend on it.
+        rng : None, int, SeedSequence, BitGenerator or Generator
+            See SPEC 7.
+        n_threads : int, optional
+            None means all usable cores.  The bits of the result do not depend on it.
+        dtype : float64 or float32, optional
+            Of the result; draws of float32 are those of float64, rounded.
+        out : ndarray (n, d), optional
+            Where the points are written to, float64 or float32; it is returned.
         """
-        n = _checks.count("n", n)
-        return self._draw(stream_key(rng), 0, n, False, _core.effective_threads(n_threads)).x
+        n, threads = _checks.count("n", n), _core.effective_threads(n_threads)
+        out = _checks.output(out, dtype, (n, *self.batch_shape, self.dim))
+        if out.flags.c_contiguous:
+            self._fill(stream_key(rng), out, threads)
+        else:
+            out[...] = self.sample(n, rng=rng, n_threads=threads, dtype=out.dtype)
+        return out
+
+    def _fill(self, key, out, n_threads) -> None:
+        """Write the first draws of the stream to rows (n, d), C-contiguous."""
+        out[...] = self._draw(key, 0, len(out), False, n_threads).x
 
     # densities
 
     def log_prob(self, x) -> np.ndarray:
         """Log density at the points x (n, d), (n,)."""
         x = _checks.points("x", x, self.dim)
-        with np.errstate(over="ignore"):
-            return -0.5 * (self._mahalanobis(x - self.mean) + self._log_det() + self.dim * LOG_2PI)
+        return -0.5 * (self._squared_distance(x) + self._log_det() + self.dim * LOG_2PI)
+
+    def _squared_distance(self, x):
+        """(x - mean)^T cov^-1 (x - mean), infinite where it leaves double precision."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            distance = self._mahalanobis(x - self.mean)
+        return np.where(np.isnan(distance), np.inf, distance)
 
     def _log_prob_of(self, draws) -> np.ndarray:
         """Log density of its own draws, (n,)."""
@@ -227,6 +253,12 @@ class DenseGaussian(GaussianBase):
 
     def _map(self, noise, layout, n_threads):
         return layout.apply(self._chol, noise[0], self.mean, True, n_threads)
+
+    def _fill(self, key, out, n_threads):
+        if self.dim >= LONG:
+            super()._fill(key, out, n_threads)
+        else:
+            _core.random.affine_rows(key, NOISE, self._chol, self.mean, out, n_threads)
 
     def _dual(self, draws):
         def of_panels(z):
@@ -401,7 +433,7 @@ class NaturalGaussian(DenseGaussian):
             eta2 = _checks.symmetric("eta2", _checks.real_array("eta2", eta2, shape=(d, d)))
             precision_chol = _checks.cholesky("-eta2", -2.0 * eta2)
         cov = scipy.linalg.cho_solve((precision_chol, True), np.eye(d), check_finite=False)
-        self._cov = _checks.frozen(0.5 * (cov + cov.T))
+        self._cov = _checks.frozen(0.5 * cov + 0.5 * cov.T)
         self._set_mean(scipy.linalg.cho_solve((precision_chol, True), eta1, check_finite=False))
         self._chol = _checks.cholesky("the covariance of eta2", self._cov)
         self.eta1, self.eta2 = _checks.frozen(eta1), _checks.frozen(eta2)

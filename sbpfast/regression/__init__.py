@@ -5,18 +5,25 @@ out, and keeps the whole posterior: covariance, draws, evidence.  scikit-learn i
 """
 
 from sbpfast.regression._classifiers import BayesianLogisticRegression, BayesianProbitRegression
+from sbpfast.regression._mixed import BayesianMixedRegression, load
 from sbpfast.regression._regressors import (
+    BayesianGammaRegression,
     BayesianLinearRegression,
+    BayesianNegativeBinomialRegression,
     BayesianPoissonRegression,
     BayesianStudentTRegression,
 )
 from sbpfast.targets._unknown_noise import linear_regression_unknown_noise
 
 __all__ = [
+    "BayesianGammaRegression",
     "BayesianLinearRegression",
     "BayesianLogisticRegression",
+    "BayesianMixedRegression",
+    "BayesianNegativeBinomialRegression",
     "BayesianPoissonRegression",
     "BayesianProbitRegression",
     "BayesianStudentTRegression",
     "linear_regression_unknown_noise",
+    "load",
 ]

@@ -11,8 +11,17 @@ from sbpfast import _checks
 from sbpfast._protocol import Estimator, column_names
 from sbpfast.fitting import Fit, fit
 from sbpfast.regression._arviz import inference_data
-from sbpfast.regression._input import Data, floats, matrix, response, sample_weights
-from sbpfast.regression._priors import coefficient_scales, in_units_of, warn_of_silent_data
+from sbpfast.regression._formula import Formula, column, parse_formula
+from sbpfast.regression._input import Columns, Data, floats, matrix, response, sample_weights
+from sbpfast.regression._learned import PRIOR, Evidence, Learned, Scalar, maximised
+from sbpfast.regression._priors import (
+    DEFAULT,
+    coefficient_scales,
+    in_units_of,
+    intercept_scale,
+    is_auto,
+    warn_of_silent_data,
+)
 from sbpfast.targets import Target
 
 if TYPE_CHECKING:
@@ -28,12 +37,16 @@ class BayesianRegression(Estimator):
 
     _estimator_type: str
     _counts = False  # whether y must not be negative
+    _binomial = False  # whether there may be trials
+    _multi_class = False  # whether there may be more than two classes
 
     fit_: Fit
     coef_: np.ndarray
     coef_cov_: np.ndarray
     prior_scale_: np.ndarray
     intercept_prior_scale_: float
+    learned_: dict[str, Learned]
+    formula_: Formula
 
     def __init__(
         self, *, prior_scale: ArrayLike = 2.5, intercept_prior_scale: float = 10.0, autoscale: bool = True,
@@ -56,13 +69,23 @@ class BayesianRegression(Estimator):
         """Where the linear predictor lies and how far it spreads, in the units of its own."""
         return 0.0, 1.0
 
-    def _target(self, data: Data, scale) -> Target:
-        """The log joint density of the model."""
+    def _target(self, data: Data, scale, **learned) -> Target:
+        """The log joint density of the model; of what has been learned, where it is not to be looked up."""
         raise NotImplementedError
 
-    def _fitted(self, data: Data, scale, rng) -> tuple[Fit, dict[str, Any]]:
+    def _scalars(self, data: Data, scale) -> list[Scalar]:
+        """What is to be learned beside the prior's scale."""
+        return []
+
+    def _prior_unit(self, data: Data, scale, d) -> tuple[Any, Any]:
+        """The precision of the coefficients' prior for these scales, and which of the parameters they are."""
+        return 1.0 / scale[:d] ** 2, slice(0, d)
+
+    def _fitted(self, data: Data, scale, rng, values: dict[str, float]) -> tuple[Fit, dict[str, Any]]:
         """The fit, and fitted attributes beside it."""
-        return fit(self._target(data, scale), tol=self.tol, max_iter=self.max_iter, rng=rng), {}
+        target = self._target(data, scale, **values)
+        attributes = {f"{name}_": value for name, value in values.items()}
+        return fit(target, tol=self.tol, max_iter=self.max_iter, rng=rng), attributes
 
     def _log_likelihood(self, y, eta, params, trials) -> np.ndarray:
         """Of every row, (n, N), for draws of the linear predictor eta (n, N) and of all parameters (n, p)."""
@@ -84,7 +107,7 @@ class BayesianRegression(Estimator):
         return Tags(
             estimator_type=self._estimator_type,
             target_tags=TargetTags(required=True, positive_only=self._counts),
-            classifier_tags=ClassifierTags(multi_class=False) if classifier else None,
+            classifier_tags=ClassifierTags(multi_class=self._multi_class) if classifier else None,
             regressor_tags=None if classifier else RegressorTags(),
             input_tags=InputTags(sparse=True),
         )
@@ -130,20 +153,80 @@ class BayesianRegression(Estimator):
         """
         return self._fit(X, y, sample_weight, offset, None)
 
+    @classmethod
+    def from_formula(cls, formula: str, data: Any, *, sample_weight: Any = None, **settings: Any) -> Self:
+        """Make an estimator and fit it to a data frame by a formula; needs the package formulae.
+
+        Parameters
+        ----------
+        formula : str
+            ``"y ~ x + C(z) + x:z + offset(log_exposure)"``: columns of text, booleans and categories are categories, by
+            one coefficient for each level but the first; ``0 +`` leaves out the intercept.  Functions are formulae's
+            (``C center scale poly bs ...``) and NumPy's, as ``np.log(x)``.  The response of a binomial model is
+            ``successes / trials``.
+        data : pandas or polars DataFrame, or dict of columns
+        sample_weight : array_like (N,) or the name of a column, optional
+        **settings
+            Of the constructor.
+
+        Returns
+        -------
+        estimator
+            Fitted.  Its predictions take data frames with the columns that the formula names, and add its offset.
+
+        Raises
+        ------
+        TypeError, ValueError
+            A formula that cannot be read, names that are no columns, missing values, groups ``(1 | g)``, and what `fit`
+            refuses.
+        """
+        if "fit_intercept" in settings:
+            raise TypeError("whether there is an intercept is said by the formula: write 0 + to leave it out")
+        read, rows = parse_formula(formula, data)
+        if rows.groups:
+            raise ValueError(f"{cls.__name__} has no groups, got ({next(iter(rows.groups))!r}) in {formula!r}")
+        more = {} if rows.trials is None else {"trials": rows.trials}
+        if more and not cls._binomial:
+            raise ValueError(f"{cls.__name__} takes no proportions, got the response {read.response!r}")
+        weights = column("sample_weight", sample_weight, data) if isinstance(sample_weight, str) else sample_weight
+        model = cls(fit_intercept=read.intercept, **settings)
+        model.fit(Columns(rows.X, read.names), rows.y, sample_weight=weights, offset=rows.offset, **more)
+        model.formula_ = read
+        return model
+
     def _fit(self, X, y, sample_weight, offset, trials) -> Self:
+        _checks.flag("fit_intercept", self.fit_intercept)
         names = column_names(X)
         X = matrix(X)
-        data, attributes = self._data(X, y, sample_weight, offset, trials, self._encoded)
-        scale = self._prior_scales(X, data)
-        rng = self.random_state
-        if isinstance(rng, np.random.RandomState):
-            rng = int(rng.randint(2**63, dtype=np.uint64))
-        result, more = self._fitted(data, scale, rng)
+        with np.errstate(all="ignore"):  # what overflows is found in the fit, and said
+            data, attributes = self._data(X, y, sample_weight, offset, trials, self._encoded)
+            scale = self._prior_scales(X, data)
+            rng = self.random_state
+            if isinstance(rng, np.random.RandomState):
+                rng = int(rng.randint(2**63, dtype=np.uint64))
+            learned = self._learn(data, scale, X.shape[1])
+            values = {name: number.value for name, number in learned.items()}
+            scale = _with_factor(scale, X.shape[1], values.pop(PRIOR, 1.0))
+            result, more = self._fitted(data, scale, rng, values)
         # nothing is changed before all has gone well
         self._keep_names(names)
-        vars(self).update(attributes | more)
+        self.__dict__.pop("formula_", None)
+        vars(self).update(attributes | more | {"learned_": learned})
         self._keep(result, X.shape[1], scale)
         return self
+
+    def _learn(self, data, scale, d) -> dict[str, Learned]:
+        """The numbers of the highest ELBO that the user has not given."""
+        auto = is_auto(self.prior_scale)
+        scalars = [Scalar(PRIOR, 1.0, 1e-4, 1e4)] if auto else []
+        scalars += self._scalars(data, _with_factor(scale, d, DEFAULT) if auto else scale)
+        if not scalars:
+            return {}
+
+        def make(values):
+            return self._target(data, _with_factor(scale, d, values.pop(PRIOR, 1.0)), **values)
+
+        return maximised(Evidence(make, scalars, self._prior_unit(data, scale, d)))
 
     def _data(self, X, y, sample_weight, offset, trials, encoded):
         """Checked rows, and the attributes that `encoded` makes of y."""
@@ -155,10 +238,13 @@ class BayesianRegression(Estimator):
         return Data(self._design(X), y, weights, offset, trials), attributes
 
     def _prior_scales(self, X, data):
-        """Prior standard deviations of the coefficients and, last, of the intercept."""
-        scale, intercept = coefficient_scales(self.prior_scale, X.shape[1]), self.intercept_prior_scale
+        """Prior standard deviations of the coefficients and, last, of the intercept; for "auto" those of scale 1."""
+        auto = is_auto(self.prior_scale)
+        scale = coefficient_scales(DEFAULT if auto else self.prior_scale, X.shape[1])
+        intercept = intercept_scale(self.intercept_prior_scale)
         if _checks.flag("autoscale", self.autoscale):
             scale, intercept = in_units_of(X, data.shares, scale, intercept, *self._units(data))
+        scale = scale / DEFAULT if auto else scale
         return np.append(scale, intercept) if self.fit_intercept else scale
 
     def _keep(self, result: Fit, d, scale):
@@ -169,6 +255,10 @@ class BayesianRegression(Estimator):
         self.prior_scale_, self.intercept_prior_scale_ = scale[:d].copy(), float(scale[-1])
         self.n_iter_, self.elbo_ = max(1, result.n_iter), result.elbo  # finding the start is a step, too
         result.names = self._parameter_names()
+        self._silent(result, d)
+
+    def _silent(self, result: Fit, d):
+        """Warn of coefficients of which the data say nothing."""
         warn_of_silent_data(result.names, np.sqrt(np.diagonal(self.coef_cov_)), self.prior_scale_)
 
     def _shaped(self, value):
@@ -222,12 +312,16 @@ class BayesianRegression(Estimator):
         generator = np.random.default_rng(rng)
         design, offset = self._new_rows(X, offset)
         params = self.sample_params(n, rng=generator)
-        return self._drawn(self._predictors(design, offset, params), params, self._trials(trials, X), generator)
+        trials = self._trials(trials, design.shape[0])
+        return self._drawn(self._predictors(design, offset, params), params, trials, generator)
 
     def summary(self, *, level: float = 0.95) -> Summary:
         """A table of the posterior, see `Fit.summary`."""
         self._posterior("summary")
-        return self.fit_.summary(level=level)
+        table = self.fit_.summary(level=level)
+        lines = [number.text(name, level) for name, number in getattr(self, "learned_", {}).items()]
+        table.headline = "\n".join([table.headline, *lines])
+        return table
 
     def plot(self, path: Any = None) -> Any:
         """A page with the ELBO trace, the marginals and k-hat, see `Fit.plot`."""
@@ -254,19 +348,28 @@ class BayesianRegression(Estimator):
         rng : None, int, SeedSequence, BitGenerator or Generator
         """
         self._posterior("to_arviz")
+        if self._many:
+            if X is not None or y is not None:
+                raise ValueError("with more than two classes to_arviz takes no data")
+            return self.fit_.to_arviz(n=n_samples, rng=rng)
         if (X is None) != (y is None):
             raise ValueError("X and y belong together: give both or neither")
         generator = np.random.default_rng(rng)
         params = self.sample_params(_checks.count("n_samples", n_samples), rng=generator)
         if X is None:
             return inference_data(self, params)
-        X = self._checked(X)
+        X, offset = self._checked(X, offset)
         data, _ = self._data(X, y, sample_weight, offset, trials, lambda y: (self._numbers(y), {}))
         scale = np.append(self.prior_scale_, self.intercept_prior_scale_) if self.fit_intercept else self.prior_scale_
         eta = self._predictors(data.design, data.offset, params)
         likelihood = self._log_likelihood(data.y, eta, params, data.trials)
         drawn = self._drawn(eta, params, data.trials, generator)
         return inference_data(self, params, data, self._target(data, scale).value(params), likelihood, drawn, y)
+
+    @property
+    def _many(self) -> bool:
+        """Whether there are more than two classes, and so several linear predictors."""
+        return False
 
     def _parameter_names(self):
         names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(self.n_features_in_)])
@@ -279,15 +382,21 @@ class BayesianRegression(Estimator):
 
     # predictions
 
-    def _checked(self, X):
-        """X with the features of fit."""
+    def _checked(self, X, offset):
+        """X with the features of fit, and the offset; of a data frame, what the formula makes of it."""
+        if hasattr(self, "formula_") and (isinstance(X, dict) or hasattr(X, "columns")):
+            rows = self.formula_.rows(X)
+            X = Columns(rows.X, self.formula_.names)
+            if rows.offset is not None:
+                offset = rows.offset + (0.0 if offset is None else floats("offset", offset))
         names, X = column_names(X), matrix(X)
         self._check_features(names, X.shape[1], self.n_features_in_)
-        return X
+        return X, offset
 
     def _new_rows(self, X, offset):
         """Design and offset of rows to predict."""
-        design = self._design(self._checked(X))
+        X, offset = self._checked(X, offset)
+        design = self._design(X)
         if offset is None:
             return design, 0.0
         return design, _checks.vector("offset", floats("offset", offset), design.shape[0])
@@ -296,7 +405,7 @@ class BayesianRegression(Estimator):
         """The linear predictors of every draw, (n, N)."""
         return np.ascontiguousarray((design @ params[:, : design.shape[1]].T).T) + offset
 
-    def _trials(self, trials, X):
+    def _trials(self, trials, rows):
         if trials is not None:
             raise ValueError(f"trials are those of a binomial model, which {type(self).__name__} is not")
 
@@ -307,11 +416,21 @@ class BayesianRegression(Estimator):
         p = design.shape[1]
         chol = q.to_cholesky().chol[:p]  # rows beyond the design's columns belong to other parameters
         m, t = np.empty(design.shape[0]), np.empty(design.shape[0])
-        for start in range(0, design.shape[0], ROWS):
-            rows = design[start : start + ROWS]
-            m[start : start + ROWS] = rows @ q.mean[:p]
-            t[start : start + ROWS] = np.linalg.norm(rows @ chol, axis=1)
-        return m + offset, t
+        with np.errstate(over="ignore", invalid="ignore"):
+            for start in range(0, design.shape[0], ROWS):
+                rows = design[start : start + ROWS]
+                m[start : start + ROWS] = rows @ q.mean[:p]
+                t[start : start + ROWS] = np.linalg.norm(rows @ chol, axis=1)
+            m += offset
+        lost = ~(np.isfinite(m) & np.isfinite(t))
+        if lost.any():
+            raise ValueError(f"the linear predictor of row {int(np.argmax(lost))} of X overflows double precision")
+        return m, t
+
+
+def _with_factor(scale, d, factor):
+    """The scales, those of the d coefficients times a factor."""
+    return np.append(scale[:d] * factor, scale[d:])
 
 
 def interval_ends(level) -> tuple[float, float]:

@@ -20,12 +20,23 @@ class Data(NamedTuple):
     weights: np.ndarray | None
     offset: np.ndarray | float
     trials: np.ndarray | None
+    n_classes: int = 2  # of a classifier
 
     @property
     def shares(self) -> np.ndarray:
         """What each row counts for in a mean over the rows, (N,)."""
         rows = self.design.shape[0]
         return np.full(rows, 1.0 / rows) if self.weights is None else self.weights / self.weights.sum()
+
+
+class Columns(NamedTuple):
+    """Rows with the names of their columns, as a data frame has them."""
+
+    values: np.ndarray
+    columns: list[str]
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.values, dtype=dtype)
 
 
 def matrix(X):
@@ -43,7 +54,10 @@ def response(y, rows) -> np.ndarray:
     """y as a vector of one entry a row, of any kind; a column is flattened with a warning."""
     if y is None:
         raise ValueError("this estimator requires y to be passed, but the target y is None")
-    y = np.asarray(y)
+    try:
+        y = np.asarray(y)
+    except ValueError as error:
+        raise ValueError(f"y is not a rectangular array: {error}") from None
     if y.ndim == 2 and y.shape[1] == 1:
         text = "A column-vector y was passed when a 1d array was expected."
         scikit_learn = sys.modules.get("sklearn.exceptions")

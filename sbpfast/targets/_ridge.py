@@ -17,6 +17,8 @@ from sbpfast.targets._links import LINKS, Link, link_record
 from sbpfast.targets._quadratic import Quadratic
 from sbpfast.targets._target import NonFiniteTarget, Target, point_text, require_finite
 
+_QUIET = np.errstate(over="ignore", invalid="ignore")  # what overflows is found in the result, and said
+
 
 class Ridge(Target):
     """q(x) + sum_j w_j phi(a_j . x + c_j; y_j), see `ridge`."""
@@ -137,6 +139,7 @@ class Ridge(Target):
         block = max(1, 2**20 // max(n, 1))
         return [slice(i, min(i + block, self.n_rows)) for i in range(0, self.n_rows, block)]
 
+    @_QUIET
     def _row_values(self, x, n_threads):
         value, grad = self.quadratic.value(x), self.quadratic.grad(x)
         for rows in self._row_blocks(len(x)):
@@ -145,6 +148,7 @@ class Ridge(Target):
             grad += self.design[rows].transposed_dots(s.T).T
         return require_finite("f", value, x), grad
 
+    @_QUIET
     def _hess(self, x):
         n_threads = _core.effective_threads()
         out = np.empty((len(x), self.dim, self.dim))
@@ -155,6 +159,7 @@ class Ridge(Target):
             out[i] = self._from_curvature(FullForm, curvature, n_threads)
         return out
 
+    @_QUIET
     def _hvp(self, x, v):
         out = -self.quadratic.apply(v)
         for rows in self._row_blocks(len(x)):
@@ -163,10 +168,8 @@ class Ridge(Target):
             out += a.transposed_dots((c * a.dot(v.T).T).T).T
         return out
 
-    def hess_mean(self, x):
-        x = _checks.points("x", x, self.dim)
-        if len(x) == 0:
-            raise ValueError("x must hold at least one point")
+    @_QUIET
+    def _hess_mean(self, x):
         n_threads = _core.effective_threads()
         curvature = np.zeros(self.n_rows)
         for start in range(0, len(x), BLOCK):
