@@ -61,12 +61,13 @@ def isa_copy(topic, isa):
 
 
 def extension(name, source, flags):
+    """`name` is that of a module of the package."""
     headers = [str(p) for p in CORE.glob("*.h")]
     macros = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")]
     if COVERAGE:
         macros += [("CYTHON_TRACE_NOGIL", "1"), ("CYTHON_USE_SYS_MONITORING", "0")]
     return Extension(
-        f"sbpfast._core.{name}", [source], include_dirs=[str(CORE), np.get_include()], depends=headers,
+        f"sbpfast.{name}", [source], include_dirs=[str(CORE), np.get_include()], depends=headers,
         extra_compile_args=COMPILE + flags, define_macros=macros,
     )  # fmt: skip
 
@@ -145,8 +146,9 @@ directives = {
 }
 
 isas = instruction_sets()
-extensions = [extension(name, str(CORE / f"{name}.pyx"), []) for name in ("_platform", "_cfunc")]
-extensions += [extension(f"{t}_{isa}", isa_copy(t, isa), ISA_FLAGS[isa]) for t in TOPICS for isa in isas]
+extensions = [extension(f"_core.{name}", str(CORE / f"{name}.pyx"), []) for name in ("_platform", "_cfunc")]
+extensions += [extension("kernels", "sbpfast/kernels.pyx", [])]
+extensions += [extension(f"_core.{t}_{isa}", isa_copy(t, isa), ISA_FLAGS[isa]) for t in TOPICS for isa in isas]
 
 setup(
     ext_modules=cythonize(
