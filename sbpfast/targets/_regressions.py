@@ -27,7 +27,10 @@ def _regression(X, y, link, weights, offset, prior_scale, prior_mean, constant, 
     weights = _checks.vector("weights", 1.0 if weights is None else weights, rows)
     if (weights < 0).any():
         raise ValueError("weights must not be negative")
-    constant = float(weights @ constant) if np.ndim(constant) else float(weights.sum() * constant)
+    with np.errstate(over="ignore", invalid="ignore"):
+        constant = float(weights @ constant) if np.ndim(constant) else float(weights.sum() * constant)
+    if not math.isfinite(constant):
+        raise ValueError("weights are so large that the constants of the likelihood overflow double precision")
     proper = scale[np.isfinite(scale)]
     constant -= float(np.log(proper).sum()) + 0.5 * len(proper) * math.log(2.0 * math.pi)
     prior = quadratic(1.0 / scale**2, _checks.vector("prior_mean", prior_mean, d), constant)
