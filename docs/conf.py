@@ -40,7 +40,7 @@ default_role = "code"
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", ".*")]  # docstrings name types in words: links are checked for pages and labels
 
-autosummary_generate = True
+autosummary_generate = ["api.rst"]
 autodoc_member_order = "groupwise"
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
