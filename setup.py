@@ -6,6 +6,8 @@ Metadata lives in pyproject.toml.  Switches for developers, all environment vari
     SBPFAST_COVERAGE=1   line tracing, for coverage.py with the plugin Cython.Coverage
     SBPFAST_BUILD=avx2   build these instruction sets only (comma-separated; the baseline is always built)
     SBPFAST_NO_OPENMP=1  a serial build
+    SBPFAST_COMPILER=mingw32  the kind of compiler, as of `build_ext --compiler`: GCC on Windows
+    SBPFAST_SANITIZE=1   with the address and undefined-behaviour sanitizers; see .ci/sanitize
 """
 
 import os
@@ -27,10 +29,12 @@ CORE = Path("sbpfast/_core")
 TOPICS = sorted(path.stem for path in CORE.glob("*.pxi") if path.stem != "common")
 DEBUG = os.environ.get("SBPFAST_DEBUG") == "1"
 COVERAGE = os.environ.get("SBPFAST_COVERAGE") == "1"
+SANITIZE = os.environ.get("SBPFAST_SANITIZE") == "1"
 
 # -ffast-math, -Ofast and -march=native are never used: they change results, and with older GCCs the whole
 # process.  The instruction sets are named one by one because auditwheel refuses x86-64-v3 and -v4 binaries.
 COMPILE = ["-O0", "-g"] if DEBUG else ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd"]
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
 ISA_FLAGS = {
     "baseline": [],
     "avx2": ["-mavx2", "-mfma"],
@@ -89,6 +93,7 @@ int main(void) {
 """
 
     def finalize_options(self):
+        self.compiler = self.compiler or os.environ.get("SBPFAST_COMPILER")
         super().finalize_options()
         self.parallel = self.parallel or os.cpu_count()
 
@@ -100,6 +105,8 @@ int main(void) {
     def build_extensions(self):
         self.refuse_without_compiler()
         flags = self.openmp_flags()
+        if SANITIZE:
+            flags = ["-O1", "-g", *SANITIZERS, *flags]
         for ext in self.extensions:
             ext.extra_compile_args += flags
             ext.extra_link_args += flags
@@ -108,7 +115,10 @@ int main(void) {
     def refuse_without_compiler(self):
         """One sentence instead of a page."""
         if self.compiler.compiler_type == "msvc":
-            sys.exit("sbpfast is written in GNU C and needs GCC or Clang, not MSVC: on Windows build it under WSL")
+            sys.exit(
+                "sbpfast is written in GNU C and needs GCC or Clang, not MSVC: on Windows install MinGW-w64 and set "
+                "SBPFAST_COMPILER=mingw32, or build it under WSL"
+            )
         program = self.compiler.compiler_so[0]
         if shutil.which(program) is None:
             sys.exit(
