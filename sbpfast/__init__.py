@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from sbpfast.fitting import Fit, FitStep, FitWarning, ImproperDensity, fit
     from sbpfast.rbm import GaussianBernoulliRBM, TrainingDiverged
     from sbpfast.regression import (
+        BayesianGammaRegression,
         BayesianLinearRegression,
         BayesianLogisticRegression,
+        BayesianNegativeBinomialRegression,
         BayesianPoissonRegression,
         BayesianProbitRegression,
         BayesianStudentTRegression,
@@ -53,8 +55,10 @@ _LATER = {
     "fit": "fitting",
     "GaussianBernoulliRBM": "rbm",
     "TrainingDiverged": "rbm",
+    "BayesianGammaRegression": "regression",
     "BayesianLinearRegression": "regression",
     "BayesianLogisticRegression": "regression",
+    "BayesianNegativeBinomialRegression": "regression",
     "BayesianPoissonRegression": "regression",
     "BayesianProbitRegression": "regression",
     "BayesianStudentTRegression": "regression",
@@ -74,8 +78,10 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "BayesianGammaRegression",
     "BayesianLinearRegression",
     "BayesianLogisticRegression",
+    "BayesianNegativeBinomialRegression",
     "BayesianPoissonRegression",
     "BayesianProbitRegression",
     "BayesianStudentTRegression",

@@ -19,8 +19,8 @@ fit = sb.fit(f, sb.Gaussian([-2.0, -2.0], np.eye(2)), callback=steps.append)
 for step in steps:
     print(f"step {step.n_iter}: ELBO {step.elbo:.6f}, residual {step.residual:.1e}")
 
-grid = np.stack(np.meshgrid(np.linspace(-3, 4, 150), np.linspace(-3, 4, 150)), axis=-1)
-plt.contour(*grid.T.swapaxes(1, 2), f.value(grid.reshape(-1, 2)).reshape(150, 150), 30, cmap="Blues")
+grid = np.stack(np.meshgrid(np.linspace(-4, 12, 150), np.linspace(-4, 12, 150)), axis=-1)
+plt.contour(*grid.T.swapaxes(1, 2), f.value(grid.reshape(-1, 2)).reshape(150, 150), 60, cmap="Blues")
 plt.plot(*np.transpose([step.mean for step in steps]), "o-", color="tab:red", label="mean, step by step")
 circle = np.stack([np.cos(t := np.linspace(0, 2 * np.pi, 100)), np.sin(t)])
 plt.plot(

@@ -178,8 +178,17 @@ def negative_binomial_regression(X, y, *, dispersion, prior_scale, prior_mean=0.
     closer to Poisson.
     """
     X = as_design("X", X)
+    return continued_negative_binomial(
+        X, _response(y, X, *COUNT), dispersion=dispersion, prior_scale=prior_scale, prior_mean=prior_mean,
+        offset=offset, weights=weights,
+    )  # fmt: skip
+
+
+def continued_negative_binomial(X, y, *, dispersion, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
+    """The same for any y that are not negative, whose factorials are gamma functions."""
+    X = as_design("X", X)
     r = _checks.scalar("dispersion", dispersion, above=0.0)
-    y = _response(y, X, *COUNT)
+    y = _response(y, X, *NON_NEGATIVE)
     _require_squares("dispersion", r)
     some = np.where(y > 0.0, y, 1.0)
     constant = np.where(y > 0.0, -np.log(some) - scipy.special.betaln(some, r), 0.0)
