@@ -17,7 +17,8 @@ prior = np.linalg.inv(0.1 * np.eye(200) + factor @ factor.T)
 log_rates = factor @ r.standard_normal(3) + np.sqrt(0.1) * r.standard_normal(200)
 cells = r.choice(200, 12, replace=False)  # few were looked at
 counts = r.poisson(np.exp(log_rates[cells])).astype(float)
-rates = sb.targets.ridge(np.eye(200)[cells], 0.0, "poisson", y=counts, quadratic=sb.targets.quadratic(prior, np.zeros(200)))
+log_prior = sb.targets.quadratic(prior, np.zeros(200))
+rates = sb.targets.ridge(np.eye(200)[cells], 0.0, "poisson", y=counts, quadratic=log_prior)
 full = np.sqrt(np.diag(sb.fit(rates, rng=0).q.cov))
 for label, options in {"diagonal": {"structure": "diagonal"}, "rank 3": {"structure": "low_rank", "rank": 3}}.items():
     fit = sb.fit(rates, rng=0, **options)
