@@ -121,13 +121,9 @@ int main(void) {
 
     def build_extensions(self):
         self.refuse_without_compiler()
-<<<<<<< HEAD
-        flags = self.openmp_flags()
-        if SANITIZE:
-            flags = ["-O1", "-g", *SANITIZERS, *flags]
-=======
         compiled, linked = self.thread_flags()
->>>>>>> main
+        if SANITIZE:
+            compiled, linked = ["-O1", "-g", *SANITIZERS, *compiled], [*SANITIZERS, *linked]
         for ext in self.extensions:
             ext.extra_compile_args += compiled
             ext.extra_link_args += linked

@@ -2,8 +2,8 @@
 A mixed model in five lines
 ===========================
 
-Cases of illness in forty herds over two periods: effects of the herds are drawn together as much as their learned spread
-says.
+Cases of illness in forty herds over two periods: effects of the herds are drawn together as much as their learned
+spread says.
 """
 
 import matplotlib.pyplot as plt
