@@ -227,7 +227,7 @@ def expfam(grad_f, B, weights=None, per_sample=False, *, n_threads=None) -> np.n
     Parameters
     ----------
     grad_f : array_like (n, d)
-    B : array_like (n, d) or (n, d, *shape)
+    B : array_like (n, d) or (n, d, ...)
         Independent components with a parameter each, or a velocity field for each element of a parameter of this shape.
     weights : array_like (n,), optional
         Self-normalised; only for means.
@@ -236,7 +236,7 @@ def expfam(grad_f, B, weights=None, per_sample=False, *, n_threads=None) -> np.n
 
     Returns
     -------
-    numpy.ndarray (d,) or shape; (n, d) or (n, *shape) per sample
+    numpy.ndarray (d,) or shape; (n, d) or (n, ...) per sample
     """
     threads = _core.effective_threads(n_threads)
     g = _require_samples("grad_f", _array("grad_f", grad_f, 2))
