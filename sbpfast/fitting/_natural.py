@@ -22,6 +22,7 @@ from sbpfast.fitting._low_rank import LowRankCovariance
 from sbpfast.fitting._moments import Moments, Sampler, try_at
 from sbpfast.fitting._newton import affordable
 from sbpfast.targets import NonFiniteTarget
+from sbpfast.targets._rows import RowsLost
 
 SHORTEST = 2.0**-12  # the smallest rate tried
 TOO_WIDE = 100.0  # times the variance a direction should have, where the whole of q is narrowed before the first step
@@ -154,13 +155,14 @@ class NaturalFit:
     # the loop
 
     def run(self, max_iter, watch):
-        """Step until the residual is small, is inside its error, or max_iter is reached; Ctrl-C ends it, too.
+        """Step until the residual is small, is inside its error, or max_iter is reached.
 
-        An interrupt leaves the state after the last whole step; before the first moments there is none to leave.
+        Ctrl-C and the loss of a cluster that holds the rows end it, too: they leave the state after the last whole
+        step; before the first moments there is none to leave.
         """
         try:
             self._run(max_iter, watch)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, RowsLost) as end:
             if self._whole is None:
                 raise
             self.mean, self.shape, self.last, counters, length = self._whole
@@ -168,7 +170,8 @@ class NaturalFit:
                 setattr(self, name, value)
             del self.elbo_trace[length:], self.residual_trace[length:]
             self.interrupted = True
-            self.message = f"interrupted after {self.n_iter} steps, at a residual of {self.residual_trace[-1]:.2g}"
+            why = f" ({end})" if str(end) else ""
+            self.message = f"interrupted after {self.n_iter} steps, at a residual of {self.residual_trace[-1]:.2g}{why}"
 
     def _run(self, max_iter, watch):
         here = self.first()

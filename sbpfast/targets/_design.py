@@ -12,8 +12,7 @@ import numpy as np
 import scipy
 
 from sbpfast import _checks, _core
-
-BLOCK_ROWS = 65536  # rows whose sums are one partial sum: where a pass over the data is cut depends on nothing else
+from sbpfast._means import BLOCK_ROWS
 
 
 def as_design(name, a) -> Design:
@@ -141,9 +140,11 @@ class DenseDesign(Design):
         return out
 
     def weighted_gram(self, w, n_threads):
-        out = np.empty((self.shape[1], self.shape[1]))
-        _core.ridge.weighted_product(self.matrix, w, self.matrix, True, out, n_threads)
-        return out
+        total, out = np.zeros((2, self.shape[1], self.shape[1]))
+        for rows in self.blocks():
+            _core.ridge.weighted_product(self.matrix[rows], w[rows], self.matrix[rows], True, out, n_threads)
+            total += out
+        return total
 
     def weighted_gram_dot(self, w, v, n_threads):
         images = np.ascontiguousarray(self.matrix @ v)
