@@ -77,9 +77,17 @@ def frozen(array) -> np.ndarray:
     return copy
 
 
+def dimensions(value) -> int:
+    """How many dimensions an argument has; a list that is not rectangular, which is refused later, counts as 1."""
+    try:
+        return np.ndim(value)
+    except ValueError:
+        return 1
+
+
 def vector(name, value, length=None) -> np.ndarray:
     """A finite float64 vector; a scalar fills one of known length."""
-    if length is not None and np.ndim(value) == 0:
+    if length is not None and dimensions(value) == 0:
         return np.full(length, real_array(name, value, ndim=0)[()])
     return real_array(name, value, shape=(length,))
 

@@ -156,7 +156,7 @@ def price(H, jac_cov=None, weights=None, *, n_threads=None) -> np.ndarray:
         raise ValueError(f"H must have shape (n, d, d) or (n, d), got {h.shape}")
     w = _weights(weights, len(h))
     j = None if jac_cov is None else _jacobian("jac_cov", jac_cov, h.shape[1:], len(h))
-    if j is None or np.ndim(jac_cov) == h.ndim:
+    if j is None or _checks.dimensions(jac_cov) == h.ndim:
         return _checked(_price_of_mean(_mean(h, w, threads), jac_cov), H=h)
     out = np.zeros((len(h), j.shape[-1]))
     _products(h.reshape(len(h), -1), j, 0.5, out, threads)

@@ -3,12 +3,15 @@
  * One table of rules (RULES in sbpfast/targets/_expectations.py) says which is taken; t is measured in units of the
  * distance `pole` of the link's nearest singularity from the real axis:
  *
- *     closed form             where the link has one: e^t, y t - e^t, (t - y)^2
+ *     closed form             where the link has one: e^t, y t - e^t, (t - y)^2, -t - y e^(-t)
  *     Gauss-Hermite           small t: 3 to 16 nodes, each rule as far as it is exact to rounding
  *     trapezoid in z          E g(m + t z); converges geometrically, with 45 t/pole nodes
- *     logistic density        softplus beyond t = `wide`: softplus is (x)_+ smoothed by that density
+ *     logistic density        softplus beyond t = `wide`: softplus is (x)_+ smoothed by that density; and so is
+ *                             -log(1 - exp(-e^(-x))) by one of its own
  *     trapezoid in asinh      any other link beyond t = `widest` poles: x = centre + pole sinh(s) keeps the singularities,
  *                             which lie above and below the centre, at a distance in s; the nodes grow like log t
+ *
+ * The complementary log-log link is mixed: y log(1 - exp(-e^t)) by these rules and -(1 - y) e^t in closed form.
  */
 #pragma once
 #include <math.h>
@@ -24,7 +27,7 @@ typedef struct {
     ptrdiff_t rules;
     const double *sizes, *reach, *nodes, *weights; /* Gauss-Hermite, smallest first; nodes of all, one after another */
     ptrdiff_t wide_size;
-    const double *wide_nodes, *wide_weights; /* the Gauss rule of the logistic density */
+    const double *wide_nodes, *wide_weights; /* the Gauss rule of the density that softens (x)_+ */
     double wide, widest;
 } integral;
 
@@ -37,7 +40,7 @@ static integral open_integral(const double *record, const double *table) {
     q.link = link_at((int)record[0]), q.pole = record[1], q.p = record + 2;
     q.rules = (ptrdiff_t)table[0], q.wide_size = (ptrdiff_t)table[2], q.wide = table[3], q.widest = table[4];
     q.sizes = table + 5, q.reach = q.sizes + q.rules, q.nodes = q.reach + q.rules, q.weights = q.nodes + total;
-    q.wide_nodes = q.weights + total, q.wide_weights = q.wide_nodes + q.wide_size;
+    q.wide_nodes = q.weights + total + 2 * q.wide_size * q.link->density, q.wide_weights = q.wide_nodes + q.wide_size;
     return q;
 }
 
@@ -53,7 +56,7 @@ static void add_node(const integral *q, const double *m, const double *t, const 
     }
 }
 
-/* E softplus(m + t z) = E (m - x + t z)_+ over logistic x; y t - softplus(t) = -(1 - y) softplus(t) - y softplus(-t) */
+/* E softplus(m + t z) = E (m - x + t z)_+ over x of that density; y t - softplus(t) = -(1 - y) softplus(t) - y softplus(-t) */
 static void wide_softplus(const integral *q, double m, double t, double y, double *value, double *slope,
                           double *curvature) {
     double sign = q->link->softplus, up = sign > 0.0 ? 1.0 : y - 1.0, down = sign > 0.0 ? 0.0 : -y;
@@ -114,12 +117,8 @@ static void wide_rows(const integral *q, double limit, const double *m, const do
 }
 
 /* E phi, E phi' and E phi'' of 64 rows, by the cheapest rule that is exact to rounding for their largest t. */
-static void integrate_tile(const integral *q, const double *m, const double *t, const double *y, double *value,
-                           double *slope, double *curvature) {
-    if (q->link->closed != NULL) {
-        q->link->closed(LANES, m, t, y, q->p, value, slope, curvature);
-        return;
-    }
+static void integrate_numerically(const integral *q, const double *m, const double *t, const double *y, double *value,
+                                  double *slope, double *curvature) {
     double widest = 0.0, limit = q->link->softplus != 0.0 ? q->wide : q->widest * q->pole;
     ptrdiff_t rule = 0, first = 0;
     for (int l = 0; l < LANES; l++) widest = fmax(widest, t[l]);
@@ -137,4 +136,22 @@ static void integrate_tile(const integral *q, const double *m, const double *t, 
     for (ptrdiff_t k = -(ptrdiff_t)ceil(8.4 / h); k <= (ptrdiff_t)ceil(8.4 / h); k++)
         add_node(q, m, t, y, k * h, h * exp(-0.5 * (k * h) * (k * h)) * ROOT_TWO_PI_INVERSE, value, slope, curvature);
     if (widest > limit) wide_rows(q, limit, m, t, y, value, slope, curvature);
+}
+
+/* The same in closed form, by these rules, or in part by either. */
+static void integrate_tile(const integral *q, const double *m, const double *t, const double *y, double *value,
+                           double *slope, double *curvature) {
+    double one[LANES], v[LANES], s[LANES], c[LANES];
+    if (q->link->closed == NULL)
+        integrate_numerically(q, m, t, y, value, slope, curvature);
+    else
+        q->link->closed(LANES, m, t, y, q->p, value, slope, curvature);
+    if (!q->link->mixed) return;
+    for (int l = 0; l < LANES; l++) one[l] = 1.0;
+    integrate_numerically(q, m, t, one, v, s, c);
+    for (int l = 0; l < LANES; l++) {
+        value[l] += y[l] * v[l];
+        slope[l] += y[l] * s[l];
+        curvature[l] += y[l] * c[l];
+    }
 }

@@ -91,6 +91,27 @@ VM_INLINE derivatives link_negative_binomial(double t, double y, const double *p
     return d;
 }
 
+/* -t - y e^(-t): the gamma log likelihood at log mean t, over the shape and without its constant */
+VM_INLINE derivatives link_gamma(double t, double y, const double *p) {
+    (void)p;
+    double e = y * vm_exp(-t);
+    derivatives d = {-t - e, e - 1.0, -e};
+    return d;
+}
+
+/* y log(1 - exp(-e^t)) - (1 - y) e^t: the Bernoulli log likelihood of probability 1 - exp(-e^t), 0 <= y <= 1 */
+VM_INLINE derivatives link_cloglog(double t, double y, const double *p) {
+    (void)p;
+    double rate = vm_exp(t), w = fmax(fmin(rate, 800.0), 1e-300), e = vm_exp(-w), none = -vm_expm1(-w), w2 = w * w;
+    double near = t + vm_log(none / w), far = vm_log1p(-e), slope = w / none * e, rest = y < 1.0 ? (1.0 - y) * rate : 0.0;
+    /* 1 - w - w/(e^w - 1), which cancels for small w: the series of the Bernoulli numbers */
+    double series = -0.5 * w - w2 * (1.0 / 12 - w2 * (1.0 / 720 - w2 * (1.0 / 30240 - w2 * (1.0 / 1209600
+                    - w2 * (1.0 / 47900160 - w2 * (691.0 / 1307674368000 - w2 / 74724249600))))));
+    double bend = w < 0.5 ? series : 1.0 - w - slope;
+    derivatives d = {y * (w < 1.0 ? near : far) - rest, y * slope - rest, y * slope * bend - rest};
+    return d;
+}
+
 #define LINK_SWEEP(name)                                                                                              \
     static void sweep_##name(ptrdiff_t n, const double *restrict t, double shift, const double *restrict y,           \
                              const double *p, double *restrict v, double *restrict s, double *restrict c) {           \
@@ -108,6 +129,8 @@ LINK_SWEEP(square)
 LINK_SWEEP(student_t)
 LINK_SWEEP(log_cosh)
 LINK_SWEEP(negative_binomial)
+LINK_SWEEP(gamma)
+LINK_SWEEP(cloglog)
 
 /* Gaussian expectations in closed form: E phi, E phi', E phi'' under N(m, t^2). */
 #define LINK_CLOSED(name)                                                                                             \
@@ -134,9 +157,24 @@ VM_INLINE derivatives mean_square(double m, double t, double y, const double *p)
     d.v += t * t;
     return d;
 }
+VM_INLINE derivatives mean_gamma(double m, double t, double y, const double *p) {
+    (void)p;
+    double e = y * vm_exp(0.5 * t * t - m);
+    derivatives d = {-m - e, e - 1.0, -e};
+    return d;
+}
+/* of the part - (1 - y) e^t */
+VM_INLINE derivatives mean_cloglog(double m, double t, double y, const double *p) {
+    (void)p;
+    double e = y < 1.0 ? (y - 1.0) * vm_exp(m + 0.5 * t * t) : 0.0;
+    derivatives d = {e, e, e};
+    return d;
+}
 LINK_CLOSED(exp)
 LINK_CLOSED(poisson)
 LINK_CLOSED(square)
+LINK_CLOSED(gamma)
+LINK_CLOSED(cloglog)
 
 /* The point of the real axis that the link's singularities lie above and below, where it is not 0. */
 static double centre_student_t(double y, const double *p) { return (void)p, y; }
@@ -148,22 +186,26 @@ typedef void (*link_closed_fn)(ptrdiff_t, const double *, const double *, const 
 
 typedef struct {
     link_sweep_fn sweep;
-    link_closed_fn closed;                    /* NULL: integrated numerically */
+    link_closed_fn closed;                       /* NULL: integrated numerically */
     double (*centre)(double y, const double *p); /* NULL: 0 */
-    double softplus;                          /* its sign in the link, where the rest is linear; 0 in any other */
+    double softplus; /* its sign in the link, where the rest is linear; 0 in any other */
+    int density;     /* that softens (t)_+ to the softplus: 0 the logistic, 1 the one of log(1 - exp(-e^t)) */
+    int mixed;       /* y times the link at y = 1 is integrated numerically, and `closed` is of the rest */
 } link_row;
 
 static const link_row *link_at(int code) {
     static const link_row table[] = {
-        {sweep_softplus, NULL, NULL, 1.0},
-        {sweep_logistic, NULL, NULL, -1.0},
-        {sweep_probit, NULL, centre_probit, 0.0},
-        {sweep_exp, closed_exp, NULL, 0.0},
-        {sweep_poisson, closed_poisson, NULL, 0.0},
-        {sweep_square, closed_square, NULL, 0.0},
-        {sweep_student_t, NULL, centre_student_t, 0.0},
-        {sweep_log_cosh, NULL, NULL, 0.0},
-        {sweep_negative_binomial, NULL, centre_negative_binomial, 0.0},
+        {sweep_softplus, NULL, NULL, 1.0, 0, 0},
+        {sweep_logistic, NULL, NULL, -1.0, 0, 0},
+        {sweep_probit, NULL, centre_probit, 0.0, 0, 0},
+        {sweep_exp, closed_exp, NULL, 0.0, 0, 0},
+        {sweep_poisson, closed_poisson, NULL, 0.0, 0, 0},
+        {sweep_square, closed_square, NULL, 0.0, 0, 0},
+        {sweep_student_t, NULL, centre_student_t, 0.0, 0, 0},
+        {sweep_log_cosh, NULL, NULL, 0.0, 0, 0},
+        {sweep_negative_binomial, NULL, centre_negative_binomial, 0.0, 0, 0},
+        {sweep_gamma, closed_gamma, NULL, 0.0, 0, 0},
+        {sweep_cloglog, closed_cloglog, NULL, -1.0, 1, 1},
     };
     return table + code;
 }

@@ -45,7 +45,25 @@ def link_derivatives(t, y, link, parameters=()):
         p = special.expit(t - math.log(r))  # of the mean over the mean + r
         value = special.xlogy(y, p) + r * special.log_expit(math.log(r) - t)
         return value, y - (y + r) * p, -(y + r) * p * special.expit(math.log(r) - t)
+    if link == "gamma":
+        return -t - y * np.exp(-t), y * np.exp(-t) - 1.0, -y * np.exp(-t)
+    if link == "cloglog":
+        return _cloglog(np.asarray(t), y)
     raise ValueError(f"unknown link {link!r}")
+
+
+def _cloglog(t, y):
+    """y log(1 - exp(-w)) - (1 - y) w, w = e^t."""
+    w = np.exp(t)
+    near = np.where(w < 1e-9, t - 0.5 * w, np.log(-np.expm1(-np.clip(w, 1e-9, 1.0))))
+    value = np.where(w < 1.0, near, np.log1p(-np.exp(-np.maximum(w, 1.0))))
+    c = np.clip(w, 1e-300, 700.0)
+    slope = np.where(w < 700.0, c / np.expm1(c), 0.0)
+    k = np.arange(1, 31)
+    bernoulli = scipy.special.bernoulli(30)[1:] / scipy.special.factorial(k)
+    bend = np.where(w < 0.5, -bernoulli @ np.minimum(w, 0.5) ** k.reshape(-1, *[1] * w.ndim) - w, 1.0 - c - slope)
+    rest = np.where(y < 1.0, (1.0 - y) * np.where(y < 1.0, w, 0.0), 0.0)
+    return y * value - rest, y * slope - rest, y * slope * bend - rest
 
 
 def ridge_moments(a, offset, y, weights, link, parameters, x, m):

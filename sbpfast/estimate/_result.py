@@ -77,7 +77,7 @@ class Estimate:
     @cached_property
     def stderr(self) -> dict[str, Any]:
         errors = self._result.errors
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             errors = errors() if callable(errors) else errors
         gradients = {name: self._shaped(self._distribution, name, errors[name]) for name in self.grad}
         return {"value": float(self._result.value_error)} | gradients
@@ -104,7 +104,7 @@ class Estimate:
         Raises
         ------
         ValueError
-            No Jacobian, an unknown name, or a wrong shape.
+            No Jacobian, an unknown name, a wrong shape, or a sum that overflows double precision.
         """
         if not jacobians:
             raise ValueError("pullback needs at least one Jacobian, by parameter name")
@@ -116,7 +116,10 @@ class Estimate:
             grad = np.asarray(grads[name])
             jacobian = _checks.real_array(name, jacobian, shape=(*grad.shape, p))
             p = jacobian.shape[-1]
-            total = total + np.tensordot(grad, jacobian, axes=grad.ndim)
+            with np.errstate(over="ignore", invalid="ignore"):
+                total = total + np.tensordot(grad, jacobian, axes=grad.ndim)
+        if not np.isfinite(total).all():
+            raise ValueError(f"the products of the gradients and {', '.join(jacobians)} overflow double precision")
         return total
 
     def natural_grad(self) -> dict[str, np.ndarray]:
@@ -125,14 +128,20 @@ class Estimate:
         Raises
         ------
         ValueError
-            The estimate holds only some of the parameters (``wrt`` was given).
+            The estimate holds only some of the parameters (``wrt`` was given), or a natural gradient overflows double
+            precision.
         """
         missing = set(self._distribution._parameters()) - set(self.grad)
         if missing:
             raise ValueError(
                 f"the natural gradient needs every parameter; ask for {sorted(missing)} as well (wrt=None)"
             )
-        return self._distribution._natural_grad(self.grad)
+        with np.errstate(all="ignore"):
+            natural = self._distribution._natural_grad(self.grad)
+        for name, grad in natural.items():
+            if not np.isfinite(grad).all():
+                raise ValueError(f"the natural gradient with respect to {name} overflows double precision")
+        return natural
 
     def __repr__(self) -> str:
         lines = [f"Estimate of E[f] by {self.estimator!r}" + (f", {self.n_samples} draws" if self.n_samples else "")]

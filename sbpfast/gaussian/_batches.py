@@ -19,6 +19,8 @@ from sbpfast.gaussian._full import GaussianBase
 from sbpfast.gaussian._low_rank import LowRankPrecisionGaussian
 from sbpfast.gaussian._precision_rows import low_rank_moments, low_rank_sample
 
+LARGEST = 1e12  # trace of factor^T diag^-1 factor in a batch: from 1e16 on, nothing of the identity beside it is left
+
 
 class Batch(GaussianBase):
     """What batches share; a method that needs one covariance refuses."""
@@ -67,7 +69,7 @@ class Batch(GaussianBase):
         if x.ndim != self.mean.ndim + 1 or x.shape[1:] != self.mean.shape:
             wanted = ", ".join(str(s) for s in ("n", *self.mean.shape))
             raise ValueError(f"x must have shape ({wanted}), got {x.shape}")
-        return -0.5 * (self._mahalanobis(x - self.mean) + self._log_det() + self.dim * LOG_2PI)
+        return -0.5 * (self._squared_distance(x) + self._log_det() + self.dim * LOG_2PI)
 
     def entropy(self) -> Any:
         """Differential entropies, (...), in nats."""
@@ -75,10 +77,10 @@ class Batch(GaussianBase):
 
     def kl(self, other) -> Any:
         """Divergences (...) from the members to those of another batch, or to a single Gaussian of these structures."""
-        return batch_kl(self, other)
+        return _finite_kl(self, other)
 
     def _divergence_from(self, p) -> Any:
-        return batch_kl(p, self)
+        return _finite_kl(p, self)
 
     def _from_noise(self, eps) -> np.ndarray:
         """Points from standard normals (n, ..., d)."""
@@ -99,6 +101,7 @@ class DiagonalBatch(Batch, DiagonalGaussian):
     def __init__(self, mean: ArrayLike, std: ArrayLike) -> None:
         self._set(mean=mean, std=std)
         _checks.positive("std", self.std)
+        self._require_range()
 
     @property
     def cov(self) -> np.ndarray:
@@ -122,10 +125,18 @@ class LowRankPrecisionBatch(Batch, LowRankPrecisionGaussian):
     _single = LowRankPrecisionGaussian
 
     def __init__(self, mean: ArrayLike, diag: ArrayLike, factor: ArrayLike) -> None:
-        if np.ndim(factor) < 2:
-            raise ValueError(f"factor must have at least 2 dimensions, got shape {np.shape(factor)}")
+        if _checks.dimensions(factor) < 2:
+            raise ValueError(f"factor must have at least 2 dimensions, got {_checks.dimensions(factor)}")
         self._set(mean=mean, diag=diag, factor=factor)
         _checks.positive("diag", self.diag)
+        with np.errstate(over="ignore"):
+            largest = ((self.factor / self.diag[..., None]) * self.factor).sum(axis=(-1, -2)).max(initial=0.0)
+        if not largest <= LARGEST:
+            raise ValueError(
+                f"the squares of factor over diag must add up to at most {LARGEST:g} in a batch, which works with "
+                f"their sums; got {largest:.3g}: single Gaussians take them"
+            )
+        self._require_range()
 
     @property
     def cov(self) -> np.ndarray:
@@ -149,6 +160,9 @@ class LowRankPrecisionBatch(Batch, LowRankPrecisionGaussian):
     def _log_det(self):
         return low_rank_moments(self.diag, self.factor)[1]
 
+    def _variances(self):
+        return low_rank_moments(self.diag, self.factor)[0]
+
 
 DiagonalGaussian._batch = DiagonalBatch
 LowRankPrecisionGaussian._batch = LowRankPrecisionBatch
@@ -170,6 +184,14 @@ def _factor_trace(p, u):
     cross = scaled.swapaxes(-1, -2) @ u
     whole = (u * u / p.diag[..., None]).sum(axis=(-1, -2))
     return whole - (cross * np.linalg.solve(small, cross)).sum(axis=(-1, -2))
+
+
+def _finite_kl(p, q):
+    with np.errstate(over="ignore", invalid="ignore"):
+        divergence = batch_kl(p, q)
+    if np.isnan(divergence).any():
+        raise ValueError(f"the divergence from {p!r} to {q!r} leaves double precision")
+    return divergence
 
 
 def batch_kl(p, q) -> np.ndarray:

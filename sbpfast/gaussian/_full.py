@@ -43,7 +43,7 @@ class GaussianBase(ABC):
     def __new__(cls, *parameters, **named):
         """A batch where the mean has leading axes and the structure knows batches."""
         mean = named["mean"] if "mean" in named else parameters[0] if parameters else ()
-        return super().__new__(cls._batch if cls._batch is not None and np.ndim(mean) > 1 else cls)
+        return super().__new__(cls._batch if cls._batch is not None and _checks.dimensions(mean) > 1 else cls)
 
     def _set_mean(self, mean, d=None):
         mean = _checks.real_array("mean", mean, ndim=1)
@@ -56,12 +56,14 @@ class GaussianBase(ABC):
 
     def _require_range(self):
         """Raise where the draws or the variances leave double precision."""
-        with np.errstate(over="ignore"):
-            reach = np.abs(self.mean) + REACH * np.sqrt(np.maximum(self._variances(), 0.0))
-        if not np.isfinite(reach).all():
-            j = int(np.argmin(np.isfinite(reach)))
+        with np.errstate(over="ignore", invalid="ignore"):
+            variances = self._variances()
+            reach = np.abs(self.mean) + REACH * np.sqrt(np.maximum(variances, 0.0))
+        inside = np.isfinite(reach) & np.isfinite(variances)
+        if not inside.all():
+            where = ", ".join(str(j) for j in np.argwhere(~inside)[0])
             raise ValueError(
-                f"{type(self).__name__} leaves double precision: the variance or the draws of x[{j}] overflow"
+                f"{type(self).__name__} leaves double precision: the variance or the draws of x[{where}] overflow"
             )
 
     @property
@@ -171,8 +173,13 @@ class GaussianBase(ABC):
     def log_prob(self, x) -> np.ndarray:
         """Log density at the points x (n, d), (n,)."""
         x = _checks.points("x", x, self.dim)
-        with np.errstate(over="ignore"):
-            return -0.5 * (self._mahalanobis(x - self.mean) + self._log_det() + self.dim * LOG_2PI)
+        return -0.5 * (self._squared_distance(x) + self._log_det() + self.dim * LOG_2PI)
+
+    def _squared_distance(self, x):
+        """(x - mean)^T cov^-1 (x - mean), infinite where it leaves double precision."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            distance = self._mahalanobis(x - self.mean)
+        return np.where(np.isnan(distance), np.inf, distance)
 
     def _log_prob_of(self, draws) -> np.ndarray:
         """Log density of its own draws, (n,)."""
@@ -401,7 +408,7 @@ class NaturalGaussian(DenseGaussian):
             eta2 = _checks.symmetric("eta2", _checks.real_array("eta2", eta2, shape=(d, d)))
             precision_chol = _checks.cholesky("-eta2", -2.0 * eta2)
         cov = scipy.linalg.cho_solve((precision_chol, True), np.eye(d), check_finite=False)
-        self._cov = _checks.frozen(0.5 * (cov + cov.T))
+        self._cov = _checks.frozen(0.5 * cov + 0.5 * cov.T)
         self._set_mean(scipy.linalg.cho_solve((precision_chol, True), eta1, check_finite=False))
         self._chol = _checks.cholesky("the covariance of eta2", self._cov)
         self.eta1, self.eta2 = _checks.frozen(eta1), _checks.frozen(eta2)

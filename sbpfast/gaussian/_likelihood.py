@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from typing import NamedTuple
 
@@ -48,10 +49,14 @@ class GaussianStatistics(Mergeable):
         for start in range(0, len(x), step):
             rows = x[start : start + step]
             w = np.ones(len(rows)) if weights is None else weights[start : start + step]
-            mean = w @ rows / w.sum()
-            centred = rows - mean
-            parts.append(cls(w.sum(), mean, (w[:, None] * centred).T @ centred))
-        return functools.reduce(operator.add, parts)
+            with np.errstate(over="ignore", invalid="ignore"):
+                mean = w @ rows / w.sum()
+                centred = rows - mean
+                parts.append(cls(w.sum(), mean, (w[:, None] * centred).T @ centred))
+        total = functools.reduce(operator.add, parts)
+        if not np.isfinite(total.scatter).all():
+            raise ValueError("the weights times the squares of x overflow double precision: divide the weights")
+        return total
 
     def __add__(self, other):
         if not isinstance(other, GaussianStatistics):
@@ -109,9 +114,11 @@ def fit_gaussian(x, weights=None, prior=None) -> GaussianFit:
     factor = np.linalg.cholesky(cov)
     shift = data.mean - stats.mean
     scatter = data.scatter / data.weight + np.outer(shift, shift)
-    log_det = 2.0 * np.log(np.diagonal(factor)).sum()
-    trace = np.trace(np.linalg.solve(factor.T, np.linalg.solve(factor, scatter)))
-    log_likelihood = -0.5 * data.weight * (d * np.log(2.0 * np.pi) + log_det + trace)
+    log_det = 2.0 * float(np.log(np.diagonal(factor)).sum())
+    trace = float(np.trace(np.linalg.solve(factor.T, np.linalg.solve(factor, scatter))))
+    log_likelihood = -0.5 * (d * math.log(2.0 * math.pi) + log_det + trace) * float(data.weight)
+    if not math.isfinite(log_likelihood):
+        raise ValueError("the log likelihood overflows double precision: divide the weights by their maximum")
     return GaussianFit(stats.mean, cov, float(log_likelihood), 0, 0.0, True)
 
 

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from sbpfast.targets._links import LINKS
 from sbpfast.targets._quadratic import Quadratic as _Quadratic  # noqa: F401  the name in pickles of version 0.1
 from sbpfast.targets._regressions import (
+    cloglog_regression,
+    gamma_regression,
     linear_regression,
     logistic_regression,
     negative_binomial_regression,
@@ -34,6 +36,8 @@ __all__ = [
     "LINKS",
     "NonFiniteTarget",
     "Target",
+    "cloglog_regression",
+    "gamma_regression",
     "gaussian_bernoulli_free_energy",
     "linear_regression",
     "logistic_regression",

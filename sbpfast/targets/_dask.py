@@ -7,6 +7,7 @@ the chunks.  The client adds in the order of the blocks.  Dask is imported with 
 from __future__ import annotations
 
 import sys
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -112,7 +113,7 @@ class DaskRows(Rows):
         import dask
 
         at_once = max(LEAST_AT_ONCE, NUMBERS_AT_ONCE // self.dim**2)
-        payload = dask.delayed((function, arguments), name=f"sbpfast-{id(arguments)}-{id(function)}", traverse=False)
+        payload = dask.delayed((function, arguments), name=f"sbpfast-{uuid.uuid4().hex}", traverse=False)
         starts = range(0, self.n_rows, BLOCK_ROWS)
         for i in range(0, len(starts), at_once):
             yield from computed([self._task(start, payload) for start in starts[i : i + at_once]])

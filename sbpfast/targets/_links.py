@@ -25,6 +25,7 @@ UNIT = Response(lambda y: (y >= 0) & (y <= 1), "in [0, 1]")
 BINARY = Response(lambda y: (y == 0) | (y == 1), "0 or 1")
 COUNT = Response(lambda y: (y >= 0) & (y == np.floor(y)), "whole numbers, not negative")
 NON_NEGATIVE = Response(lambda y: y >= 0, "not negative")
+POSITIVE = Response(lambda y: y > 0, "positive")
 
 
 class Link(NamedTuple):
@@ -35,9 +36,11 @@ class Link(NamedTuple):
     pole: Callable[..., float] = lambda: math.inf  # distance of the nearest singularity from the real axis
     response: Response = ANY
     centre: Callable = lambda y, *parameters: 0.0  # of the real axis, which the singularities lie above and below
-    # Where the Gaussian expectations have a closed form: E[phi'' z^k], k = 0, 1, 2, for phi'' at m + t z.
-    closed: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
+    # Where the Gaussian expectations have a closed form: E[phi'' z^k], k = 0, 1, 2, for phi'' at m + t z, from m, t, y.
+    closed: Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
     softplus: float = 0.0  # its sign in the link, where the rest is linear: wide integrals have a rule of their own
+    density: int = 0  # that softens (t)_+ to the softplus: 0 the logistic, 1 the one of log(1 - exp(-e^t))
+    mixed: bool = False  # y times the link at y = 1 is integrated numerically, and `closed` is of the rest
     # Where a flat prior can leave the density improper: the sign of the weights for which this can be, for every y the
     # side of t = 0 towards which a term never falls (1, -1; 0: neither), and what data do then.
     flat_weights: float = 0.0
@@ -48,16 +51,27 @@ class Link(NamedTuple):
 def _of_exponential(sign):
     """Of a phi'' that is sign e^t."""
 
-    def moments(m, t):
+    def moments(m, t, y):
         c = sign * np.exp(m + 0.5 * t * t)
         return c, c * t, c * (1.0 + t * t)
 
     return moments
 
 
-def _of_square(m, t):
+def _of_square(m, t, y):
     two = np.full_like(m, 2.0)
     return two, 0.0 * m, two
+
+
+def _of_gamma(m, t, y):
+    c = -y * np.exp(0.5 * t * t - m)
+    return c, -c * t, c * (1.0 + t * t)
+
+
+def _of_none(m, t, y):
+    """Of -(1 - y) e^t, where y < 1."""
+    c = np.where(y < 1.0, (y - 1.0) * np.exp(np.where(y < 1.0, m + 0.5 * t * t, 0.0)), 0.0)
+    return c, c * t, c * (1.0 + t * t)
 
 
 def _towards_response(y):
@@ -95,12 +109,19 @@ LINKS = {
         8, ("dispersion",), lambda dispersion: math.pi, NON_NEGATIVE, lambda y, dispersion: math.log(dispersion),
         flat_weights=1.0, flat_side=_down_from_none, improper=NONE_COUNTED,
     ),
+    "gamma": Link(9, (), response=POSITIVE, closed=_of_gamma),
+    # log(1 - exp(-e^t)) has its singularities at log(2 pi k) +- i pi/2
+    "cloglog": Link(
+        10, (), lambda: 0.5 * math.pi, UNIT, closed=_of_none, softplus=-1.0, density=1, mixed=True,
+        flat_weights=1.0, flat_side=_towards_response, improper=SEPARATES,
+    ),
 }  # fmt: skip
 """The links by name.
 
 softplus log(1 + e^t); logistic y t - log(1 + e^t); probit log Phi((2y - 1) t); exp e^t; poisson y t - e^t;
 square (t - y)^2; student_t -(df + 1)/2 log(1 + (t - y)^2/(df scale^2)); log_cosh log cosh t;
-negative_binomial y u - (y + r) log(1 + e^u), u = t - log r, r = dispersion.
+negative_binomial y u - (y + r) log(1 + e^u), u = t - log r, r = dispersion; gamma -t - y e^(-t);
+cloglog y log(1 - exp(-e^t)) - (1 - y) e^t.
 """
 
 

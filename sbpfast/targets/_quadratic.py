@@ -9,6 +9,8 @@ import numpy as np
 from sbpfast import _core
 from sbpfast._streams import LANES, to_rows
 
+_QUIET = np.errstate(over="ignore", invalid="ignore")  # what overflows is found in the result of the target, and said
+
 
 class Quadratic(NamedTuple):
     """constant - 1/2 (x - mean)^T P (x - mean); P a diagonal (d,) or a matrix (d, d)."""
@@ -17,10 +19,12 @@ class Quadratic(NamedTuple):
     mean: np.ndarray
     constant: float
 
+    @_QUIET
     def apply(self, r):
         """P r for a vector or rows r."""
         return r @ self.precision if self.precision.ndim == 2 else r * self.precision
 
+    @_QUIET
     def value(self, x):
         r = x - self.mean
         return self.constant - 0.5 * (r * self.apply(r)).sum(axis=1)

@@ -9,7 +9,7 @@ import scipy
 
 from sbpfast import _checks
 from sbpfast.targets._design import as_design
-from sbpfast.targets._links import ANY, BINARY, COUNT, NON_NEGATIVE
+from sbpfast.targets._links import ANY, BINARY, COUNT, NON_NEGATIVE, POSITIVE
 from sbpfast.targets._ridge import Ridge, quadratic, ridge
 from sbpfast.targets._streamed import normal_prior, require_squares, takes_rows
 
@@ -74,16 +74,33 @@ def logistic_regression(X, y=None, *, prior_scale, prior_mean=0.0, offset=0.0, w
     Target
         A ridge target with every normalising constant, so that an ELBO bounds the log evidence.
     """
+    return _binomial(X, y, "logistic", weights, offset, prior_scale, prior_mean, trials)
+
+
+@takes_rows
+def cloglog_regression(X, y=None, *, prior_scale, prior_mean=0.0, offset=0.0, weights=None, trials=None) -> Ridge:
+    """Log joint density of Bayesian binary regression with the complementary log-log link.
+
+    sum_j w_j [y_j log(1 - exp(-e^t_j)) - (n_j - y_j) e^t_j + log C(n_j, y_j)] + log prior,  t = X x + offset
+
+    Arguments as for `logistic_regression`.  This is the model of whether at least one event of rate e^t has happened,
+    and of discrete survival times with proportional hazards.
+    """
+    return _binomial(X, y, "cloglog", weights, offset, prior_scale, prior_mean, trials)
+
+
+def _binomial(X, y, link, weights, offset, prior_scale, prior_mean, trials):
+    """Of y 0 or 1, or of counts of successes of trials: the link takes their share."""
     X = as_design("X", X)
     if trials is None:
         y = _response(y, X, *BINARY)
-        return _regression(X, y, "logistic", weights, offset, prior_scale, prior_mean, 0.0)
+        return _regression(X, y, link, weights, offset, prior_scale, prior_mean, 0.0)
     n = _checks.vector("trials", trials, X.shape[0])
     if not ((n >= 1) & (n == np.floor(n))).all():
         raise ValueError("trials must be whole numbers, at least 1")
     y = _response(y, X, lambda v: (v >= 0) & (v <= n) & (v == np.floor(v)), "whole numbers between 0 and trials")
     constant = lambda: _log_binomial(n, y)  # which a pass over the rows does not need
-    return _regression(X, y / n, "logistic", weights, offset, prior_scale, prior_mean, constant, term_weights=n)
+    return _regression(X, y / n, link, weights, offset, prior_scale, prior_mean, constant, term_weights=n)
 
 
 @takes_rows
@@ -178,3 +195,19 @@ def negative_binomial_regression(
 def _negative_binomial_constant(y, r):
     some = np.where(y > 0.0, y, 1.0)
     return np.where(y > 0.0, -np.log(some) - scipy.special.betaln(some, r), 0.0)
+
+
+@takes_rows
+def gamma_regression(X, y=None, *, shape, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
+    """Log joint density of regression of positive numbers whose spread grows with their mean.
+
+    sum_j w_j log Gamma(y_j; mean e^t_j, variance e^(2 t_j) / shape) + log prior,  t = X x + offset
+
+    Arguments as for `logistic_regression`, with y positive and the known ``shape``: 1 is the exponential distribution.
+    """
+    X = as_design("X", X)
+    a = _checks.scalar("shape", shape, above=0.0)
+    y = _response(y, X, *POSITIVE)
+    require_squares("shape", a)
+    constant = lambda: scipy.special.xlogy(a, a) - scipy.special.gammaln(a) + (a - 1.0) * np.log(y)
+    return _regression(X, y, "gamma", weights, offset, prior_scale, prior_mean, constant, term_weights=a)

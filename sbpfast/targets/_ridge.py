@@ -19,6 +19,8 @@ from sbpfast.targets._links import LINKS, Link, link_record
 from sbpfast.targets._quadratic import Quadratic
 from sbpfast.targets._target import NonFiniteTarget, Target, point_text, require_finite
 
+_QUIET = np.errstate(over="ignore", invalid="ignore")  # what overflows is found in the result, and said
+
 
 class Ridge(Target):
     """q(x) + sum_j w_j phi(a_j . x + c_j; y_j), see `ridge`."""
@@ -147,6 +149,7 @@ class Ridge(Target):
             grad += g
         return require_finite("f", value, x), grad
 
+    @_QUIET
     def _part_values(self, x, with_grad, n_threads):
         """Without the quadratic; the gradients are 0 where they are not asked for."""
         if self._by_rows(len(x)):
@@ -184,6 +187,7 @@ class Ridge(Target):
             grad += self.design[rows].transposed_dots(s.T).T
         return value, grad
 
+    @_QUIET
     def _hess(self, x):
         out = np.zeros((len(x), self.dim, self.dim))
         for part in self.over_parts(Ridge._part_hessians, x, _core.effective_threads()):
@@ -191,6 +195,7 @@ class Ridge(Target):
         FullForm.subtract(out, self.quadratic.precision)
         return out
 
+    @_QUIET
     def _part_hessians(self, x, n_threads):
         out = np.empty((len(x), self.dim, self.dim))
         for i, point in enumerate(x):
@@ -203,12 +208,14 @@ class Ridge(Target):
         blocks = self._row_blocks(len(x))
         return np.concatenate([self._derivatives(x, rows, n_threads)[2].sum(axis=0) for rows in blocks])
 
+    @_QUIET
     def _hvp(self, x, v):
         out = -self.quadratic.apply(v)
         for part in self.over_parts(Ridge._part_hvp, x, v, _core.effective_threads()):
             out += part
         return out
 
+    @_QUIET
     def _part_hvp(self, x, v, n_threads):
         out = np.zeros_like(v)
         for rows in self._row_blocks(len(x)):
@@ -217,12 +224,11 @@ class Ridge(Target):
             out += a.transposed_dots((c * a.dot(v.T).T).T).T
         return out
 
-    def hess_mean(self, x):
-        x = _checks.points("x", x, self.dim)
-        if len(x) == 0:
-            raise ValueError("x must hold at least one point")
+    @_QUIET
+    def _hess_mean(self, x):
         return self._form_sum(FullForm, self.over_parts(Ridge._part_hess_mean, x, _core.effective_threads()))
 
+    @_QUIET
     def _part_hess_mean(self, x, n_threads):
         curvature = np.zeros(self.n_rows)
         for start in range(0, len(x), BLOCK):

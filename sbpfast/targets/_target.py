@@ -34,7 +34,10 @@ def require_finite(what, result, x):
 
 def _result(name, result, shape, x):
     """What a callable returned, as a float64 array of the wanted shape, finite."""
-    result = np.asarray(result)
+    try:
+        result = np.asarray(result)
+    except ValueError:
+        raise TypeError(f"{name} must return an array, got a {type(result).__name__} that is not rectangular") from None
     if result.dtype.kind not in "biuf":
         raise TypeError(f"{name} must return real numbers, got dtype {result.dtype}")
     if result.shape != shape:
@@ -247,11 +250,13 @@ class Target:
 
     def grad(self, x) -> np.ndarray:
         """Gradients at the points x (n, d), (n, d)."""
-        return self._grad(_checks.points("x", x, self.dim))
+        x = _checks.points("x", x, self.dim)
+        return require_finite("the gradient of f", self._grad(x), x)
 
     def hess(self, x) -> np.ndarray:
         """Hessians at the points x (n, d), (n, d, d)."""
-        return self._hess(_checks.points("x", x, self.dim))
+        x = _checks.points("x", x, self.dim)
+        return require_finite("the Hessian of f", self._hess(x), x)
 
     def hvp(self, x, v) -> np.ndarray:
         """Hessian-vector products at x (n, d) with v (n, d) or (d,), (n, d)."""
@@ -259,13 +264,19 @@ class Target:
         v = _checks.real_array("v", v)
         if v.shape not in (x.shape, (self.dim,)):
             raise ValueError(f"v must have shape {x.shape} or ({self.dim},), got {v.shape}")
-        return self._hvp(x, np.broadcast_to(v, x.shape).copy())
+        return require_finite("the product of Hessian and v", self._hvp(x, np.broadcast_to(v, x.shape).copy()), x)
 
     def hess_mean(self, x) -> np.ndarray:
         """Mean of the Hessians over the points x (n, d), (d, d)."""
         x = _checks.points("x", x, self.dim)
         if len(x) == 0:
             raise ValueError("x must hold at least one point")
+        mean = self._hess_mean(x)
+        if not np.isfinite(mean).all():
+            raise NonFiniteTarget("the mean of the Hessians of f at the points x is not finite")
+        return mean
+
+    def _hess_mean(self, x):
         block = max(1, 2**22 // self.dim**2)
         total = np.zeros((self.dim, self.dim))
         for start in range(0, len(x), block):

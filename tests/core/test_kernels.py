@@ -213,7 +213,7 @@ def test_projected_moments(rows, d, isa):
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("link", [name for name, link in LINKS.items() if name not in ("exp", "poisson")])
+@pytest.mark.parametrize("link", [name for name in LINKS if name not in ("exp", "poisson", "gamma", "cloglog")])
 def test_expectations(link, isa):
     r = np.random.default_rng(2)
     m, t = r.standard_normal(70) * 3, np.concatenate([np.exp(r.uniform(-6, 3, 69)), [0.0]])

@@ -63,3 +63,32 @@ def test_gradients_that_overflow_are_errors():
     q = sb.Gaussian(np.zeros(2), 1e-200 * np.eye(2))
     with pytest.raises(ValueError, match="overflows double precision"):
         sb.expectation_grad(huge, q, estimator="pathwise", n_samples=64, rng=0)
+    steep = sb.Target(value=lambda x: 1e308 * np.sign(x[:, 0]), dim=1)
+    with pytest.raises(ValueError, match="the mean of f overflows double precision"):
+        sb.expectation_grad(steep, sb.DiagonalGaussian([0.0], [1.0]), estimator="score", wrt=(), n_samples=512, rng=0)
+
+
+def test_natural_gradients_and_pullbacks_that_overflow_are_errors():
+    steep = sb.Target(value=lambda x: 1e200 * x[:, 0], grad=lambda x: 1e200 + 0.0 * x, dim=1)
+    estimate = sb.expectation_grad(steep, sb.Gaussian([0.0], [[1e140]]), estimator="pathwise", n_samples=64, rng=0)
+    with pytest.raises(ValueError, match=r"natural gradient with respect to .* overflows"):
+        estimate.natural_grad()
+    with pytest.raises(ValueError, match="products of the gradients and mean overflow"):
+        estimate.pullback(mean=[[1e200]])
+
+
+@pytest.mark.parametrize("method", ["value", "grad", "hess", "hess_mean"])
+def test_targets_that_overflow_name_the_point(method):
+    f = sb.targets.quadratic(1e200 * np.eye(2), np.zeros(2))
+    points = np.array([[1.0, 2.0], [1e200, 0.0]])
+    if method in ("value", "grad"):
+        with pytest.raises(sb.NonFiniteTarget, match="not finite"):
+            getattr(f, method)(points)
+    robust = sb.targets.ridge(np.eye(2), 0.0, "student_t", df=1e-300, scale=1e-200)
+    with pytest.raises(sb.NonFiniteTarget, match="not finite"):
+        getattr(robust, method)(points)
+
+
+def test_functions_that_return_no_rectangle_are_named():
+    with pytest.raises(TypeError, match="grad must return an array, got a list that is not rectangular"):
+        sb.Target(grad=lambda x: [1, [2]], dim=1).grad([[0.5]])

@@ -4,26 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from fuzzer import Call, Discard, generator
+from values import argument, number, size
 
 from sbpfast import expfam, special
 from sbpfast.expfam import FAMILIES
-
-_SIZES = [
-    0.0, 5e-324, 1e-320, 2.3e-308, 1e-300, 1e-154, 1e-100, 1e-30, 1e-16, 1e-8, 0.01, 0.5, 1.0, 1.5, 2.0, 3.0, 10.0,
-    30.0, 100.0, 1e4, 1e8, 2.0**53, 6e15, 1e17, 1e25, 1e100, 1e154, 1e200, 1e306, 1.7e308,
-]  # fmt: skip
-
-
-def size(r, wild) -> float:
-    """A non-negative number, from tame to extreme."""
-    if not wild:
-        return float(np.exp(r.normal()))
-    return float(r.choice(_SIZES)) if r.random() < 0.6 else float(10.0 ** r.uniform(-320, 308.2))
-
-
-def number(r, wild) -> float:
-    """A number of either sign."""
-    return float(r.choice([-1.0, 1.0]) * size(r, wild))
 
 
 def parameter(r, q, wild) -> float:
@@ -229,20 +213,6 @@ def _special(r):
     if "beta" in name:
         args[-1] = min(args[-1], 1.0)
     return Call(getattr(special, name), tuple(args), text=f"{name}{tuple(args)}")
-
-
-def argument(r):
-    """Something that a user might hand over by mistake."""
-    choices = [
-        None, "text", "1.0", b"x", [], {}, {"a": 1}, [[]], [1, [2]], [None], [1j], object(), np.nan, np.inf, -np.inf,
-        10**400, -(10**400), [10**30], True, [True, False], np.float32(2.5), np.float16(1.0), np.longdouble(1) / 3,
-        np.array("a"), np.array([1, "a"], dtype=object), np.datetime64("2020-01-01"), np.ones((2, 2, 2)),
-        np.ones((0, 1)), np.ma.array([1.0, 2.0, 3.0], mask=[0, 0, 1]), np.ma.masked, np.ones(3)[::-1],
-        np.frombuffer(bytes(25), "f8", 3, 1), np.asfortranarray(np.ones((3, 2))), np.ones(3, dtype=">f8"),
-        np.array([2, 3], dtype=np.uint8), range(3), iter([1.0]), {1.0, 2.0}, lambda x: x, int, 2.5, -3.0, [0.2, 0.8],
-        [[0.2, 0.8]], np.ones((1, 1)), (0.5,), np.array(1.5),
-    ]  # fmt: skip
-    return choices[int(r.integers(len(choices)))]
 
 
 @generator("expfam.bad arguments")

@@ -83,6 +83,12 @@ def generator(name: str) -> Callable:
     return register
 
 
+def register_all() -> None:
+    """Import every module of calls beside this one."""
+    for path in sorted(pathlib.Path(__file__).parent.glob("*_calls.py")):
+        importlib.import_module(path.stem)
+
+
 def arrays_of(value) -> Iterator[np.ndarray]:
     """All arrays and numbers in a result, as arrays."""
     if isinstance(value, np.ndarray | float | np.floating):
@@ -95,8 +101,10 @@ def arrays_of(value) -> Iterator[np.ndarray]:
             yield from arrays_of(item)
     elif hasattr(value, "_parameters"):  # a distribution
         yield from arrays_of(value._parameters())
-    elif hasattr(value, "log_likelihood"):  # a fit
+    elif hasattr(value, "log_likelihood"):  # maximum likelihood
         yield from arrays_of([value.distribution, value.log_likelihood, value.duality_gap])
+    elif hasattr(value, "elbo_trace"):  # a fit
+        yield from arrays_of([value.q, value.elbo])
 
 
 def has_nan(value) -> bool:
@@ -143,7 +151,8 @@ def check(name, number, seed) -> list[Finding]:
             call = make(name, number, seed)
         except Exception as error:  # what was to be called with could not be made, which other calls report
             raise Discard from error
-    before = snapshot(call.args)
+    given = [*call.args, *(call.kwargs or {}).values()]
+    before = snapshot(given)
     found = []
 
     def report(kind, detail):
@@ -170,7 +179,7 @@ def check(name, number, seed) -> list[Finding]:
             report("warning", f"{pathlib.Path(w.filename).name}:{w.lineno}: {w.message}")
     if elapsed > SECONDS and not any(f.kind == "slow" for f in found):
         report("slow", f"{elapsed:.1f} s")
-    if not same(call.args, before):
+    if not same(given, before):
         report("modified", "an argument was changed")
     return found
 
@@ -229,8 +238,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=np.inf, help="stop after so many")
     parser.add_argument("--show", type=int, default=3, help="findings to print of each kind and generator")
     chosen = parser.parse_args()
-    for path in sorted(pathlib.Path(__file__).parent.glob("*_calls.py")):
-        importlib.import_module(path.stem)
+    register_all()
     report = run(chosen.calls, chosen.seed, chosen.only, chosen.seconds)
     shown: collections.Counter = collections.Counter()
     for finding in report.findings:

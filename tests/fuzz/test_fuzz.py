@@ -9,9 +9,9 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-import expfam_calls  # noqa: F401  (registers its generators)
 import fuzzer
 
+fuzzer.register_all()
 CALLS = 4000
 
 

@@ -56,6 +56,9 @@ def test_natural_gradients_of_nearly_singular_information(structure, k):
         lambda: sb.CholeskyGaussian([0.0], [[1e200]]),
         lambda: sb.LowRankGaussian([0.0], [1.0], [[1e200]]),
         lambda: sb.LowRankGaussian([0.0], [1e-310], [[1.0]]),
+        lambda: sb.DiagonalGaussian([[0.0], [1.0]], [[1.0], [1e200]]),
+        lambda: sb.Gaussian.fit([[1e140], [-1e140]], weights=[1e100, 1e100]),
+        lambda: sb.Gaussian.fit([[0.0], [-1.0], [0.0]], weights=[1.0, 1.0, 1e306]),
     ],
 )
 def test_what_leaves_double_precision_is_refused(make):
@@ -67,3 +70,17 @@ def test_far_points_have_a_log_density():
     q = sb.DiagonalGaussian([0.0], [1e-100])
     assert q.log_prob([[1e100]])[0] == -np.inf
     assert sb.DiagonalGaussian([1e150], [1.0]).kl(sb.DiagonalGaussian([0.0], [1e-100])) == np.inf
+    assert sb.CholeskyGaussian(np.zeros(2), np.eye(2)).log_prob([[1.7e308, 1.7e308]])[0] == -np.inf
+    batch = sb.LowRankPrecisionGaussian(np.zeros((2, 1)), np.ones((2, 1)), np.ones((2, 1, 1)))
+    assert (batch.log_prob([[[1e200], [1e308]]]) == -np.inf).all()
+
+
+def test_batches_refuse_factors_that_hide_the_identity():
+    with pytest.raises(ValueError, match="single Gaussians take them"):
+        sb.LowRankPrecisionGaussian(np.zeros((2, 1)), np.ones((2, 1)), np.full((2, 1, 3), 1e20))
+
+
+def test_lists_that_are_not_rectangular_are_named():
+    for make in (sb.DiagonalGaussian, lambda mean, diag: sb.LowRankPrecisionGaussian(mean, diag, np.zeros((2, 1)))):
+        with pytest.raises(ValueError, match="mean is not a rectangular array"):
+            make([1, [2]], np.ones(2))

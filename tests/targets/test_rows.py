@@ -91,6 +91,8 @@ MODELS = {
     "linear_regression": {"noise_scale": 0.7},
     "student_t_regression": {"df": 4.0, "scale": 0.5},
     "negative_binomial_regression": {"dispersion": 3.0},
+    "gamma_regression": {"shape": 2.0},
+    "cloglog_regression": {},
 }
 
 
@@ -99,6 +101,8 @@ def test_every_regression_and_every_derivative(data, name):
     X, y, weights, offset = data
     if name == "linear_regression":
         y = y + offset
+    if name == "gamma_regression":
+        y = y + 0.5
     model, rng = getattr(sb.targets, name), np.random.default_rng(2)
     memory = model(X, y, prior_scale=[1.0, 2.0, np.inf, 3.0], weights=weights, offset=offset, **MODELS[name])
     rows = sb.Rows.from_arrays(X, y, weights, offset)

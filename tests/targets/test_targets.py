@@ -10,6 +10,7 @@ import scipy.special
 import scipy.stats
 
 import sbpfast as sb
+from sbpfast._reference import ridge as reference
 
 # -- the links, defined once more -------------------------------------------------------------------------------------
 
@@ -38,6 +39,17 @@ def mp_link(name, t, y, df=3.0, scale=0.7):
         p, q = 1 / (1 + mpmath.exp(-t) * r), 1 / (1 + mpmath.exp(t) / r)
         value = -y * mpmath.log1p(mpmath.exp(-t) * r) - r * mpmath.log1p(mpmath.exp(t) / r)
         return value, y - (y + r) * p, -(y + r) * p * q
+    if name == "gamma":
+        return -t - y * mpmath.exp(-t), y * mpmath.exp(-t) - 1, -y * mpmath.exp(-t)
+    if name == "cloglog":
+        w = mpmath.exp(t)
+        if t > 10:  # exp(-w) is below 1e-9565
+            return (mpmath.mpf(0),) * 3 if y == 1 else (-(1 - y) * w,) * 3
+        none = -mpmath.expm1(-w)
+        slope = w * mpmath.exp(-w) / none
+        bend = 1 - w - slope if w > 1e-6 else -w / 2 - w**2 / 12 + w**4 / 720
+        value = mpmath.log(none) if w < 1 else mpmath.log1p(-mpmath.exp(-w))
+        return y * value - (1 - y) * w, y * slope - (1 - y) * w, y * slope * bend - (1 - y) * w
     if name == "student_t":
         u2 = ((t - y) / scale) ** 2
         return (
@@ -55,6 +67,8 @@ DATA = {
     "square": (0.0, -1.5),
     "student_t": (0.0, 2.5),
     "negative_binomial": (0.0, 4.0),
+    "gamma": (0.2, 3.0),
+    "cloglog": (0.0, 1.0, 0.3),
 }
 LINKS = [
     (name, y)
@@ -68,6 +82,8 @@ LINKS = [
         "student_t",
         "log_cosh",
         "negative_binomial",
+        "gamma",
+        "cloglog",
     )
     for y in DATA.get(name, (0.0,))
 ]
@@ -86,8 +102,8 @@ def test_every_link_is_covered():
 @pytest.mark.parametrize("name, y", LINKS)
 def test_links_at_every_scale(name, y):
     t = np.concatenate([[0.0], *(s * np.logspace(-12, 4, 33) for s in (1, -1)), np.linspace(-40, 40, 33)])
-    if name in ("exp", "poisson"):
-        t = t[t < 700]
+    if name in ("exp", "poisson", "gamma", "cloglog"):
+        t = t[np.abs(t) < 700]
     f, x = one_link(name, y), t[:, None]
     with mpmath.workdps(40):
         want = np.array([[float(v) for v in mp_link(name, ti, y)] for ti in t])
@@ -102,6 +118,11 @@ def test_links_at_every_scale(name, y):
     ulps = ulps + (3e-16 * np.abs(t) if name == "negative_binomial" else 0.0)
     assert (np.abs(value - want[:, 0]) <= ulps * (np.abs(want[:, 0]) + size) + 1e-307).all()
     slope_size = (abs(y) + (np.exp(t) if name == "poisson" else 0.0)) if signed else 0.0
+    if name == "gamma":  # 1 and y e^-t
+        size, slope_size = np.abs(t), 1.0
+    if name == "cloglog":  # the parts of either y have different signs; e^-w loses the digits of w = e^t
+        w = np.exp(np.minimum(t, 7.0))
+        size, slope_size, ulps = 2.0 * np.abs(t), 2.0, ulps + 3e-16 * w
     assert (np.abs(slope - want[:, 1]) <= ulps * (np.abs(want[:, 1]) + slope_size) + 1e-307).all()
     for got in (curvature, product):
         zero = 1e-14 if name == "student_t" else 0.0  # (df - u^2) vanishes
@@ -124,6 +145,7 @@ RNG = np.random.default_rng(0)
 X = RNG.standard_normal((N, D))
 OFFSET, WEIGHTS, PRIOR_MEAN = RNG.standard_normal(N), RNG.random(N) * 2, RNG.standard_normal(D)
 BINARY, COUNTS, REAL = RNG.integers(0, 2, N), RNG.integers(0, 9, N), RNG.standard_normal(N) * 2
+POSITIVE = np.exp(REAL)
 TRIALS = COUNTS + RNG.integers(1, 5, N)
 POINTS = RNG.standard_normal((9, D))
 
@@ -147,6 +169,22 @@ REGRESSIONS = {
     "negative_binomial": (
         lambda **k: sb.targets.negative_binomial_regression(X, COUNTS, dispersion=1.3, **k),
         lambda t: scipy.stats.nbinom.logpmf(COUNTS, 1.3, 1.3 / (1.3 + np.exp(t))),
+    ),
+    "cloglog": (
+        lambda **k: sb.targets.cloglog_regression(X, BINARY, **k),
+        lambda t: reference.link_derivatives(t, BINARY.astype(float), "cloglog")[0],
+    ),
+    "binomial cloglog": (
+        lambda **k: sb.targets.cloglog_regression(X, COUNTS, trials=TRIALS, **k),
+        lambda t: (
+            COUNTS * reference.link_derivatives(t, 1.0, "cloglog")[0]
+            - (TRIALS - COUNTS) * np.exp(t)
+            + np.log(scipy.special.comb(TRIALS, COUNTS))
+        ),
+    ),
+    "gamma": (
+        lambda **k: sb.targets.gamma_regression(X, POSITIVE, shape=1.7, **k),
+        lambda t: scipy.stats.gamma.logpdf(POSITIVE, 1.7, scale=np.exp(t) / 1.7),
     ),
     "linear": (
         lambda **k: sb.targets.linear_regression(X, REAL, noise_scale=0.6, **k),
@@ -393,6 +431,10 @@ def quadrature(name, y, m, t):
             p, q = scipy.special.expit(a - np.log(r)), scipy.special.expit(np.log(r) - a)
             value = -y * np.logaddexp(0, np.log(r) - a) - r * np.logaddexp(0, a - np.log(r))
             phi = (value, y - (y + r) * p, -(y + r) * p * q)
+        elif name == "gamma":
+            phi = (-a - y * np.exp(-a), y * np.exp(-a) - 1, -y * np.exp(-a))
+        elif name == "cloglog":
+            phi = reference.link_derivatives(a, y, "cloglog")
         elif name == "log_cosh":
             phi = (
                 np.abs(a) + np.log1p(np.exp(-2 * np.abs(a))) - np.log(2),
@@ -410,7 +452,7 @@ def quadrature(name, y, m, t):
 def test_exact_expectations_for_narrow_and_wide_gaussians(name, y):
     wide = (
         (1e-3, 0.1, 0.5, 0.8, 2.0)
-        if name in ("exp", "poisson")
+        if name in ("exp", "poisson", "gamma") or (name == "cloglog" and y < 1)
         else (1e-3, 0.03, 0.3, 0.64, 0.7, 1.0, 3.0, 10.0, 100.0, 1000.0)
     )
     f = one_link(name, y)
@@ -420,13 +462,21 @@ def test_exact_expectations_for_narrow_and_wide_gaussians(name, y):
             est = sb.expectation_grad(f, sb.Gaussian([m], [[t * t]]), estimator="exact")
             # y t cancels in E[y t - ...], and 2 t z in the oracle of the square
             size = abs(y) * abs(m) + (abs(y) if name == "poisson" else 0.0) + (200 * t if name == "square" else 0.0)
+            size += abs(m) + t if name == "gamma" else 0.0
             assert est.value == pytest.approx(value, rel=2e-13, abs=2e-14 * size + 1e-15), (m, t)
             assert est.grad["mean"][0] == pytest.approx(slope, rel=1e-12, abs=2e-15 + 2e-15 * size), (m, t)
             assert 2 * est.grad["cov"][0, 0] == pytest.approx(curvature, rel=2e-12, abs=2e-15), (m, t)
             assert est.stderr["value"] == 0 and not est.stderr["mean"].any() and est.n_samples == 0
 
 
-@pytest.mark.parametrize("name, y", [row for row in LINKS if row[0] not in ("exp", "poisson", "square")])
+@pytest.mark.parametrize(
+    "name, y",
+    [
+        row
+        for row in LINKS
+        if row[0] not in ("exp", "poisson", "square", "gamma") and row[0:2] not in (("cloglog", 0.0), ("cloglog", 0.3))
+    ],
+)
 def test_exact_expectations_of_very_wide_gaussians(name, y):
     """Against mpmath's quadrature in x, cut where the link bends and at powers of ten from there."""
     f, centre = one_link(name, y), {"student_t": y, "negative_binomial": np.log(2.5)}.get(name, 0.0)
