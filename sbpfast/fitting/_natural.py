@@ -22,7 +22,6 @@ from sbpfast.fitting._low_rank import LowRankCovariance
 from sbpfast.fitting._moments import Moments, Sampler, try_at
 from sbpfast.fitting._newton import affordable
 from sbpfast.targets import NonFiniteTarget
-from sbpfast.targets._rows import RowsLost
 
 SHORTEST = 2.0**-12  # the smallest rate tried
 TOO_WIDE = 100.0  # times the variance a direction should have, where the whole of q is narrowed before the first step
@@ -157,12 +156,12 @@ class NaturalFit:
     def run(self, max_iter, watch):
         """Step until the residual is small, is inside its error, or max_iter is reached.
 
-        Ctrl-C and the loss of a cluster that holds the rows end it, too: they leave the state after the last whole
+        Ctrl-C and the loss of the place where the rows lie end it, too: they leave the state after the last whole
         step; before the first moments there is none to leave.
         """
         try:
             self._run(max_iter, watch)
-        except (KeyboardInterrupt, RowsLost) as end:
+        except (KeyboardInterrupt, ConnectionError) as end:
             if self._whole is None:
                 raise
             self.mean, self.shape, self.last, counters, length = self._whole

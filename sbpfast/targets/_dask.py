@@ -6,6 +6,7 @@ the chunks.  The client adds in the order of the blocks.  Dask is imported with 
 
 from __future__ import annotations
 
+import concurrent.futures
 import sys
 import uuid
 from collections.abc import Iterator
@@ -175,22 +176,16 @@ def computed(tasks) -> Iterator[Any]:
 
         yield from dask.compute(*tasks, scheduler="threads")
         return
-    futures = there.compute(tasks)
+    futures: list[Any] = []
     try:
+        futures += there.compute(tasks)
         while futures:
-            yield _result(futures[0], there)
+            yield futures[0].result()
             del futures[0]  # let go of, so that the cluster forgets it
+    except (Exception, concurrent.futures.CancelledError) as error:
+        if there.status == "running":
+            raise
+        raise RowsLost(f"the scheduler of the cluster is gone: {error}") from error
     finally:
         if futures and there.status == "running":
             there.cancel(futures)
-
-
-def _result(future, there):
-    import concurrent.futures
-
-    try:
-        return future.result()
-    except (OSError, TimeoutError, concurrent.futures.CancelledError) as error:
-        if there.status == "running" and not isinstance(error, concurrent.futures.CancelledError):
-            raise
-        raise RowsLost(f"the scheduler of the cluster is gone: {error}") from error

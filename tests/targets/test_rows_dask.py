@@ -136,19 +136,10 @@ def test_a_worker_that_dies_changes_no_bit(data, memory):
 def test_a_lost_scheduler_leaves_the_last_step(data, memory):
     distributed = pytest.importorskip("distributed")
     settings = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0", "processes": True}
-    cluster = distributed.LocalCluster(**settings)
-    client = distributed.Client(cluster)
     X, y, weights = (da.from_array(a, chunks=25_000) for a in data)
-    target = sb.targets.logistic_regression(X, y, prior_scale=1.0, weights=weights)
-    steps = []
-
-    def close(step):
-        steps.append(step)
-        if len(steps) == 2:
-            cluster.close()
-
-    stopped = sb.fit(target, rng=0, callback=close)
-    client.close()
-    assert not stopped.converged and stopped.n_iter == 2 and "interrupted" in stopped.message
+    with distributed.LocalCluster(**settings) as cluster, distributed.Client(cluster) as client:
+        target = sb.targets.logistic_regression(X, y, prior_scale=1.0, weights=weights)
+        stopped = sb.fit(target, rng=0, callback=lambda step: client.close() if step.n_iter == 2 else None)
+    assert not stopped.converged and stopped.n_iter == 2 and "the scheduler of the cluster is gone" in stopped.message
     resumed = sb.fit(target, stopped)  # on threads, as there is no client any more
     np.testing.assert_array_equal(resumed.q.mean, memory.q.mean)

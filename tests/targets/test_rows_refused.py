@@ -125,8 +125,9 @@ def test_arrays_that_do_not_fit():
         sb.Rows.from_arrays(X[:, 0], y)
 
 
-def test_an_interrupt_leaves_the_last_whole_step():
-    """Ctrl-C in the middle of a pass: what there is comes back, and a fit that goes on from it ends where one would."""
+@pytest.mark.parametrize("end", [KeyboardInterrupt, ConnectionError("the store is gone")])
+def test_an_interrupt_leaves_the_last_whole_step(end):
+    """In the middle of a pass: what there is comes back, and a fit that goes on from it ends where one would."""
     X, y = columns()
     passes = []
 
@@ -134,7 +135,7 @@ def test_an_interrupt_leaves_the_last_whole_step():
         passes.append(1)
         for i, batch in enumerate(batches(X, y)()):
             if len(passes) == 5 and i == 3:
-                raise KeyboardInterrupt
+                raise end
             yield batch
 
     target = logistic(sb.Rows.from_batches(make, dim=D))
