@@ -113,14 +113,18 @@ def floats(name, value, dtypes: tuple = (np.float64,)) -> np.ndarray:
     Objects that are numbers are taken (frames of several kinds).  The words of the errors are those that scikit-learn's
     checks of an estimator look for.
     """
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} is not a rectangular array: {error}") from None
     if array.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: {name} has dtype {array.dtype}")
     if array.dtype.kind == "O":
         try:
             array = array.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{name} must hold real numbers: {error}") from None
+        except (TypeError, ValueError, OverflowError) as error:
+            kind = ValueError if isinstance(error, OverflowError) else type(error)
+            raise kind(f"{name} must hold real numbers: {error}") from None
     array = _checks.real_array(name, array, dtypes=dtypes, finite=False)
     bad = ~np.isfinite(array)
     if bad.any():

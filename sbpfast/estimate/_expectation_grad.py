@@ -118,10 +118,10 @@ def expectation_grad(
             name, doubts = automatic(target, distribution, partial(make_run, key=other_key(key, CHOICE)), n_samples)
         _require(name, target, distribution, n_samples)
         result = ESTIMATORS[name].rule(make_run(n_samples, name))
+        if name != "exact" and (rare := distribution._rare_ends(n_samples, wanted)):
+            doubts += (rare,)
     if not np.isfinite(result.value) and (name == "exact" or target._has("value")):
         raise ValueError("the mean of f overflows double precision")
-    if name != "exact" and (rare := distribution._rare_ends(n_samples, wanted)):
-        doubts += (rare,)
     for doubt in (*doubts, *result.doubts):
         warnings.warn(doubt, EstimateWarning, stacklevel=2)
     return Estimate(result, wanted, distribution)

@@ -16,6 +16,7 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 _LEVELS = 40
 RTOL = 1e-13  # what a smooth integrand in double precision allows
 _PANELS = 8192  # refined at a time; more means a function that oscillates beyond what panels can follow
+_PANELS_OF_THE_LOST = 64  # the same, once that was so: the accuracy is lost already
 _DROP = 45.0  # fall of the log density at which a tail may end, if the integrand is negligible there too
 _DEPTH = 700.0  # and at which it must, because the density is about to underflow
 ENOUGH = 27.7  # a fall at the last point of the line beyond which less than 1e-12 of the mass is lost
@@ -29,6 +30,7 @@ class Integral:
         self.function, self.rtol = function, rtol
         self.value: np.ndarray | float = 0.0
         self.scale: np.ndarray | float = 0.0
+        self._most = _PANELS
         self.panels: list[np.ndarray] = []  # those accepted, as (m, 2)
 
     def add(self, edges) -> float:
@@ -52,9 +54,11 @@ class Integral:
             left = ~np.concatenate([done, done])
             self.panels.append(np.stack([halves_a[~left], halves_b[~left]], axis=1))
             a, b, coarse = halves_a[left], halves_b[left], halves[left]
-            if not 0 < len(a) <= _PANELS or not np.isfinite(self.scale).all():
+            if not 0 < len(a) <= self._most or not np.isfinite(self.scale).all():
                 break
         self.value = self.value + coarse.sum(axis=0)
+        if len(a) > self._most:
+            self._most = _PANELS_OF_THE_LOST
         if len(a):
             self._report(np.abs(fine - coarse_before)[~done].sum(axis=0))
         return float(np.max(added / np.maximum(self.scale, 1e-300)))

@@ -14,9 +14,10 @@ from sbpfast.targets._ridge import Ridge
 
 DRAWS, LEAST_DRAWS = 2048, 128
 SECOND_LOOK = 32768  # draws before a k-hat above GOOD is believed
+CLIMBING = 500  # evaluations in search of other modes that are never too many
 MOST_WORK = 2 * 10**9  # evaluations of a link function for them
 COLUMNS = 500  # of a design matrix, whose product takes as long as a link function
-EQUAL = 0.95  # of n, the effective sample size of weights so equal that their tail is of no consequence
+EQUAL = 0.99  # of n, the effective sample size of weights so equal that their tail is of no consequence
 GOOD, USABLE = 0.5, 0.7  # k-hat; above the second, weights cannot repair the moments (Vehtari et al. 2024)
 
 
@@ -37,9 +38,14 @@ class ImportanceSample(NamedTuple):
     ratios: np.ndarray = np.zeros(0)  # log of exp(f)/q
 
     @property
+    def all_but_equal(self) -> bool:
+        """Weights whose tail, whatever its shape, is of no consequence for moments."""
+        return self.ess > EQUAL * self.n
+
+    @property
     def trusted(self) -> bool:
         """k-hat is low, or the weights are so equal that a tail of finite mean is of no consequence."""
-        return self.khat <= USABLE or (self.khat < 1.0 and self.ess > EQUAL * self.n)
+        return self.khat <= USABLE or (self.khat < 1.0 and self.all_but_equal)
 
     @property
     def verdict(self) -> str:
@@ -99,15 +105,20 @@ def work(target: Ridge) -> int:
 
 
 def first_look(target, evaluations) -> int:
-    """Draws that judge a fit which took so many evaluations: half as many for densities that may be costly."""
-    return DRAWS if isinstance(target, Ridge) else min(DRAWS, max(LEAST_DRAWS, evaluations // 2))
+    """Draws that judge a fit which took so many evaluations: a quarter as many for densities that may be costly."""
+    return DRAWS if isinstance(target, Ridge) else min(DRAWS // 2, max(LEAST_DRAWS, evaluations // 4))
 
 
 def second_look(target, evaluations) -> int:
     """Draws where the first leave k-hat near a threshold, at which few mistake the edge of a plateau for a tail."""
     if isinstance(target, Ridge):
         return min(SECOND_LOOK, MOST_WORK // work(target))
-    return min(SECOND_LOOK, max(DRAWS // 2, evaluations // 2))
+    return min(SECOND_LOOK, max(DRAWS // 2, evaluations // 8))
+
+
+def most_climbing(evaluations) -> int:
+    """Evaluations in search of other modes, after which no further climb begins."""
+    return max(CLIMBING, evaluations // 16)
 
 
 def unusable(d) -> ImportanceSample:

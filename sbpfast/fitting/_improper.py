@@ -33,8 +33,11 @@ def dependent_columns(direction) -> ImproperDensity:
     )
 
 
-def refuse_improper(target, mean, directions) -> None:
-    """Raise ImproperDensity where that can be shown; directions (m, d) are about a standard deviation long."""
+def refuse_improper(target, mean, directions) -> int:
+    """Raise ImproperDensity where that can be shown; directions (m, d) are about a standard deviation long.
+
+    Otherwise the number of points at which f was looked at.
+    """
     direction = flat_direction(target) if isinstance(target, Ridge) else None
     if direction is not None:
         reason = f" ({target.link.improper})" if target.link.improper else ""
@@ -42,9 +45,9 @@ def refuse_improper(target, mean, directions) -> None:
             f"the log density never falls along a line of parameters {_largest(direction)}, so it cannot "
             f"be normalised{reason}; give these parameters a finite prior_scale"
         )
-    direction = unnormalisable_ray(target, mean, directions)
+    direction, looked_at = unnormalisable_ray(target, mean, directions)
     if direction is None:
-        return
+        return looked_at
     mistake = _mistake(target, mean, directions)
     if mistake is not None:
         raise ImproperDensity(mistake)
@@ -128,22 +131,26 @@ def _flat_side(target):
 def unnormalisable_ray(target, mean, directions):
     """A direction in which exp f falls no faster than 1/distance, as far as can be seen, so that its integral diverges.
 
-    Where f stops being finite it must have been rising.
+    Where f stops being finite it must have been rising.  None where there is no such direction; and the number of
+    points looked at.
     """
     rays = np.concatenate([directions, -directions])[:MOST_RAYS]
-    slow, rising = np.ones(len(rays), dtype=bool), np.zeros(len(rays), dtype=bool)
-    looking = np.ones(len(rays), dtype=bool)
-    fall = FIRST_FALL
+    looking, rising = np.ones(len(rays), dtype=bool), np.zeros(len(rays), dtype=bool)
+    fall, looked_at = FIRST_FALL, 1
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of overflow
-        before = _values(target, np.broadcast_to(mean, rays.shape).copy())
+        before = np.full(len(rays), _values(target, mean[None])[0])
         for radius in RADII:
             value = _values(target, mean + radius * rays)
+            looked_at += len(rays)
             looking &= np.isfinite(value)
-            slow &= np.where(looking, value - before >= -fall, rising)
+            slow = np.where(looking, value - before >= -fall, rising)
             rising = np.where(looking, value > before, rising)
-            before, fall = value, math.log(10.0)
-    return rays[np.argmax(slow)] if slow.any() else None
+            rays, looking, rising, before = rays[slow], looking[slow], rising[slow], value[slow]
+            if len(rays) == 0:
+                return None, looked_at
+            fall = math.log(10.0)
+    return rays[0], looked_at
 
 
 def _values(target, points):

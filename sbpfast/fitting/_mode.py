@@ -173,8 +173,10 @@ class FarPoints(Points):
             raise NonFiniteTarget(str(error)) from error
 
 
-def other_modes(points: Points, mean, frame, draws) -> np.ndarray:
+def other_modes(points: Points, mean, frame, draws, most) -> np.ndarray:
     """Modes of f apart from the one next to the mean, (k, d), from climbs that start far out along draws of N(0, I).
+
+    No climb begins after `most` evaluations.
 
     k-hat sees what q reaches.  A mode counts where a climb ends with no slope left, f is not far below that of the mode
     at hand, and falls between the two.
@@ -185,6 +187,8 @@ def other_modes(points: Points, mean, frame, draws) -> np.ndarray:
     home = _climb(points, home, frame, CLIMB, True)
     found: list[_Place] = []
     for z in np.concatenate([WIDER[:, None] * draws, -WIDER[:, None] * draws]):
+        if points.counts["values"] > most:
+            break
         start = _at(points, mean + frame @ z)
         end = None if start is None else _climb(points, start, frame, CLIMB, True)
         if end is None or not _new(points, end, (home, *found), frame):

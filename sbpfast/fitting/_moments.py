@@ -54,6 +54,7 @@ class ExactSource:
     def __init__(self, target, n_threads: int):
         self.target, self.n_threads = target, n_threads
         self.counts = {"passes": 0}
+        self.looked_at = 0  # points far away, by which no step is led
 
     @property
     def dim(self) -> int:
@@ -217,6 +218,7 @@ class Sampler:
 
     def __init__(self, target: Target, hessian: bool, key, n_threads: int):
         self.target, self.hessian, self.key, self.n_threads = target, hessian, key, n_threads
+        self.looked_at = 0  # points far away, by which no step is led
 
     @cached_property
     def counts(self) -> dict:

@@ -223,7 +223,7 @@ class NaturalFit:
         return self.first()
 
     def _refuse_improper(self):
-        refuse_improper(self.source.target, self.mean, self.shape.directions())
+        self.source.looked_at += refuse_improper(self.source.target, self.mean, self.shape.directions())
 
     def _record(self, here):
         self.elbo_trace.append(here.elbo)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from sbpfast.fitting._importance import (
     ImportanceSample,
     first_look,
     importance_sample,
+    most_climbing,
     second_look,
     slopes_along_rays,
     unusable,
@@ -28,6 +30,7 @@ from sbpfast.fitting._mode import WIDER, FarPoints, other_modes
 from sbpfast.fitting._moments import Sampler
 from sbpfast.fitting._natural import NaturalFit
 from sbpfast.fitting._sampled import SampledFit
+from sbpfast.fitting._saved import require_whole
 from sbpfast.fitting._sets import Points
 from sbpfast.fitting._table import Summary
 from sbpfast.gaussian import CholeskyGaussian, DiagonalGaussian, Gaussian, LowRankGaussian
@@ -101,11 +104,13 @@ class Fit:
     @classmethod
     def _of(cls, loop, structure, target, key):
         here = loop.last
-        return cls(
+        fit = cls(
             q=loop.shape.gaussian(loop.mean), structure=structure, elbo=here.elbo, elbo_stderr=here.elbo_error,
             converged=loop.converged, message=loop.message, counts=loop.source.counts, key=key, state=loop.state(),
             target=target,
         )  # fmt: skip
+        fit._evaluated = loop.source.looked_at
+        return fit
 
     def _continued(self, source, structure, tol, max_samples):
         """The loop this fit came from, in the state it stopped in."""
@@ -172,7 +177,7 @@ class Fit:
         try:
             n = n_samples or first_look(self._target, self._spent)
             self._importance = importance_sample(self.q, self._target, n, key)
-            if n_samples is None and self._importance.khat > GOOD:
+            if n_samples is None and self._importance.khat > GOOD and not self._importance.all_but_equal:
                 n = max(n, second_look(self._target, self._spent))
                 self._importance = importance_sample(self.q, self._target, n, key, self._importance.ratios)
             self._evaluated += n
@@ -213,7 +218,8 @@ class Fit:
         points = FarPoints(self._target, False, self._key ^ np.uint64(0xD1B54A32D192ED03), n_threads)
         deviation = self.q._draw(points.key, 0, len(WIDER), False, n_threads).x - self.q.mean
         frame = self._frame()
-        self.other_modes = other_modes(points, self.q.mean, frame, np.linalg.solve(frame, deviation.T).T)
+        draws, most = np.linalg.solve(frame, deviation.T).T, most_climbing(self._spent)
+        self.other_modes = other_modes(points, self.q.mean, frame, draws, most)
         self._evaluated += points.counts["values"]
         if len(self.other_modes):
             _checks.warn(
@@ -366,8 +372,7 @@ class Fit:
         level : float
             Probability of the central interval.
         """
-        if not 0.0 < _checks.scalar("level", level) < 1.0:
-            raise ValueError(f"level must lie between 0 and 1, got {level}")
+        level = _checks.scalar("level", level, above=0.0, below=1.0)
         if names is None and self.model_parameters is not None:
             return _posterior.model_summary(self, level)
         names = self._names(names)
@@ -402,6 +407,8 @@ class Fit:
         names = self.names if names is None else names
         if names is None:
             return [f"x[{i}]" for i in range(self.q.dim)]
+        if isinstance(names, str) or not isinstance(names, Iterable):
+            raise TypeError(f"names must be a sequence of strings, got {names!r}")
         names = [str(name) for name in names]
         if len(names) != self.q.dim:
             raise ValueError(f"names must have {self.q.dim} entries, one a parameter, got {len(names)}")
@@ -471,8 +478,18 @@ class Fit:
         saved = read_npz(path)
         if "version" not in saved or "family" not in saved:
             raise ValueError(f"{path} does not hold a saved fit")
-        if int(saved["version"]) > VERSION:
-            raise ValueError(f"{path} was saved by a newer version of sbpfast")
+        try:
+            if int(saved["version"]) <= VERSION:
+                return cls._from_arrays(saved)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} holds a damaged fit: {error}") from error
+        raise ValueError(f"{path} was saved by a newer version of sbpfast")
+
+    @classmethod
+    def _from_arrays(cls, saved) -> Fit:
+        """The fit of which these arrays were saved."""
+
+        require_whole(saved)
 
         def part(prefix):
             return {name[len(prefix) :]: array for name, array in saved.items() if name.startswith(prefix)}

@@ -28,7 +28,7 @@ from sbpfast.fitting._mode import find_mode
 from sbpfast.fitting._sets import Look, Points, least_pairs
 from sbpfast.targets import NonFiniteTarget
 
-TOL = 0.005  # KL divergence from the best Gaussian
+TOL, TOL_A_DIMENSION, MOST_TOL = 0.005, 1e-4, 0.01  # KL divergence from the best Gaussian
 FIXED, FRESH = 0, 1  # stages
 PILOT, PILOT_PAIRS = 2**40, 16  # number and size of the set that compares starts
 FITTING = 0.1  # E |e|^2 a dimension, below which a start is not to be bettered
@@ -41,13 +41,14 @@ LEAST_PRECISION = 0.05  # of a direction after a step, relative to before
 DEFINITE = 0.1  # a precision below which the step is that of Lin, Schmidt & Khan
 SLACK = 0.02  # nats that an accelerated step may lose
 HALVINGS = 10
-PATIENCE = 25  # steps on one set, after which a larger one is taken
-SHARE = 0.2  # of tol, or of the noise of a set, that the fixed set is solved to
+PATIENCE = 40  # steps on one set, after which a larger one is taken where it is far from solved
+FITS = 0.2  # of tol, at most which a start may lack to be the answer
+SOLVED = 0.002  # of tol, or of the noise of a set, that the fixed set is solved to: slow modes are seen late
 NEAR = 0.1  # KL divergence left where a set that no step improves counts as solved
 INDEPENDENT = 1e-3  # of the largest singular value, below which secants span no direction
 LEAST_SPEED = 0.005  # part of a slow direction that a natural gradient step is taken to go
 MOST_NOISE, MOST_SLOW_NOISE = 0.25, 0.02  # KL that one set may be wrong by, in all and along slow directions
-WILD = 2.0  # times as much, with which a larger set is first solved
+WILD = 16.0  # times as much, with which a larger set is first solved
 LONGEST = 1.0  # step on a fresh set
 LEAST_SETS = 3
 MANY_SETS = 24  # sets still wanted, from which they are made larger
@@ -157,7 +158,11 @@ class SampledFit:
         precision = np.eye(len(dm)) + rate * dp
         if not np.isfinite(precision).all() or np.linalg.eigvalsh(precision)[0] < LEAST_PRECISION:
             return None
-        return self.a + rate * (self.root @ dm), refactored(self.root, upper_factor(precision))
+        try:
+            upper = upper_factor(precision)
+        except np.linalg.LinAlgError:  # eigenvalues are rounded in units of the largest
+            return None
+        return self.a + rate * (self.root @ dm), refactored(self.root, upper)
 
     def _look(self, half, a, root, directions=None) -> Look | None:
         return self.source.look(self.origin + self.frame @ a, np.tril(self.frame @ root), half, directions)
@@ -217,7 +222,7 @@ class SampledFit:
     def _fits_already(self) -> bool:
         """Whether a few draws find nothing of f that q does not have: a Gaussian density, or one that is nearly so."""
         look = self._look(self.source.half_set(PILOT, PILOT_PAIRS), self.a, self.root)
-        if look is None or 0.5 * look.misfit > SHARE * self.tol:
+        if look is None or 0.5 * look.misfit > FITS * self.tol:
             return False
         self.left = 0.5 * look.misfit
         self._record(look, math.sqrt(look.misfit))
@@ -238,7 +243,7 @@ class SampledFit:
         self.message = f"not converged: {count} {limit} left {self._error_text()}"
 
     def _refuse_improper(self):
-        refuse_improper(self.source.target, self.mean, self.shape.directions())
+        self.source.looked_at += refuse_improper(self.source.target, self.mean, self.shape.directions())
 
     def first(self) -> Look:
         """The moments by the fixed set at hand, q shrunk until they are finite."""
@@ -281,11 +286,11 @@ class SampledFit:
         close = len(self.secants) >= 2 and _length(*natural) < CLOSE
         fast = self._accelerated(*natural) if close else natural
         left = 0.5 * _length(*fast) ** 2
-        if left < SHARE * max(self.tol, min(here.noise, MOST_NOISE)) and (close or self.steps == 0):
+        if left < SOLVED * max(self.tol, min(here.noise, MOST_NOISE)) and (close or self.steps == 0):
             self._turn_to_fresh_sets()
             return None
         if self.steps >= PATIENCE:
-            self._enlarge(4)
+            self._leave_the_fixed_set(left)
             return None
         tries = [(*fast, 1.0)] if close else []
         tries += [(*natural, 2.0**-i) for i in range(self.halvings, HALVINGS + 1)]
@@ -296,10 +301,7 @@ class SampledFit:
             if moved is not None and ahead is not None and ahead.elbo > here.elbo - SLACK:
                 break
         else:
-            if left < NEAR:
-                self._turn_to_fresh_sets()
-            else:
-                self._enlarge(4)
+            self._leave_the_fixed_set(left)
             return None
         self.a, self.root = moved
         self.halvings = max(0, round(-math.log2(rate)) - 1)
@@ -309,6 +311,13 @@ class SampledFit:
         self.steps, self.n_iter = self.steps + 1, self.n_iter + 1
         self._record(ahead, _length(*step))
         return ahead
+
+    def _leave_the_fixed_set(self, left) -> None:
+        """For fresh sets where little is left to gain on it, else for a larger one."""
+        if left < NEAR:
+            self._turn_to_fresh_sets()
+        else:
+            self._enlarge(4)
 
     def _enlarge(self, factor) -> None:
         """Another fixed set, larger where that is allowed."""

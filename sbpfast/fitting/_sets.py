@@ -70,6 +70,7 @@ class Points:
     def __init__(self, target: Target, hessian: bool, key, n_threads: int):
         self.target, self.hessian, self.key, self.n_threads = target, hessian, key, n_threads
         self.counts = {"values": 0, "gradients": 0, "hessians": 0}
+        self.looked_at = 0  # points far away, by which no step is led
 
     @property
     def dim(self) -> int:
@@ -85,7 +86,7 @@ class Points:
         return half_set(self.key, number, pairs, self.dim, self.n_threads)
 
     def look(self, mean, chol, half, directions=None) -> Look | None:
-        """The moments under N(mean, L L^T) by the pairs z, -z of a half set; None where f is not finite at a draw.
+        """The moments under N(mean, L L^T) by the pairs z, -z of a half set; None where they or f are not finite.
 
         With directions (dm, dP), (r, d) and (r, d, d), also their linear response: a move along v changes log q by
         S_v = dm . z - (z^T dP z - tr dP) / 2, and so the part of E[e] and -E[z e^T] along u by E[T_u S_v],
@@ -123,6 +124,8 @@ class Points:
             precision = np.eye(d) - 0.5 * (cross + cross.T)
             unexplained = max(0.0, odd - float((cross * cross).sum())) / max(1.0 - d / pairs, 0.1)
             noise += 0.125 * (d + 1) * unexplained / pairs
+        if not (np.isfinite(precision).all() and np.isfinite(gradient).all()):
+            return None
         log_normaliser = 0.5 * d * LOG_2PI + float(np.log(np.abs(np.diagonal(chol))).sum())
         ratios = np.concatenate(values) + 0.5 * (half * half).sum(axis=1) + log_normaliser
         return Look(ratios, gradient, 0.5 * (precision + precision.T), even + odd, noise, response / n)

@@ -102,7 +102,7 @@ def _minimised(loss, x, tol):
         step *= min(1.0, 2.0 / np.linalg.norm(step))
         while not (ahead := loss(x + step))[0] <= value:
             step *= 0.5
-            if np.linalg.norm(step) < 1e-12:
+            if not np.linalg.norm(step) >= 1e-12:  # nor is NaN
                 return x
         x, (value, slope) = x + step, ahead
         if np.abs(slope).max() <= tol:

@@ -292,7 +292,7 @@ def _bennett(forward, reverse):
 
     ends = np.concatenate([forward, -reverse])
     low, high = ends.min() - 1.0, ends.max() + 1.0
-    return float(brentq(balance, low, high, xtol=1e-12))
+    return float(brentq(balance, low, high, xtol=1e-12, maxiter=5000))  # the ends may be any doubles
 
 
 def _relaxed_ends(path: Path, v, log_weights, betas, draws: Draws, n_steps=100):

@@ -13,7 +13,7 @@ from sbpfast.fitting import Fit, fit
 from sbpfast.regression._arviz import inference_data
 from sbpfast.regression._formula import Formula, column, parse_formula
 from sbpfast.regression._input import Columns, Data, floats, matrix, response, sample_weights
-from sbpfast.regression._priors import coefficient_scales, in_units_of, warn_of_silent_data
+from sbpfast.regression._priors import coefficient_scales, in_units_of, intercept_scale, warn_of_silent_data
 from sbpfast.targets import Target
 
 if TYPE_CHECKING:
@@ -175,14 +175,16 @@ class BayesianRegression(Estimator):
         return model
 
     def _fit(self, X, y, sample_weight, offset, trials) -> Self:
+        _checks.flag("fit_intercept", self.fit_intercept)
         names = column_names(X)
         X = matrix(X)
-        data, attributes = self._data(X, y, sample_weight, offset, trials, self._encoded)
-        scale = self._prior_scales(X, data)
-        rng = self.random_state
-        if isinstance(rng, np.random.RandomState):
-            rng = int(rng.randint(2**63, dtype=np.uint64))
-        result, more = self._fitted(data, scale, rng)
+        with np.errstate(all="ignore"):  # what overflows is found in the fit, and said
+            data, attributes = self._data(X, y, sample_weight, offset, trials, self._encoded)
+            scale = self._prior_scales(X, data)
+            rng = self.random_state
+            if isinstance(rng, np.random.RandomState):
+                rng = int(rng.randint(2**63, dtype=np.uint64))
+            result, more = self._fitted(data, scale, rng)
         # nothing is changed before all has gone well
         self._keep_names(names)
         self.__dict__.pop("formula_", None)
@@ -201,7 +203,7 @@ class BayesianRegression(Estimator):
 
     def _prior_scales(self, X, data):
         """Prior standard deviations of the coefficients and, last, of the intercept."""
-        scale, intercept = coefficient_scales(self.prior_scale, X.shape[1]), self.intercept_prior_scale
+        scale, intercept = coefficient_scales(self.prior_scale, X.shape[1]), intercept_scale(self.intercept_prior_scale)
         if _checks.flag("autoscale", self.autoscale):
             scale, intercept = in_units_of(X, data.shares, scale, intercept, *self._units(data))
         return np.append(scale, intercept) if self.fit_intercept else scale
@@ -359,11 +361,16 @@ class BayesianRegression(Estimator):
         p = design.shape[1]
         chol = q.to_cholesky().chol[:p]  # rows beyond the design's columns belong to other parameters
         m, t = np.empty(design.shape[0]), np.empty(design.shape[0])
-        for start in range(0, design.shape[0], ROWS):
-            rows = design[start : start + ROWS]
-            m[start : start + ROWS] = rows @ q.mean[:p]
-            t[start : start + ROWS] = np.linalg.norm(rows @ chol, axis=1)
-        return m + offset, t
+        with np.errstate(over="ignore", invalid="ignore"):
+            for start in range(0, design.shape[0], ROWS):
+                rows = design[start : start + ROWS]
+                m[start : start + ROWS] = rows @ q.mean[:p]
+                t[start : start + ROWS] = np.linalg.norm(rows @ chol, axis=1)
+            m += offset
+        lost = ~(np.isfinite(m) & np.isfinite(t))
+        if lost.any():
+            raise ValueError(f"the linear predictor of row {int(np.argmax(lost))} of X overflows double precision")
+        return m, t
 
 
 def interval_ends(level) -> tuple[float, float]:

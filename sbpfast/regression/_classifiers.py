@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -13,8 +14,6 @@ from sbpfast.regression._input import floats, is_missing, response, sample_weigh
 from sbpfast.regression._predictive import mean_logistic
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import ArrayLike
 
 
@@ -88,7 +87,10 @@ class Classifier(BayesianRegression):
         if isinstance(self.class_weight, str):
             _checks.choice("class_weight", self.class_weight, ("balanced",))
             return 0.5 / np.maximum(np.bincount(data.y.astype(int), data.shares, 2), np.finfo(float).tiny)
-        weights = dict(self.class_weight or {})
+        if not isinstance(self.class_weight, Mapping):
+            kind = type(self.class_weight).__name__
+            raise TypeError(f"class_weight must be a dict of weights by class, 'balanced' or None, got {kind}")
+        weights = dict(self.class_weight)
         unknown = [label for label in weights if label not in classes.tolist()]
         if unknown:
             raise ValueError(f"class_weight must have the classes {classes.tolist()} as keys, got {unknown[0]!r}")

@@ -53,7 +53,10 @@ def response(y, rows) -> np.ndarray:
     """y as a vector of one entry a row, of any kind; a column is flattened with a warning."""
     if y is None:
         raise ValueError("this estimator requires y to be passed, but the target y is None")
-    y = np.asarray(y)
+    try:
+        y = np.asarray(y)
+    except ValueError as error:
+        raise ValueError(f"y is not a rectangular array: {error}") from None
     if y.ndim == 2 and y.shape[1] == 1:
         text = "A column-vector y was passed when a 1d array was expected."
         scikit_learn = sys.modules.get("sklearn.exceptions")

@@ -24,6 +24,14 @@ def coefficient_scales(prior_scale, d) -> np.ndarray:
     return np.broadcast_to(scale, d).astype(np.float64)
 
 
+def intercept_scale(prior_scale) -> float:
+    """That of the intercept: positive, infinite for a flat prior."""
+    scale = _checks.real_array("intercept_prior_scale", prior_scale, ndim=0, finite=False)
+    if not scale > 0:
+        raise ValueError(f"intercept_prior_scale must be positive, got {scale}")
+    return float(scale)
+
+
 def column_moments(X, shares):
     """Mean of every column of X, and its standard deviation, 1 for a column that is constant."""
     mean = np.asarray(X.T @ shares)

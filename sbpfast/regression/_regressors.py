@@ -59,8 +59,11 @@ class Regressor(BayesianRegression):
         predicted = self.predict(X, offset)
         y = floats("y", response(y, len(predicted)))
         weights = sample_weights(sample_weight, len(y))
-        residual = np.average((y - predicted) ** 2, weights=weights)
-        spread = np.average((y - np.average(y, weights=weights)) ** 2, weights=weights)
+        with np.errstate(over="ignore", invalid="ignore"):
+            residual = np.average((y - predicted) ** 2, weights=weights)
+            spread = np.average((y - np.average(y, weights=weights)) ** 2, weights=weights)
+        if not np.isfinite(spread):
+            raise ValueError("the squares of y overflow double precision: give it another unit")
         if spread == 0.0:
             return float(residual == 0.0)
         return float(1.0 - residual / spread)
@@ -248,13 +251,20 @@ class BayesianLinearRegression(Regressor):
         self.log_noise_prior = log_noise_prior
 
     def _target(self, data, scale):
-        mean, sd = self.log_noise_prior
+        mean, sd = self._log_noise_prior()
         if self.autoscale:
             mean = mean + float(np.log(self._units(data)[1]))
         return linear_regression_unknown_noise(
             data.design, data.y, prior_scale=scale, log_noise_mean=mean, log_noise_scale=sd, weights=data.weights,
             offset=data.offset,
         )  # fmt: skip
+
+    def _log_noise_prior(self) -> tuple[float, float]:
+        pair = self.log_noise_prior
+        if not isinstance(pair, tuple | list | np.ndarray) or len(pair) != 2:
+            raise TypeError(f"log_noise_prior must be a pair (mean, standard deviation), got {pair!r}")
+        mean, sd = (_checks.scalar("log_noise_prior", value) for value in pair)
+        return mean, _checks.scalar("the standard deviation of log_noise_prior", sd, above=0.0)
 
     def _keep(self, result, d, scale):
         super()._keep(result, d, scale)

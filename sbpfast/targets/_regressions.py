@@ -29,8 +29,11 @@ def _regression(X, y, link, weights, offset, prior_scale, prior_mean, constant, 
     weights = _checks.vector("weights", 1.0 if weights is None else weights, rows)
     if (weights < 0).any():
         raise ValueError("weights must not be negative")
-    constant = np.broadcast_to(constant() if callable(constant) else constant, rows)
-    total = float(sum((weights[part] * constant[part]).sum() for part in X.blocks()))
+    with np.errstate(over="ignore", invalid="ignore"):
+        constant = np.broadcast_to(constant() if callable(constant) else constant, rows)
+        total = float(sum((weights[part] * constant[part]).sum() for part in X.blocks()))
+    if not math.isfinite(total):
+        raise ValueError("weights are so large that the constants of the likelihood overflow double precision")
     prior = quadratic(normal.precision, normal.mean, total + normal.constant)
     return ridge(X, offset, link, weights * term_weights, y, prior, **parameters)
 

@@ -224,6 +224,17 @@ def test_incomplete_beta_function_of_large_shapes(a, b, k):
     assert got == pytest.approx(want, rel=1e-11 + 20.0 * slope)
 
 
+# -- targets that no panel can follow
+
+
+def test_oscillations_beyond_all_panels_end_soon():
+    wave = sb.Target(value=lambda x: np.cos(x[:, 0]), dim=1)
+    start = time.process_time()
+    with pytest.warns(RuntimeWarning, match="oscillates"), pytest.raises(ValueError, match="cannot be integrated"):
+        sb.expectation_grad(wave, expfam.StudentT(1e-300, 0.0, 1e200), estimator="exact", wrt=["loc"])
+    assert time.process_time() - start < 5.0
+
+
 # -- rare ends
 
 

@@ -680,7 +680,7 @@ def test_the_best_gaussian_of_a_funnel_is_found_and_not_trusted(d):
     best = sb.DiagonalGaussian(np.zeros(d), np.sqrt([variance, *[np.exp(-0.5 * variance)] * (d - 1)]))
     for seed in range(3):
         fit = sb.fit(funnel(d), rng=seed)
-        assert fit.q.kl(best) < 0.15 or not fit.converged  # of which the ELBO, a ninth as curved along it, loses 0.01
+        assert fit.q.kl(best) < 0.03 or not fit.converged
         assert fit.diagnose(16384, rng=1).khat > 0.6
 
 

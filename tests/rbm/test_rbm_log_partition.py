@@ -10,6 +10,7 @@ import sbpfast as sb
 from sbpfast import _streams
 from sbpfast.rbm import _estimator, _partition
 from sbpfast.rbm._draws import Draws
+from sbpfast.rbm._partition import _bennett
 
 
 def test_golden_model():
@@ -144,3 +145,10 @@ def test_the_cached_log_partition_follows_the_parameters():
     after = rbm.score_samples(v)
     assert after != before
     assert after[0] == pytest.approx(-rbm.free_energy(v)[0] - rbm.log_partition(), rel=1e-14)
+
+
+@pytest.mark.parametrize("ratio", [-3e200, -7e93, 0.3, 1e150])
+def test_the_ratio_of_both_directions_is_found_at_any_size(ratio):
+    """Forward log weights scatter about it, reverse ones about minus it, evenly: it is the balance by symmetry."""
+    scatter = np.linspace(-1.0, 1.0, 9) * max(1.0, 1e-3 * abs(ratio))
+    assert _bennett(ratio + scatter, -ratio + scatter) == pytest.approx(ratio, rel=1e-9)
