@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from sbpfast.fitting import Fit, FitStep, FitWarning, ImproperDensity, fit
     from sbpfast.rbm import GaussianBernoulliRBM, TrainingDiverged
     from sbpfast.regression import (
+        BayesianGammaRegression,
         BayesianLinearRegression,
         BayesianLogisticRegression,
+        BayesianNegativeBinomialRegression,
         BayesianPoissonRegression,
         BayesianProbitRegression,
         BayesianStudentTRegression,
@@ -54,8 +56,10 @@ _LATER = {
     "fit": "fitting",
     "GaussianBernoulliRBM": "rbm",
     "TrainingDiverged": "rbm",
+    "BayesianGammaRegression": "regression",
     "BayesianLinearRegression": "regression",
     "BayesianLogisticRegression": "regression",
+    "BayesianNegativeBinomialRegression": "regression",
     "BayesianPoissonRegression": "regression",
     "BayesianProbitRegression": "regression",
     "BayesianStudentTRegression": "regression",
@@ -75,8 +79,10 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "BayesianGammaRegression",
     "BayesianLinearRegression",
     "BayesianLogisticRegression",
+    "BayesianNegativeBinomialRegression",
     "BayesianPoissonRegression",
     "BayesianProbitRegression",
     "BayesianStudentTRegression",

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from sbpfast import regression, targets
 from sbpfast._command.table import Design, TableError, design, levels, read_table
 from sbpfast.data import load_breast_cancer
 from sbpfast.fitting import Fit, FitWarning, fit
+from sbpfast.regression._formula import as_whole, columns_of_formula
 
 MODELS = {
     "logistic": regression.BayesianLogisticRegression,
@@ -22,6 +24,12 @@ MODELS = {
     "poisson": regression.BayesianPoissonRegression,
     "linear": regression.BayesianLinearRegression,
     "student_t": regression.BayesianStudentTRegression,
+    "negative_binomial": regression.BayesianNegativeBinomialRegression,
+    "gamma": regression.BayesianGammaRegression,
+}
+DOMAINS = {  # of responses that are numbers
+    "negative_binomial": (lambda y: (y >= 0) & (y == np.floor(y)), "whole numbers, not negative"),
+    "gamma": (lambda y: y > 0, "positive numbers"),
 }
 LEAST_SCALE, LARGEST = 1e-100, 1e100  # of a prior, and of a number: their squares are still numbers
 
@@ -30,13 +38,21 @@ def add_arguments(parser, *, seed=0, plot=None) -> None:
     """Add the command's arguments to an argparse parser; defaults of two of them, which the parser above may have."""
     add = parser.add_argument
     add("file", metavar="FILE", help="a table with a header line, comma, semicolon or tab between; - is standard input")
-    add("--response", metavar="COLUMN", required=True, help="the column to explain")
+    add("--response", metavar="COLUMN", help="the column to explain")
+    add(
+        "--formula",
+        metavar="FORMULA",
+        help='instead of --response: "y ~ x + C(z) + x:z + offset(log_e) + (1 | g)", the response of a binomial model '
+        '"successes / trials"; text is categories (needs the package formulae)',
+    )
     add(
         "--model",
+        "--family",
         choices=MODELS,
         required=True,
-        help="logistic and probit explain two values, numbers 0 and 1 or texts; poisson counts; linear has unknown "
-        "noise, as a last parameter log sigma; student_t is linear with heavy tails",
+        help="logistic explains two values, numbers 0 and 1 or texts, or three texts and more; probit two; poisson and "
+        "negative_binomial counts; gamma positive numbers; linear has unknown noise, as a last parameter log sigma; "
+        "student_t is linear with heavy tails",
     )
     add(
         "--columns",
@@ -51,10 +67,11 @@ def add_arguments(parser, *, seed=0, plot=None) -> None:
     add(
         "--prior-scale",
         metavar="S",
-        type=float,
+        type=_scale,
         default=2.5,
         help="sd of the normal prior of every coefficient, in units of 1/sd(column), or sd(response)/sd(column) for "
-        "linear and student_t (2.5; inf is flat, whose mean is still not the maximum likelihood estimate)",
+        "linear and student_t (2.5; inf is flat, whose mean is still not the maximum likelihood estimate; auto is the "
+        "one of the highest ELBO)",
     )
     add("--no-autoscale", dest="autoscale", action="store_false", help="take S as it is, whatever the units")
     add("--df", metavar="DF", type=float, default=4.0, help="degrees of freedom of student_t (4)")
@@ -69,24 +86,19 @@ def run(options) -> int:
     """Run the command; 0, or 2 after a message about the table or the options."""
     try:
         _check_options(options)
-        rows, y, meaning = _problem(options)
+        fitted = _of_formula if options.formula else _of_columns
         with _warnings_as_lines():
-            start = time.perf_counter()
-            model = _model(options).fit(rows.design, y, **rows.more)
-            seconds = time.perf_counter() - start
+            model, about, seconds = fitted(options)
             summary = model.summary(level=options.level)
-        print(
-            f"{options.model} regression of {options.response!r}{meaning} on {len(rows.design.columns)} columns, "
-            f"{len(y)} rows{rows.dropped} ({1e3 * seconds:.3g} ms)"
-        )
-        if options.model == "student_t":
+        print(f"{options.model} regression of {about} ({1e3 * seconds:.3g} ms)")
+        if options.model == "student_t" and hasattr(model, "scale_"):
             print(f"noise: Student's t of {options.df:g} degrees of freedom, scale {model.scale_:.5g} (highest ELBO)")
         print(summary)
         if options.out:
-            model.fit_.save(options.out)
+            getattr(model, "fit_", model).save(options.out)
             print(f"saved: {options.out}")
         if options.plot:
-            model.fit_.plot(options.plot)
+            getattr(model, "fit_", model).plot(options.plot)
             print(f"picture: {options.plot}")
     except (TableError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -94,8 +106,49 @@ def run(options) -> int:
     return 0
 
 
+def _of_columns(options):
+    """The model fitted to a response and columns, what it is about, and the seconds the fit took."""
+    rows, y, meaning = _problem(options)
+    start = time.perf_counter()
+    model = _model(options).fit(rows.design, y, **rows.more)
+    seconds = time.perf_counter() - start
+    about = f"{options.response!r}{meaning} on {len(rows.design.columns)} columns, {len(y)} rows{rows.dropped}"
+    return model, about, seconds
+
+
+def _of_formula(options):
+    """The same by a formula; one with groups is a mixed regression."""
+    given = [name for name in ("response", "columns", "offset", "trials", "standardize") if getattr(options, name)]
+    if given:
+        raise TableError(f"--{given[0]} does not go with --formula, which says it")
+    try:
+        used, groups = columns_of_formula(options.formula)
+        table = read_table(options.file)
+        wanted = [name for name in table.columns if name in used or name == options.weights]
+        rows = table.complete(wanted, options.drop_missing)
+        weights = rows.numbers(options.weights) if options.weights else None
+        data = {name: as_whole(rows[name]) for name in wanted}
+        make: Any = getattr(regression, "BayesianMixedRegression", None) if groups else MODELS[options.model]
+        if make is None:
+            raise TableError(f"groups such as (1 | g) are not taken, got {options.formula!r}")
+        start = time.perf_counter()
+        settings = _settings(options) | ({"family": options.model} if groups else _noise(options))
+        model = make.from_formula(options.formula, data, sample_weight=weights, **settings)
+    except (ImportError, TypeError) as error:
+        raise TableError(str(error)) from None
+    gone = len(table.lines) - len(rows.lines)
+    dropped = f" ({gone} with missing values left out)" if gone else ""
+    return model, f"{options.formula!r}, {len(rows.lines)} rows{dropped}", time.perf_counter() - start
+
+
+def _scale(text):
+    return text if text == "auto" else float(text)
+
+
 def _check_options(options):
     """Refuse, before any work, what cannot be meant, and what could not be written after it."""
+    if not options.response and not options.formula:
+        raise TableError("say what to explain: --response COLUMN, or --formula 'y ~ x'")
     for option, path in (("--out", options.out), ("--plot", options.plot)):
         if path is None:
             continue
@@ -113,7 +166,7 @@ def _check_options(options):
         kind = os.path.splitext(options.plot)[1].removeprefix(".").lower()
         if kind not in kinds:
             raise TableError(f"--plot: the name must end in one of .{', .'.join(sorted(kinds))}; got {options.plot}")
-    if not options.prior_scale >= LEAST_SCALE:
+    if options.prior_scale != "auto" and not options.prior_scale >= LEAST_SCALE:
         raise TableError(f"--prior-scale must be positive, at least {LEAST_SCALE}, got {options.prior_scale}")
     if not 0.0 < options.level < 1.0:
         raise TableError(f"--level must lie between 0 and 1, got {options.level}")
@@ -168,7 +221,7 @@ def _problem(options):
     """The rows, the response, and in words what it means that it is 1."""
     rows = _Rows(read_table(options.file), options)
     y, meaning = _response(rows, options)
-    if np.isinf(options.prior_scale):
+    if options.prior_scale == np.inf:
         _check_independent(rows.design)
     return rows, y, meaning
 
@@ -179,10 +232,15 @@ def _named(columns):
 
 
 def _model(options):
-    more = {"df": options.df} if options.model == "student_t" else {}
-    return MODELS[options.model](
-        prior_scale=options.prior_scale, autoscale=options.autoscale, random_state=options.seed, **more
-    )
+    return MODELS[options.model](**_settings(options), **_noise(options))
+
+
+def _noise(options):
+    return {"df": options.df} if options.model == "student_t" else {}
+
+
+def _settings(options):
+    return {"prior_scale": options.prior_scale, "autoscale": options.autoscale, "random_state": options.seed}
 
 
 def _response(rows, options):
@@ -191,6 +249,8 @@ def _response(rows, options):
         if options.model not in ("logistic", "probit") or options.trials:
             raise TableError(f"the {options.model} model needs a response of numbers, {name!r} is text")
         two = levels(rows.table, name)
+        if len(two) > 2 and options.model == "logistic":
+            return y, f", one of {len(two)} classes,"
         if len(two) != 2:
             raise TableError(f"the {options.model} model needs a response of two values, {name!r} has {len(two)}")
         return (y == two[1]).astype(np.float64), f" = {two[1]!r}"
@@ -201,6 +261,10 @@ def _response(rows, options):
             raise TableError(f"the {options.model} model needs a response of 0 and 1, got {np.unique(y)[:5].tolist()}")
         if y.min() == y.max():
             raise TableError(f"the response has one value only, {y[0]:g}; the {options.model} model needs both 0 and 1")
+    if options.model in DOMAINS:
+        allowed, wanted = DOMAINS[options.model]
+        if not allowed(y).all():
+            raise TableError(f"the {options.model} model needs a response of {wanted}, got {y[~allowed(y)][0]:g}")
     if options.model == "poisson" and ((y < 0) | ((y != np.floor(y)) & (options.weights is None))).any():
         raise TableError(
             "the poisson model needs a response of whole numbers, not negative, or of rates with their exposures as "

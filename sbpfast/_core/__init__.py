@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sbpfast._core import random_baseline as random  # noqa: F401
     from sbpfast._core import rbm_baseline as rbm  # noqa: F401
     from sbpfast._core import ridge_baseline as ridge  # noqa: F401
+    from sbpfast._core import softmax_baseline as softmax  # noqa: F401
     from sbpfast._core import special_baseline as special  # noqa: F401
     from sbpfast._core import statistics_baseline as statistics  # noqa: F401
     from sbpfast._core import weights_baseline as weights  # noqa: F401

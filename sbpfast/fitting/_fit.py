@@ -12,11 +12,12 @@ from sbpfast._progress import Progress
 from sbpfast._streams import stream_key
 from sbpfast.fitting._importance import DRAWS, work
 from sbpfast.fitting._improper import ImproperDensity
-from sbpfast.fitting._moments import ExactMoments, Sampler
+from sbpfast.fitting._moments import ExactMoments, ExactSource, Sampler
 from sbpfast.fitting._natural import NaturalFit
 from sbpfast.fitting._result import STRUCTURES, Fit, FitStep, FitWarning
 from sbpfast.fitting._sampled import MOST_TOL, TOL, TOL_A_DIMENSION, SampledFit, sampled_starts
 from sbpfast.fitting._sets import Points
+from sbpfast.fitting._softmax import SoftmaxMoments
 from sbpfast.fitting._start import check_start, full_start, low_rank_start
 from sbpfast.fitting._unknown_noise import UnknownNoiseMoments
 from sbpfast.gaussian import DiagonalGaussian
@@ -24,6 +25,7 @@ from sbpfast.gaussian._full import GaussianBase
 from sbpfast.targets import NonFiniteTarget, Target
 from sbpfast.targets._bridges import BRIDGES, bridged
 from sbpfast.targets._ridge import Ridge
+from sbpfast.targets._softmax import Softmax
 from sbpfast.targets._unknown_noise import UnknownNoise
 
 ESTIMATORS = ("auto", "exact", "price", "stein")
@@ -53,7 +55,8 @@ def fit(
     leave the positive definite matrices.  The result does not depend on how the parameters are scaled or correlated.
 
     - Ridge targets (the regressions) and linear regression with unknown noise: exact moments, natural gradients, and
-      Newton's method where those are slow.
+      Newton's method where those are slow.  Multinomial regression with a full covariance: the same with a fixed rule
+      for the integrals over the K - 1 linear predictors of each row.
     - Any other target, full covariance: from gradients at few draws.  A mode by L-BFGS with the Laplace approximation
       there, or N(0, I) where its ELBO is higher; natural gradients on one fixed set of some 1.25 d whitened antithetic
       pairs, accelerated by Anderson's method and solved closely, since slow modes show late; then fresh sets, one step
@@ -150,11 +153,9 @@ def fit(
     max_iter, max_samples = _checks.count("max_iter", max_iter, 0), _checks.count("max_samples", max_samples)
     n_threads = _core.effective_threads(n_threads)
     key = stream_key(rng)
-    source: ExactMoments | UnknownNoiseMoments | Points | Sampler
-    if exact and isinstance(target, Ridge):
-        source = ExactMoments(target, n_threads)
-    elif exact and isinstance(target, UnknownNoise):
-        source = UnknownNoiseMoments(target, n_threads)
+    source: Any
+    if exact:
+        source = exact_source(target, structure, n_threads)
     elif structure == "full":
         source = Points(target, estimator == "price", key, n_threads)
     else:
@@ -178,9 +179,9 @@ def fit(
             _checks.warn(f"{loop.message[0].upper()}{loop.message[1:]}.", FitWarning)
         if loop.interrupted:
             return result  # at once; what is left out is worked out when it is asked for
-        if not isinstance(target, Ridge) or work(target) * DRAWS <= CHEAP:
+        if not isinstance(target, Ridge | Softmax) or work(target) * DRAWS <= CHEAP:
             result._diagnose()
-        if not isinstance(target, Ridge | UnknownNoise):  # whose gradients are ours
+        if not isinstance(target, Ridge | UnknownNoise | Softmax):  # whose gradients are ours
             result._check_gradient()
             result._look_for_other_modes(n_threads)
         return result
@@ -190,6 +191,14 @@ def _default_tol(exact, structure, d):
     if exact:
         return 1e-8
     return min(max(TOL, TOL_A_DIMENSION * d), MOST_TOL) if structure == "full" else 0.02
+
+
+def exact_source(target, structure, n_threads) -> ExactSource | None:
+    """The moments of a target without draws, where its kind and the structure have them."""
+    if isinstance(target, Ridge):
+        return ExactMoments(target, n_threads)
+    kinds: dict[type, type[ExactSource]] = {UnknownNoise: UnknownNoiseMoments, Softmax: SoftmaxMoments}
+    return kinds[type(target)](target, n_threads) if structure == "full" and type(target) in kinds else None
 
 
 def _new_loop(source, q0, structure, rank, tol, max_samples) -> NaturalFit:
@@ -249,7 +258,7 @@ def _check_target(target, estimator, structure):
     missing = [name for name in ("value", "grad") if not target._has(name)]
     if missing:
         raise ValueError(f"fit needs {' and '.join(missing)} of the target, which has none")
-    exact = isinstance(target, Ridge) or (isinstance(target, UnknownNoise) and structure == "full")
+    exact = exact_source(target, structure, 1) is not None
     if estimator == "exact" and not exact:
         raise ValueError(
             "estimator 'exact' needs a ridge target (sbpfast.targets.ridge, quadratic or a regression), or linear "

@@ -11,6 +11,7 @@ from sbpfast import _core
 from sbpfast._means import BLOCK
 from sbpfast.fitting import _psis
 from sbpfast.targets._ridge import Ridge
+from sbpfast.targets._softmax import Softmax
 
 DRAWS, LEAST_DRAWS = 2048, 128
 SECOND_LOOK = 32768  # draws before a k-hat above GOOD is believed
@@ -99,19 +100,20 @@ def _weighted_sd(q, first, second):
     return np.sqrt(np.where(weighted > 0.0, weighted, variances))
 
 
-def work(target: Ridge) -> int:
+def work(target: Ridge | Softmax) -> int:
     """What a value costs, in evaluations of a link function."""
-    return max(target.n_rows, 1) * max(1, target.dim // COLUMNS)
+    predictors = target.n_predictors if isinstance(target, Softmax) else 1
+    return max(target.n_rows, 1) * max(predictors, target.dim // COLUMNS)
 
 
 def first_look(target, evaluations) -> int:
     """Draws that judge a fit which took so many evaluations: a quarter as many for densities that may be costly."""
-    return DRAWS if isinstance(target, Ridge) else min(DRAWS // 2, max(LEAST_DRAWS, evaluations // 4))
+    return DRAWS if isinstance(target, Ridge | Softmax) else min(DRAWS // 2, max(LEAST_DRAWS, evaluations // 4))
 
 
 def second_look(target, evaluations) -> int:
     """Draws where the first leave k-hat near a threshold, at which few mistake the edge of a plateau for a tail."""
-    if isinstance(target, Ridge):
+    if isinstance(target, Ridge | Softmax):
         return min(SECOND_LOOK, MOST_WORK // work(target))
     return min(SECOND_LOOK, max(DRAWS // 2, evaluations // 8))
 

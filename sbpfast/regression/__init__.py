@@ -6,15 +6,19 @@ out, and keeps the whole posterior: covariance, draws, evidence.  scikit-learn i
 
 from sbpfast.regression._classifiers import BayesianLogisticRegression, BayesianProbitRegression
 from sbpfast.regression._regressors import (
+    BayesianGammaRegression,
     BayesianLinearRegression,
+    BayesianNegativeBinomialRegression,
     BayesianPoissonRegression,
     BayesianStudentTRegression,
 )
 from sbpfast.targets._unknown_noise import linear_regression_unknown_noise
 
 __all__ = [
+    "BayesianGammaRegression",
     "BayesianLinearRegression",
     "BayesianLogisticRegression",
+    "BayesianNegativeBinomialRegression",
     "BayesianPoissonRegression",
     "BayesianProbitRegression",
     "BayesianStudentTRegression",

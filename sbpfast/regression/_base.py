@@ -13,7 +13,15 @@ from sbpfast.fitting import Fit, fit
 from sbpfast.regression._arviz import inference_data
 from sbpfast.regression._formula import Formula, column, parse_formula
 from sbpfast.regression._input import Columns, Data, floats, matrix, response, sample_weights
-from sbpfast.regression._priors import coefficient_scales, in_units_of, intercept_scale, warn_of_silent_data
+from sbpfast.regression._learned import PRIOR, Evidence, Learned, Scalar, maximised
+from sbpfast.regression._priors import (
+    DEFAULT,
+    coefficient_scales,
+    in_units_of,
+    intercept_scale,
+    is_auto,
+    warn_of_silent_data,
+)
 from sbpfast.targets import Target
 
 if TYPE_CHECKING:
@@ -30,12 +38,14 @@ class BayesianRegression(Estimator):
     _estimator_type: str
     _counts = False  # whether y must not be negative
     _binomial = False  # whether there may be trials
+    _multi_class = False  # whether there may be more than two classes
 
     fit_: Fit
     coef_: np.ndarray
     coef_cov_: np.ndarray
     prior_scale_: np.ndarray
     intercept_prior_scale_: float
+    learned_: dict[str, Learned]
     formula_: Formula
 
     def __init__(
@@ -59,13 +69,23 @@ class BayesianRegression(Estimator):
         """Where the linear predictor lies and how far it spreads, in the units of its own."""
         return 0.0, 1.0
 
-    def _target(self, data: Data, scale) -> Target:
-        """The log joint density of the model."""
+    def _target(self, data: Data, scale, **learned) -> Target:
+        """The log joint density of the model; of what has been learned, where it is not to be looked up."""
         raise NotImplementedError
 
-    def _fitted(self, data: Data, scale, rng) -> tuple[Fit, dict[str, Any]]:
+    def _scalars(self, data: Data, scale) -> list[Scalar]:
+        """What is to be learned beside the prior's scale."""
+        return []
+
+    def _prior_unit(self, data: Data, scale, d) -> tuple[Any, Any]:
+        """The precision of the coefficients' prior for these scales, and which of the parameters they are."""
+        return 1.0 / scale[:d] ** 2, slice(0, d)
+
+    def _fitted(self, data: Data, scale, rng, values: dict[str, float]) -> tuple[Fit, dict[str, Any]]:
         """The fit, and fitted attributes beside it."""
-        return fit(self._target(data, scale), tol=self.tol, max_iter=self.max_iter, rng=rng), {}
+        target = self._target(data, scale, **values)
+        attributes = {f"{name}_": value for name, value in values.items()}
+        return fit(target, tol=self.tol, max_iter=self.max_iter, rng=rng), attributes
 
     def _log_likelihood(self, y, eta, params, trials) -> np.ndarray:
         """Of every row, (n, N), for draws of the linear predictor eta (n, N) and of all parameters (n, p)."""
@@ -87,7 +107,7 @@ class BayesianRegression(Estimator):
         return Tags(
             estimator_type=self._estimator_type,
             target_tags=TargetTags(required=True, positive_only=self._counts),
-            classifier_tags=ClassifierTags(multi_class=False) if classifier else None,
+            classifier_tags=ClassifierTags(multi_class=self._multi_class) if classifier else None,
             regressor_tags=None if classifier else RegressorTags(),
             input_tags=InputTags(sparse=True),
         )
@@ -184,13 +204,29 @@ class BayesianRegression(Estimator):
             rng = self.random_state
             if isinstance(rng, np.random.RandomState):
                 rng = int(rng.randint(2**63, dtype=np.uint64))
-            result, more = self._fitted(data, scale, rng)
+            learned = self._learn(data, scale, X.shape[1])
+            values = {name: number.value for name, number in learned.items()}
+            scale = _with_factor(scale, X.shape[1], values.pop(PRIOR, 1.0))
+            result, more = self._fitted(data, scale, rng, values)
         # nothing is changed before all has gone well
         self._keep_names(names)
         self.__dict__.pop("formula_", None)
-        vars(self).update(attributes | more)
+        vars(self).update(attributes | more | {"learned_": learned})
         self._keep(result, X.shape[1], scale)
         return self
+
+    def _learn(self, data, scale, d) -> dict[str, Learned]:
+        """The numbers of the highest ELBO that the user has not given."""
+        auto = is_auto(self.prior_scale)
+        scalars = [Scalar(PRIOR, 1.0, 1e-4, 1e4)] if auto else []
+        scalars += self._scalars(data, _with_factor(scale, d, DEFAULT) if auto else scale)
+        if not scalars:
+            return {}
+
+        def make(values):
+            return self._target(data, _with_factor(scale, d, values.pop(PRIOR, 1.0)), **values)
+
+        return maximised(Evidence(make, scalars, self._prior_unit(data, scale, d)))
 
     def _data(self, X, y, sample_weight, offset, trials, encoded):
         """Checked rows, and the attributes that `encoded` makes of y."""
@@ -202,10 +238,13 @@ class BayesianRegression(Estimator):
         return Data(self._design(X), y, weights, offset, trials), attributes
 
     def _prior_scales(self, X, data):
-        """Prior standard deviations of the coefficients and, last, of the intercept."""
-        scale, intercept = coefficient_scales(self.prior_scale, X.shape[1]), intercept_scale(self.intercept_prior_scale)
+        """Prior standard deviations of the coefficients and, last, of the intercept; for "auto" those of scale 1."""
+        auto = is_auto(self.prior_scale)
+        scale = coefficient_scales(DEFAULT if auto else self.prior_scale, X.shape[1])
+        intercept = intercept_scale(self.intercept_prior_scale)
         if _checks.flag("autoscale", self.autoscale):
             scale, intercept = in_units_of(X, data.shares, scale, intercept, *self._units(data))
+        scale = scale / DEFAULT if auto else scale
         return np.append(scale, intercept) if self.fit_intercept else scale
 
     def _keep(self, result: Fit, d, scale):
@@ -216,6 +255,10 @@ class BayesianRegression(Estimator):
         self.prior_scale_, self.intercept_prior_scale_ = scale[:d].copy(), float(scale[-1])
         self.n_iter_, self.elbo_ = max(1, result.n_iter), result.elbo  # finding the start is a step, too
         result.names = self._parameter_names()
+        self._silent(result, d)
+
+    def _silent(self, result: Fit, d):
+        """Warn of coefficients of which the data say nothing."""
         warn_of_silent_data(result.names, np.sqrt(np.diagonal(self.coef_cov_)), self.prior_scale_)
 
     def _shaped(self, value):
@@ -275,7 +318,10 @@ class BayesianRegression(Estimator):
     def summary(self, *, level: float = 0.95) -> Summary:
         """A table of the posterior, see `Fit.summary`."""
         self._posterior("summary")
-        return self.fit_.summary(level=level)
+        table = self.fit_.summary(level=level)
+        lines = [number.text(name, level) for name, number in getattr(self, "learned_", {}).items()]
+        table.headline = "\n".join([table.headline, *lines])
+        return table
 
     def plot(self, path: Any = None) -> Any:
         """A page with the ELBO trace, the marginals and k-hat, see `Fit.plot`."""
@@ -302,6 +348,10 @@ class BayesianRegression(Estimator):
         rng : None, int, SeedSequence, BitGenerator or Generator
         """
         self._posterior("to_arviz")
+        if self._many:
+            if X is not None or y is not None:
+                raise ValueError("with more than two classes to_arviz takes no data")
+            return self.fit_.to_arviz(n=n_samples, rng=rng)
         if (X is None) != (y is None):
             raise ValueError("X and y belong together: give both or neither")
         generator = np.random.default_rng(rng)
@@ -315,6 +365,11 @@ class BayesianRegression(Estimator):
         likelihood = self._log_likelihood(data.y, eta, params, data.trials)
         drawn = self._drawn(eta, params, data.trials, generator)
         return inference_data(self, params, data, self._target(data, scale).value(params), likelihood, drawn, y)
+
+    @property
+    def _many(self) -> bool:
+        """Whether there are more than two classes, and so several linear predictors."""
+        return False
 
     def _parameter_names(self):
         names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(self.n_features_in_)])
@@ -371,6 +426,11 @@ class BayesianRegression(Estimator):
         if lost.any():
             raise ValueError(f"the linear predictor of row {int(np.argmax(lost))} of X overflows double precision")
         return m, t
+
+
+def _with_factor(scale, d, factor):
+    """The scales, those of the d coefficients times a factor."""
+    return np.append(scale[:d] * factor, scale[d:])
 
 
 def interval_ends(level) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Regressions of two classes."""
+"""Regressions of classes: two, or more by the softmax."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ import numpy as np
 import scipy
 
 from sbpfast import _checks, targets
+from sbpfast.regression import _multinomial
 from sbpfast.regression._base import BayesianRegression, interval_ends
 from sbpfast.regression._input import floats, is_missing, response, sample_weights
 from sbpfast.regression._predictive import mean_logistic
+from sbpfast.regression._priors import warn_of_silent_data
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
 class Classifier(BayesianRegression):
-    """What is shared by the models of two classes."""
+    """What is shared by the models of classes."""
 
     _estimator_type = "classifier"
     classes_: np.ndarray
@@ -37,7 +39,7 @@ class Classifier(BayesianRegression):
 
     def __setstate__(self, state):
         super().__setstate__(state)
-        if "coef_" in state:  # version 0.1 had other shapes
+        if np.ndim(state.get("coef_", 0.0)) == 1:  # version 0.1 had other shapes
             self.coef_, self.intercept_ = self.coef_.reshape(1, -1), np.reshape(self.intercept_, 1)
 
     def _probability(self, m, t):
@@ -61,8 +63,10 @@ class Classifier(BayesianRegression):
             raise TypeError(f"y must hold labels of one kind: {error}") from None
         got = f"got {len(classes)} class{'es' * (len(classes) != 1)}: {classes[:5].tolist()}"
         if len(classes) > 2 and y.dtype.kind == "f" and (y != np.floor(y)).any():
-            raise ValueError(f"Unknown label type: continuous. y must hold exactly two classes, {got}")
-        if len(classes) != 2:
+            raise ValueError(f"Unknown label type: continuous. y must hold classes, {got}")
+        if len(classes) < 2 and self._multi_class:
+            raise ValueError(f"y must hold at least two classes, {got}")
+        if len(classes) != 2 and not self._multi_class:
             raise ValueError(f"Only binary classification is supported. y must hold exactly two classes, {got}")
         return codes.astype(np.float64), {"classes_": classes}
 
@@ -70,15 +74,19 @@ class Classifier(BayesianRegression):
         known = np.isin(y, self.classes_)
         if not known.all():
             raise ValueError(f"y must hold the classes of fit, {self.classes_.tolist()}, got {y[~known][0]!r}")
-        return (y == self.classes_[1]).astype(np.float64)
+        return np.searchsorted(self.classes_, y).astype(np.float64)
 
     def _data(self, X, y, sample_weight, offset, trials, encoded):
         data, attributes = super()._data(X, y, sample_weight, offset, trials, encoded)
+        classes = attributes.get("classes_", getattr(self, "classes_", None))
+        data = data._replace(n_classes=len(classes))
+        if data.n_classes > 2 and offset is not None:
+            raise ValueError(f"an offset belongs to the linear predictor of two classes, y has {data.n_classes}")
         if self.class_weight is None:
             return data, attributes
         if trials is not None:
             raise ValueError("class_weight belongs to rows of one class each, not to trials")
-        of_class = self._class_weights(data, attributes.get("classes_", getattr(self, "classes_", None)))
+        of_class = self._class_weights(data, classes)
         weights = 1.0 if data.weights is None else data.weights
         return data._replace(weights=weights * of_class[data.y.astype(int)]), attributes
 
@@ -86,7 +94,8 @@ class Classifier(BayesianRegression):
         """The factor of each class."""
         if isinstance(self.class_weight, str):
             _checks.choice("class_weight", self.class_weight, ("balanced",))
-            return 0.5 / np.maximum(np.bincount(data.y.astype(int), data.shares, 2), np.finfo(float).tiny)
+            shares = np.bincount(data.y.astype(int), data.shares, data.n_classes)
+            return 1.0 / (data.n_classes * np.maximum(shares, np.finfo(float).tiny))
         if not isinstance(self.class_weight, Mapping):
             kind = type(self.class_weight).__name__
             raise TypeError(f"class_weight must be a dict of weights by class, 'balanced' or None, got {kind}")
@@ -149,14 +158,16 @@ class Classifier(BayesianRegression):
 
 
 class BayesianLogisticRegression(Classifier):
-    """Bayesian logistic regression, also binomial.
+    """Bayesian logistic regression: of two classes, of more (multinomial, by the softmax), and binomial.
 
     Parameters
     ----------
-    prior_scale : float or array_like (d,)
+    prior_scale : float, array_like (d,) or "auto"
         Standard deviations of the independent normal priors of the coefficients, in units of 1/sd(x_j) where
-        ``autoscale`` is True; ``np.inf`` is flat.  With a flat prior the posterior mean is still not the maximum
-        likelihood estimate, which is the mode: few data make the posterior skewed, and its mean lies further from 0.
+        ``autoscale`` is True; ``np.inf`` is flat; "auto" is the one number of the highest ELBO, an empirical Bayes
+        estimate (the intercept's prior is then that of 2.5).  With a flat prior the posterior mean is still not the
+        maximum likelihood estimate, which is the mode: few data make the posterior skewed, and its mean lies further
+        from 0.
     intercept_prior_scale : float
         The same for the intercept, in units of the root of 1 + sum (prior_scale_j mean(x_j))^2.
     autoscale : bool
@@ -174,19 +185,29 @@ class BayesianLogisticRegression(Classifier):
     Attributes
     ----------
     coef_ (1, d), intercept_ (1,)
-        Posterior means, in scikit-learn's shapes.
+        Posterior means, in scikit-learn's shapes: with K > 2 classes (K, d) and (K,), which sum to 0 over the classes.
     coef_cov_ (d, d)
-        The covariance of ``coef_[0]``; draws of `sample_coef` are rows of d coefficients.
+        The covariance of ``coef_[0]``, or of ``coef_.ravel()`` where K > 2; draws of `sample_coef` are (n, d), or
+        (n, K, d).
     prior_scale_ (d,), intercept_prior_scale_
         Standard deviations of the priors in force.
     fit_ : Fit
         The whole posterior (with the intercept last), ELBO, k-hat.  Pickles hold it without the training data.
     khat_, elbo_, log_evidence_
         How good the Gaussian is, and the evidence of the model.
+    learned_ : dict
+        What was learned by the highest ELBO: "prior_scale" where it is "auto".
     classes_, n_features_in_, n_iter_
+
+    Notes
+    -----
+    With K > 2 classes the differences between the coefficients of any two classes have the prior that the coefficients
+    of two classes have, so that the order of the classes does not matter.  The parameters of ``fit_`` and
+    `sample_params` are those of every class but the first, whose are 0.
     """
 
     _binomial = True
+    _multi_class = True
 
     def fit(
         self,
@@ -202,11 +223,11 @@ class BayesianLogisticRegression(Classifier):
         ----------
         X : array_like, data frame or scipy.sparse array (N, d)
         y : array_like (N,)
-            Labels of two classes; with ``trials``, counts of successes.
+            Labels of classes; with ``trials``, counts of successes.
         sample_weight : array_like (N,), optional
             Non-negative; multiplies each row's log likelihood.
         offset : array_like (N,), optional
-            Known part of the linear predictor.
+            Known part of the linear predictor, of two classes.
         trials : array_like (N,), optional
             Numbers of trials of a binomial model, whose ``classes_`` are 0 and 1.
 
@@ -243,7 +264,11 @@ class BayesianLogisticRegression(Classifier):
     def _trials(self, trials, rows):
         return None if trials is None else _checks.vector("trials", floats("trials", trials), rows)
 
-    def _target(self, data, scale):
+    def _target(self, data, scale, **learned):
+        if data.n_classes > 2:
+            return targets.multinomial_regression(
+                data.design, data.y, prior_scale=scale, weights=data.weights, n_classes=data.n_classes, symmetric=True
+            )
         return targets.logistic_regression(
             data.design, data.y, prior_scale=scale, weights=data.weights, offset=data.offset, trials=data.trials
         )
@@ -254,6 +279,92 @@ class BayesianLogisticRegression(Classifier):
     def _inverse_link(self, eta):
         return scipy.special.expit(eta)
 
+    # more than two classes
+
+    @property
+    def _many(self):
+        return len(self.classes_) > 2
+
+    def _prior_unit(self, data, scale, d):
+        if data.n_classes == 2:
+            return super()._prior_unit(data, scale, d)
+        p = len(scale)
+        which = np.concatenate([np.arange(d) + k * p for k in range(data.n_classes - 1)])
+        precision = self._target(data, scale).quadratic.precision
+        return precision[np.ix_(which, which)], which
+
+    def _keep(self, result, d, scale):
+        super()._keep(result, d, scale)
+        if not self._many:
+            return
+        mean, cov = np.asarray(result.q.mean), np.asarray(result.q.cov)
+        self.coef_, rest, self.coef_cov_ = _multinomial.centred(mean, cov, len(self.classes_), d)
+        self.intercept_ = rest[:, 0] if self.fit_intercept else np.zeros(len(self.classes_))
+
+    def _silent(self, result, d):
+        if not self._many:
+            return super()._silent(result, d)
+        each = (len(result.names) // (len(self.classes_) - 1), d)
+        which = np.concatenate([np.arange(d) + k * each[0] for k in range(len(self.classes_) - 1)])
+        sd = np.sqrt(np.diagonal(np.asarray(result.q.cov)))[which]
+        warn_of_silent_data([result.names[i] for i in which], sd, np.tile(self.prior_scale_, len(self.classes_) - 1))
+
+    def _parameter_names(self):
+        names = super()._parameter_names()
+        return [f"{name}[{label}]" for label in self.classes_[1:] for name in names] if self._many else names
+
+    def sample_coef(self, n: int = 1, *, rng: Any = None) -> np.ndarray:
+        """Draw n coefficient vectors from the posterior, (n, d), or (n, K, d) where there are K > 2 classes."""
+        if not hasattr(self, "fit_") or not self._many:
+            return super().sample_coef(n, rng=rng)
+        every = _multinomial.every_class(self.sample_params(n, rng=rng), len(self.classes_))
+        return (every - every.mean(axis=1, keepdims=True))[..., : self.n_features_in_]
+
+    def predict_proba(self, X: Any, offset: ArrayLike | None = None) -> np.ndarray:
+        """Probabilities of the K classes with the posterior of the coefficients integrated out, (N, K)."""
+        q = self._posterior("predict_proba")
+        if not self._many:
+            return super().predict_proba(X, offset)
+        design, offset = self._new_rows(X, offset)
+        if np.any(offset):
+            raise ValueError(f"an offset belongs to two classes, there are {len(self.classes_)}")
+        return _multinomial.probabilities(q, design, len(self.classes_))
+
+    def predict(self, X: Any, offset: ArrayLike | None = None) -> np.ndarray:
+        """The most probable class of every row, (N,)."""
+        self._posterior("predict")
+        if not self._many:
+            return super().predict(X, offset)
+        return self.classes_[self.predict_proba(X, offset).argmax(axis=1)]
+
+    def decision_function(self, X: Any, offset: ArrayLike | None = None) -> np.ndarray:
+        """Log odds of the second of two classes by `predict_proba`, (N,); of K > 2 the logarithms less their mean."""
+        self._posterior("decision_function")
+        if not self._many:
+            return super().decision_function(X, offset)
+        logs = np.log(np.maximum(self.predict_proba(X, offset), np.finfo(float).tiny))
+        return logs - logs.mean(axis=1, keepdims=True)
+
+    def predict_interval(self, X: Any, level: float = 0.95, *, offset: ArrayLike | None = None) -> np.ndarray:
+        """The central interval of the probability of the second of two classes, (N, 2)."""
+        self._posterior("predict_interval")
+        if self._many:
+            raise ValueError(
+                f"predict_interval is for two classes, there are {len(self.classes_)}: take quantiles of the softmax "
+                "of draws, see sample_params"
+            )
+        return super().predict_interval(X, level, offset=offset)
+
+    def _predictors(self, design, offset, params):
+        if self._many:
+            return _multinomial.predictors(design, params, len(self.classes_))
+        return super()._predictors(design, offset, params)
+
+    def _drawn(self, eta, params, trials, generator):
+        if self._many:
+            return self.classes_[_multinomial.drawn_classes(eta, generator)]
+        return super()._drawn(eta, params, trials, generator)
+
     def _log_likelihood(self, y, eta, params, trials):
         if trials is None:
             return y * eta - np.logaddexp(0.0, eta)
@@ -263,7 +374,7 @@ class BayesianLogisticRegression(Classifier):
 class BayesianProbitRegression(Classifier):
     """Bayesian probit regression; parameters and attributes as for `BayesianLogisticRegression`."""
 
-    def _target(self, data, scale):
+    def _target(self, data, scale, **learned):
         return targets.probit_regression(
             data.design, data.y, prior_scale=scale, weights=data.weights, offset=data.offset
         )

@@ -114,6 +114,20 @@ def parse_formula(text, data) -> tuple[Formula, FormulaRows]:
     return formula, FormulaRows(X, offset, labels, {k: Z for k, Z in slopes.items() if Z.shape[1]}, y, trials)
 
 
+def columns_of_formula(text) -> tuple[set[str], bool]:
+    """The names that a formula uses, and whether it has groups."""
+    model = _description(text)
+    groups = _grouped(model.group_terms)
+    return set(model.var_names).union(*(columns for columns, _ in groups.values())) - {""}, bool(groups)
+
+
+def as_whole(values) -> np.ndarray:
+    """Numbers that are all whole as integers, so that levels made of them are written without a point."""
+    if values.dtype.kind == "f" and (values == np.floor(values)).all() and (np.abs(values) < 2.0**53).all():
+        return values.astype(np.int64)
+    return values
+
+
 def column(argument, name, data) -> np.ndarray:
     """A column of numbers that an argument names."""
     frame = _frame(data, {name})

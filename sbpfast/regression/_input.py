@@ -20,6 +20,7 @@ class Data(NamedTuple):
     weights: np.ndarray | None
     offset: np.ndarray | float
     trials: np.ndarray | None
+    n_classes: int = 2  # of a classifier
 
     @property
     def shares(self) -> np.ndarray:

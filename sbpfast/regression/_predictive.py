@@ -61,21 +61,49 @@ def mixture_quantile(p, mean, sd, weights) -> np.ndarray:
 
 def poisson_quantile(p, m, t) -> np.ndarray:
     """The p-quantiles (N,) of counts of rate e^x, x ~ N(m, t^2): the least k with P(y <= k) >= p."""
+    return _count_quantile(p, m, t, lambda k, rate: scipy.special.gammaincc(k + 1.0, rate))
+
+
+def negative_binomial_quantile(p, m, t, r) -> np.ndarray:
+    """The same of negative binomial counts of mean e^x and dispersion r."""
+    return _count_quantile(p, m, t, lambda k, rate: scipy.special.betainc(r, k + 1.0, r / (r + rate)))
+
+
+def _count_quantile(p, m, t, cdf):
+    """The least k with a mean of cdf(k, e^x) over x ~ N(m, t^2) of at least p."""
     z, weights = normal_nodes()
     out = np.empty(len(m))
+
+    def below(k, rate):
+        return weights @ np.where(k < 0.0, 0.0, cdf(np.maximum(k, 0.0), rate))
+
     for start in range(0, len(m), ROWS // 8):
         rows = slice(start, start + ROWS // 8)
         with np.errstate(over="ignore"):
             rate = np.exp(m[rows] + np.multiply.outer(z, t[rows]))
         low, high = np.full(rate.shape[1], -1.0), np.ones(rate.shape[1])
-        while (short := (high < LARGEST) & (_poisson_cdf(high, rate, weights) < p)).any():
+        while (short := (high < LARGEST) & (below(high, rate) < p)).any():
             low, high = np.where(short, high, low), np.where(short, 2.0 * high, high)
         while ((middle := np.floor(0.5 * (low + high))) > low).any():
-            short = _poisson_cdf(middle, rate, weights) < p
+            short = below(middle, rate) < p
             low, high = np.where(short, middle, low), np.where(short, high, middle)
         out[rows] = high
     return out
 
 
-def _poisson_cdf(k, rate, weights):
-    return weights @ np.where(k < 0.0, 0.0, scipy.special.gammaincc(np.maximum(k, 0.0) + 1.0, rate))
+def gamma_quantile(p, m, t, shape) -> np.ndarray:
+    """The p-quantiles (N,) of gamma distributed numbers of mean e^x and known shape, x ~ N(m, t^2)."""
+    z, weights = normal_nodes()
+    out, own = np.empty(len(m)), math.log(scipy.special.gammaincinv(shape, p) / shape)
+    for start in range(0, len(m), ROWS // 8):
+        rows = slice(start, start + ROWS // 8)
+        centre = m[rows] + np.multiply.outer(z, t[rows])  # logarithms of means
+        low, high = centre.min(axis=0) + own, centre.max(axis=0) + own  # the quantile lies between its parts'
+        for _ in range(STEPS):
+            middle = 0.5 * (low + high)
+            below = weights @ scipy.special.gammainc(shape, shape * np.exp(np.minimum(middle - centre, 700.0))) < p
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+            if (high - low <= 1e-13 * (1.0 + np.abs(low))).all():
+                break
+        out[rows] = np.exp(0.5 * (low + high))
+    return out

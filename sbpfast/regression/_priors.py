@@ -12,6 +12,15 @@ ALIKE = 0.9  # of a prior's sd, above which a posterior's says that the data hav
 ROUNDING = 1e-13  # of a column's largest value: what it varies by less is constant
 SHOWN = 5  # names in a warning
 ROWS = 8192  # worked on at a time
+DEFAULT = 2.5  # scale of the coefficients' prior, in units of the data
+
+
+def is_auto(prior_scale) -> bool:
+    """Whether the scale is to be learned."""
+    if isinstance(prior_scale, str):
+        _checks.choice("prior_scale", prior_scale, ("auto",))
+        return True
+    return False
 
 
 def coefficient_scales(prior_scale, d) -> np.ndarray:

@@ -12,7 +12,17 @@ from sbpfast import _checks, _core, targets
 from sbpfast.fitting import fit
 from sbpfast.regression._base import BayesianRegression, interval_ends
 from sbpfast.regression._input import floats, response, sample_weights
-from sbpfast.regression._predictive import mixture_quantile, normal_nodes, poisson_quantile, precision_nodes
+from sbpfast.regression._learned import Scalar
+from sbpfast.regression._predictive import (
+    gamma_quantile,
+    mixture_quantile,
+    negative_binomial_quantile,
+    normal_nodes,
+    poisson_quantile,
+    precision_nodes,
+)
+from sbpfast.regression._priors import is_auto
+from sbpfast.targets._regressions import continued_negative_binomial
 from sbpfast.targets._unknown_noise import linear_regression_unknown_noise
 
 if TYPE_CHECKING:
@@ -69,7 +79,23 @@ class Regressor(BayesianRegression):
         return float(1.0 - residual / spread)
 
 
-class BayesianPoissonRegression(Regressor):
+class LogLink(Regressor):
+    """What is shared by the models whose mean is the exponential of the linear predictor."""
+
+    _counts = True
+
+    def _units(self, data):
+        mean = float(data.shares @ data.y) / float(data.shares @ np.broadcast_to(np.exp(data.offset), data.y.shape))
+        return (float(np.log(mean)) if mean > 0.0 else 0.0), 1.0
+
+    def predict(self, X: Any, offset: ArrayLike | None = None) -> np.ndarray:
+        """Expected responses E exp(x . coef), (N,): with the posterior integrated, exp(m + t^2/2)."""
+        m, t = self._predictor(X, offset, "predict")
+        with np.errstate(over="ignore"):
+            return np.exp(m + 0.5 * t * t)
+
+
+class BayesianPoissonRegression(LogLink):
     """Bayesian Poisson regression with log link, of counts or of rates.
 
     Parameters are those of `BayesianLogisticRegression` without ``class_weight``, with intercept_prior_scale in units
@@ -80,22 +106,10 @@ class BayesianPoissonRegression(Regressor):
     ``fit(X, y / e, sample_weight=e)``: the two posteriors are the same.
     """
 
-    _counts = True
-
-    def _units(self, data):
-        mean = float(data.shares @ data.y) / float(data.shares @ np.broadcast_to(np.exp(data.offset), data.y.shape))
-        return (float(np.log(mean)) if mean > 0.0 else 0.0), 1.0
-
-    def _target(self, data, scale):
+    def _target(self, data, scale, **learned):
         return targets.poisson_regression(
             data.design, data.y, prior_scale=scale, weights=data.weights, offset=data.offset
         )
-
-    def predict(self, X: Any, offset: ArrayLike | None = None) -> np.ndarray:
-        """Expected counts E exp(x . coef), (N,): with the posterior integrated, exp(m + t^2/2)."""
-        m, t = self._predictor(X, offset, "predict")
-        with np.errstate(over="ignore"):
-            return np.exp(m + 0.5 * t * t)
 
     def _quantiles(self, X, offset):
         m, t = self._predictor(X, offset, "predict_interval")
@@ -105,7 +119,143 @@ class BayesianPoissonRegression(Regressor):
         return y * eta - np.exp(eta) - scipy.special.gammaln(y + 1.0)
 
     def _drawn(self, eta, params, trials, generator):
-        return generator.poisson(np.minimum(np.exp(np.minimum(eta, 700.0)), 1e18))
+        return generator.poisson(_bounded_mean(eta))
+
+
+def _bounded_mean(eta):
+    """e^eta, as far as counts and gamma draws can be had."""
+    return np.minimum(np.exp(np.minimum(eta, 700.0)), 1e18)
+
+
+class BayesianNegativeBinomialRegression(LogLink):
+    """Bayesian regression of counts that vary more than Poisson's: of variance mean + mean^2 / dispersion.
+
+    Parameters
+    ----------
+    dispersion : float, optional
+        Known; None: the one of the highest ELBO, an empirical Bayes estimate.  The larger, the closer to Poisson.
+    prior_scale, intercept_prior_scale, autoscale, fit_intercept, tol, max_iter, random_state
+        As for `BayesianPoissonRegression`.
+
+    Responses that are no whole numbers are taken, the factorials in their density being gamma functions.
+
+    Attributes
+    ----------
+    coef_ (d,), intercept_
+        Posterior means; the other attributes are those of `BayesianLogisticRegression`.
+    dispersion_ : float
+        In force.  ``learned_["dispersion"]`` tells how uncertain it is, and so does `summary`; the posterior of the
+        coefficients is the one given it.
+    """
+
+    dispersion_: float
+
+    def __init__(
+        self, *, dispersion: float | None = None, prior_scale: ArrayLike = 2.5, intercept_prior_scale: float = 10.0,
+        autoscale: bool = True, fit_intercept: bool = True, tol: float | None = None, max_iter: int = 200,
+        random_state: Any = None,
+    ):  # fmt: skip
+        super().__init__(
+            prior_scale=prior_scale, intercept_prior_scale=intercept_prior_scale, autoscale=autoscale,
+            fit_intercept=fit_intercept, tol=tol, max_iter=max_iter, random_state=random_state,
+        )  # fmt: skip
+        self.dispersion = dispersion
+
+    def _scalars(self, data, scale):
+        if self.dispersion is not None:
+            return []
+        if (data.y < 0.0).any():
+            raise ValueError(f"y must be not negative, got {data.y.min()}")
+        mean = float(data.shares @ data.y)
+        excess = float(data.shares @ (data.y - mean) ** 2) - mean
+        guess = mean * mean / excess if excess > 0.0 else 10.0
+        return [Scalar("dispersion", min(max(guess, 0.1), 50.0), 1e-3, 1e5)]
+
+    def _target(self, data, scale, **learned):
+        given = learned.get("dispersion", self.dispersion)
+        return continued_negative_binomial(
+            data.design, data.y, dispersion=self.dispersion_ if given is None else given, prior_scale=scale,
+            weights=data.weights, offset=data.offset,
+        )  # fmt: skip
+
+    def _fitted(self, data, scale, rng, values):
+        result, attributes = super()._fitted(data, scale, rng, values)
+        return result, {"dispersion_": float(self.dispersion or 0.0)} | attributes
+
+    def _quantiles(self, X, offset):
+        m, t = self._predictor(X, offset, "predict_interval")
+        return lambda p: negative_binomial_quantile(p, m, t, self.dispersion_)
+
+    def _log_likelihood(self, y, eta, params, trials):
+        r = self.dispersion_
+        constant = scipy.special.gammaln(y + r) - scipy.special.gammaln(r) - scipy.special.gammaln(y + 1.0)
+        u = eta - np.log(r)
+        return constant + y * scipy.special.log_expit(u) + r * scipy.special.log_expit(-u)
+
+    def _drawn(self, eta, params, trials, generator):
+        mean = generator.gamma(self.dispersion_, _bounded_mean(eta) / self.dispersion_)
+        return generator.poisson(np.minimum(mean, 1e18))
+
+
+class BayesianGammaRegression(LogLink):
+    """Bayesian regression of positive numbers with log link, gamma distributed: of variance mean^2 / shape.
+
+    Parameters
+    ----------
+    shape : float, optional
+        Known; None: the one of the highest ELBO, an empirical Bayes estimate.  1 is the exponential distribution.
+    prior_scale, intercept_prior_scale, autoscale, fit_intercept, tol, max_iter, random_state
+        As for `BayesianPoissonRegression`.
+
+    Attributes
+    ----------
+    coef_ (d,), intercept_
+        Posterior means; the other attributes are those of `BayesianLogisticRegression`.
+    shape_ : float
+        In force.  ``learned_["shape"]`` tells how uncertain it is, and so does `summary`; the posterior of the
+        coefficients is the one given it.
+    """
+
+    shape_: float
+
+    def __init__(
+        self, *, shape: float | None = None, prior_scale: ArrayLike = 2.5, intercept_prior_scale: float = 10.0,
+        autoscale: bool = True, fit_intercept: bool = True, tol: float | None = None, max_iter: int = 200,
+        random_state: Any = None,
+    ):  # fmt: skip
+        super().__init__(
+            prior_scale=prior_scale, intercept_prior_scale=intercept_prior_scale, autoscale=autoscale,
+            fit_intercept=fit_intercept, tol=tol, max_iter=max_iter, random_state=random_state,
+        )  # fmt: skip
+        self.shape = shape
+
+    def _scalars(self, data, scale):
+        if self.shape is not None:
+            return []
+        if not (data.y > 0.0).all():
+            raise ValueError(f"y must be positive, got {data.y[~(data.y > 0.0)][0]}")
+        return [Scalar("shape", 1.0, 1e-2, 1e6)]
+
+    def _target(self, data, scale, **learned):
+        given = learned.get("shape", self.shape)
+        return targets.gamma_regression(
+            data.design, data.y, shape=self.shape_ if given is None else given, prior_scale=scale,
+            weights=data.weights, offset=data.offset,
+        )  # fmt: skip
+
+    def _fitted(self, data, scale, rng, values):
+        result, attributes = super()._fitted(data, scale, rng, values)
+        return result, {"shape_": float(self.shape or 0.0)} | attributes
+
+    def _quantiles(self, X, offset):
+        m, t = self._predictor(X, offset, "predict_interval")
+        return lambda p: gamma_quantile(p, m, t, self.shape_)
+
+    def _log_likelihood(self, y, eta, params, trials):
+        return scipy.stats.gamma.logpdf(y, self.shape_, scale=np.exp(eta) / self.shape_)
+
+    def _drawn(self, eta, params, trials, generator):
+        return generator.gamma(self.shape_, _bounded_mean(eta) / self.shape_)
 
 
 class BayesianStudentTRegression(Regressor):
@@ -152,11 +302,19 @@ class BayesianStudentTRegression(Regressor):
             data.design, data.y, df=self.df, scale=scale, prior_scale=prior, weights=data.weights, offset=data.offset
         )
 
-    def _target(self, data, scale):
-        return self._with_scale(data, scale, self.scale_)
+    def _target(self, data, scale, **learned):
+        given = learned.get("noise_scale", self.scale)
+        return self._with_scale(data, scale, self.scale_ if given is None else given)
 
-    def _fitted(self, data, scale, rng):
-        noise = self.scale if self.scale is not None else self._best_scale(data, scale)
+    def _scalars(self, data, scale):
+        if not is_auto(self.prior_scale) or self.scale is not None:
+            return []
+        best = self._best_scale(data, scale)
+        return [Scalar("noise_scale", best, best / SCALES, best * SCALES)]
+
+    def _fitted(self, data, scale, rng, values):
+        noise = values.get("noise_scale", self.scale)
+        noise = self._best_scale(data, scale) if noise is None else noise
         result = fit(self._with_scale(data, scale, noise), tol=self.tol, max_iter=self.max_iter, rng=rng)
         return result, {"scale_": float(noise)}
 
@@ -250,7 +408,7 @@ class BayesianLinearRegression(Regressor):
         )  # fmt: skip
         self.log_noise_prior = log_noise_prior
 
-    def _target(self, data, scale):
+    def _target(self, data, scale, **learned):
         mean, sd = self._log_noise_prior()
         if self.autoscale:
             mean = mean + float(np.log(self._units(data)[1]))

@@ -26,6 +26,7 @@ from sbpfast.targets._regressions import (
     student_t_regression,
 )
 from sbpfast.targets._ridge import Ridge, quadratic  # noqa: F401  Ridge: likewise
+from sbpfast.targets._softmax import multinomial_regression
 from sbpfast.targets._streamed import ridge
 from sbpfast.targets._target import NonFiniteTarget, Target
 
@@ -41,6 +42,7 @@ __all__ = [
     "gaussian_bernoulli_free_energy",
     "linear_regression",
     "logistic_regression",
+    "multinomial_regression",
     "negative_binomial_regression",
     "poisson_regression",
     "probit_regression",

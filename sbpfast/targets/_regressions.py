@@ -188,8 +188,20 @@ def negative_binomial_regression(
     closer to Poisson.
     """
     X = as_design("X", X)
+    return continued_negative_binomial(
+        X, _response(y, X, *COUNT), dispersion=dispersion, prior_scale=prior_scale, prior_mean=prior_mean,
+        offset=offset, weights=weights,
+    )  # fmt: skip
+
+
+@takes_rows
+def continued_negative_binomial(
+    X, y=None, *, dispersion, prior_scale, prior_mean=0.0, offset=0.0, weights=None
+) -> Ridge:
+    """The same for any y that are not negative, whose factorials are gamma functions."""
+    X = as_design("X", X)
     r = _checks.scalar("dispersion", dispersion, above=0.0)
-    y = _response(y, X, *COUNT)
+    y = _response(y, X, *NON_NEGATIVE)
     require_squares("dispersion", r)
     constant = lambda: _negative_binomial_constant(y, r)
     return _regression(X, y, "negative_binomial", weights, offset, prior_scale, prior_mean, constant, dispersion=r)

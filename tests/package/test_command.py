@@ -105,7 +105,7 @@ def test_fit_of_any_delimiter_and_its_names(folder, capsys):
     assert tables[0] == tables[1] == tables[2]
 
 
-@pytest.mark.parametrize("model", ["logistic", "probit", "poisson", "linear"])
+@pytest.mark.parametrize("model", ["logistic", "probit", "poisson", "linear", "negative_binomial"])
 def test_fit_of_every_model_shows_its_table_and_saves(folder, capsys, model):
     assert main([*FIT, model, "--standardize", "--out", "fit.npz"]) == 0
     shown = capsys.readouterr().out
@@ -298,10 +298,45 @@ def test_fit_says_what_a_model_needs(folder, capsys):
     for model, message in (("linear", "needs a response of numbers"), ("poisson", "needs a response of numbers")):
         assert main([*people(), model]) == 2
         assert message in capsys.readouterr().err
-    command = [*people(), "logistic"]
+    command = [*people(), "probit"]
     command[command.index("ill")] = "diet"
     assert main(command) == 2
     assert "two values, 'diet' has 3" in capsys.readouterr().err
+    command[-1] = "logistic"
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert "'diet', one of 3 classes, on 3 columns" in shown and "age[mid]" in shown
+    for model, message in (("gamma", "positive numbers, got 0"), ("negative_binomial", "whole numbers, not negative")):
+        write([ROWS[:, 0], np.where(LABELS == 1, 0.0, -1.5 if "whole" in message else 2.0)], names="age,y")
+        assert main(["fit", "table.csv", "--response", "y", "--model", model]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_fit_by_a_formula(folder, capsys):
+    pytest.importorskip("formulae")
+    command = people(year=np.tile([2001, 2002, 2003], 20), n=np.full(60, 7), k=np.arange(60) % 5, gap=["", *"1" * 59])
+    formula = ["fit", "people.csv", "--seed", "0", "--formula"]
+    assert main([*formula, "ill ~ age + sex + C(year) + age:sex", "--family", "logistic", "--prior-scale", "auto"]) == 0
+    shown = capsys.readouterr().out
+    assert "logistic regression of 'ill ~ age" in shown and "60 rows" in shown and "prior_scale" in shown
+    assert list(rows_of(shown)) == ["age", "sex[m]", "C(year)[2002]", "C(year)[2003]", "age:sex[m]", "intercept"]
+    assert main([*formula, "k / n ~ age + diet", "--model", "logistic", "--weights", "n", "--out", "f.npz"]) == 0
+    assert sb.Fit.load("f.npz").names == ["age", "diet[low]", "diet[mid]", "intercept"]
+    assert main([*formula, "k ~ age + gap", "--family", "poisson", "--drop-missing"]) == 0
+    assert "59 rows (1 with missing values left out)" in capsys.readouterr().out
+    for options, message in (
+        (["k ~ age + gap", "--family", "poisson"], "the value of 'gap' on line 2 is missing"),
+        (["k ~ height", "--family", "poisson"], "no column 'height'"),
+        (["k ~ age +", "--family", "poisson"], "cannot be read"),
+        (["k ~ age", "--family", "poisson", "--response", "k"], "--response does not go with --formula"),
+        (["k ~ age", "--family", "poisson", "--columns", "age"], "--columns does not go with --formula"),
+        (["k / n ~ age", "--family", "gamma"], "takes no proportions"),
+        (["diet ~ age", "--family", "poisson"], "y must hold real numbers"),
+    ):
+        assert main([*formula, *options]) == 2
+        assert message in capsys.readouterr().err
+    assert main([*command[:2], "--model", "logistic"]) == 2
+    assert "--response COLUMN, or --formula" in capsys.readouterr().err
 
 
 def test_the_version(capsys):

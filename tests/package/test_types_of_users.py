@@ -50,6 +50,13 @@ yhat = linear.predict(X)
 yhat, sd = linear.predict(X, return_std=True)
 frame = model.summary().to_frame()
 params = model.get_params()
+counts = sb.BayesianNegativeBinomialRegression(prior_scale="auto", random_state=0).fit(X, y)
+dispersion: float = counts.dispersion_
+low, high = counts.learned_["dispersion"].interval(0.9)
+positive = sb.BayesianGammaRegression(shape=2.0).fit(X, y + 1.0)
+many = sb.targets.multinomial_regression(X, y, prior_scale=1.0, n_classes=3)
+by_formula = sb.BayesianLogisticRegression.from_formula("y ~ x", {"x": X[:, 0], "y": y}, prior_scale=1.0)
+by_name: NDArray[np.float64] = by_formula.predict_proba({"x": X[:, 0]})
 model.set_params(prior_scale=1.0).fit(X, y)
 d = sb.expfam.Gamma(2.0, 1.0).sample(5, rng=0)
 """

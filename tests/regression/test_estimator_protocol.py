@@ -22,6 +22,8 @@ MODELS = {
     sb.BayesianPoissonRegression: COUNTS,
     sb.BayesianStudentTRegression: REAL,
     sb.BayesianLinearRegression: REAL,
+    sb.BayesianNegativeBinomialRegression: COUNTS,
+    sb.BayesianGammaRegression: np.exp(REAL),
 }
 
 
@@ -29,7 +31,7 @@ MODELS = {
 def test_pickles_are_small_and_predict_the_same(model):
     many = np.random.default_rng(1).standard_normal((4000, 3))
     y = {"classifier": (many[:, 0] > 0.1 * many[:, 1] ** 2).astype(int)}.get(
-        model._estimator_type, np.abs(many[:, 0]).round()
+        model._estimator_type, np.abs(many[:, 0]).round() + (model is sb.BayesianGammaRegression)
     )
     m = model(random_state=0).fit(many, y)
     data = pickle.dumps(m)

@@ -21,6 +21,8 @@ MODELS = (
     sb.BayesianPoissonRegression,
     sb.BayesianStudentTRegression,
     sb.BayesianLinearRegression,
+    sb.BayesianNegativeBinomialRegression,
+    sb.BayesianGammaRegression,
 )
 
 
@@ -30,7 +32,10 @@ def data(model, n=120, d=3, seed=0):
     t = X @ np.array([1.0, -0.5, 0.3])[:d] + 0.2
     if model._estimator_type == "classifier":
         return X, (r.random(n) < scipy.special.expit(t)).astype(int)
-    return X, r.poisson(np.exp(t)) if model is sb.BayesianPoissonRegression else t + 0.3 * r.standard_normal(n)
+    if model is sb.BayesianGammaRegression:
+        return X, r.gamma(4.0, np.exp(t) / 4.0)
+    counts = model in (sb.BayesianPoissonRegression, sb.BayesianNegativeBinomialRegression)
+    return X, r.poisson(np.exp(t)) if counts else t + 0.3 * r.standard_normal(n)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -214,7 +219,11 @@ def test_bad_input():
     hole[3, 1] = np.nan
     text = np.where(y == 1, "a", "b").astype(object)
     for call, error, message in (
-        (lambda: fit(X, np.arange(120)), ValueError, "Only binary classification.*two classes, got 120 classes"),
+        (
+            lambda: sb.BayesianProbitRegression().fit(X, np.arange(120)),
+            ValueError,
+            "Only binary classification.*two classes, got 120 classes",
+        ),
         (lambda: fit(X, X[:, 0]), ValueError, "Unknown label type: continuous"),
         (lambda: fit(X, np.zeros(120)), ValueError, "got 1 class:"),
         (lambda: fit(X, np.where(y == 1, 1.0, np.nan)), ValueError, "missing labels"),

@@ -1,0 +1,101 @@
+"""Moments of multinomial regression under a Gaussian: for each row an integral over its K - 1 linear predictors.
+
+A row's predictors are N(m, C C^T); one rule for the standard normal in K - 1 dimensions serves every row, in the
+coordinates C.  Up to three dimensions it is a product of Gauss-Hermite rules; beyond, points of a Sobol sequence and
+their opposites, moved so that their mean, covariance and third moments are exact.  All its weights are positive: it is
+the expectation under some distribution, so that the curvature stays positive and the ELBO bounded.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import scipy
+
+from sbpfast import _core
+from sbpfast._forms import FullForm
+from sbpfast.fitting._factors import entropy
+from sbpfast.fitting._moments import ExactSource, Moments
+
+HERMITE = {1: 24, 2: 14, 3: 9}  # nodes a dimension
+POINTS = 256  # of the rule beyond three dimensions
+BLOCK = 2**21  # numbers of the projected factors that are held at a time
+
+
+@cache
+def normal_rule(p):
+    """Nodes (p, n) and weights (n,) for N(0, I) in p dimensions."""
+    if p in HERMITE:
+        z, w = np.polynomial.hermite_e.hermegauss(HERMITE[p])
+        nodes = np.stack(np.meshgrid(*[z] * p, indexing="ij")).reshape(p, -1)
+        weights = np.prod(np.meshgrid(*[w / w.sum()] * p, indexing="ij"), axis=0).ravel()
+        kept = weights > 1e-18
+        return np.ascontiguousarray(nodes[:, kept]), weights[kept] / weights[kept].sum()
+    half = max(POINTS // 2, 1 << (4 * p - 1).bit_length())
+    with np.errstate(all="ignore"):
+        u = scipy.stats.qmc.Sobol(p, scramble=True, rng=np.random.default_rng(0)).random(half)
+    z = scipy.special.ndtri(u)
+    z = np.concatenate([z, -z])
+    z = z @ np.linalg.inv(np.linalg.cholesky(z.T @ z / len(z))).T
+    return np.ascontiguousarray(z.T), np.full(len(z), 1.0 / len(z))
+
+
+class SoftmaxMoments(ExactSource):
+    """Of a `Softmax`, for a fit: what `ExactMoments` is for a ridge target."""
+
+    def at(self, mean, chol) -> Moments:
+        """Under N(mean, L L^T)."""
+        value, gradient, precision = self._moments(mean, chol, True)
+        return Moments(value + entropy(chol), gradient, precision)
+
+    def at_point(self, mean, chol) -> Moments:
+        """f itself and its derivatives at the mean, in the coordinates of L."""
+        return Moments(*self._moments(mean, chol, False))
+
+    def _moments(self, mean, chol, spread):
+        self.counts["passes"] += 1
+        quad = self.target.quadratic
+        gradient, hessian = np.zeros(self.dim), np.zeros((self.dim, self.dim))
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = self._data(mean, chol, spread, gradient, hessian)
+            r = mean - quad.mean
+            pull = quad.apply(r)
+            held = quad.precision @ chol if quad.precision.ndim == 2 else quad.precision[:, None] * chol
+            value += quad.constant - 0.5 * float(r @ pull + (spread and (chol * held).sum()))
+            return value, chol.T @ (gradient - pull), chol.T @ (held - hessian @ chol)
+
+    def _data(self, mean, chol, spread, gradient, hessian) -> float:
+        """The rows' part of E f; adds theirs of E[grad f] (D,) and E[Hess f] (D, D)."""
+        target, value = self.target, 0.0
+        p, d = target.n_predictors, target.design.shape[1]
+        nodes, weights = normal_rule(p) if spread else (np.zeros((p, 1)), np.ones(1))
+        for rows in target.design.blocks(max(64, BLOCK // (p * self.dim))):
+            design, y = target.design[rows], target.y[rows]
+            m = np.ascontiguousarray(design.dot(mean.reshape(p, d).T))
+            cov = _predictor_cov(design, chol, p) if spread else np.zeros((len(y), p, p))
+            v, prob, curvature = np.empty(len(y)), np.empty((len(y), p)), np.empty((len(y), p, p))
+            _core.softmax.softmax_expectations(m, cov, y, nodes, weights, v, prob, curvature, self.n_threads)
+            w = target.weights[rows]
+            value += float(w @ v)
+            gradient += design.transposed_dots(w[:, None] * target._residuals(prob, rows)).T.ravel()
+            target._add_hessian(curvature, rows, 1.0, hessian)
+        return value
+
+    def diagonal_curvature(self, mean) -> np.ndarray:
+        """The diagonal of -Hess f at a point, which sets the scale of the first coordinates."""
+        hessian = np.zeros((self.dim, self.dim))
+        self._data(mean, np.eye(self.dim), False, np.zeros(self.dim), hessian)
+        FullForm.subtract(hessian, self.target.quadratic.precision)
+        return -np.diagonal(hessian)
+
+    def every(self, stride) -> SoftmaxMoments:
+        """The same with every stride-th row, counted stride times: a cheap stand-in far from the optimum."""
+        return SoftmaxMoments(self.target.every(stride), self.n_threads)
+
+
+def _predictor_cov(design, chol, p):
+    """Covariances (rows, p, p) of the linear predictors of every row."""
+    d = design.shape[1]
+    forms = np.stack([design.dot(chol[k * d : (k + 1) * d]) for k in range(p)], axis=1)
+    return np.ascontiguousarray(forms @ forms.transpose(0, 2, 1))

@@ -1,0 +1,228 @@
+"""Multinomial logistic regression: the softmax of K classes as a log joint density in (K - 1) d coefficients."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+
+from sbpfast import _checks, _core
+from sbpfast._forms import FullForm
+from sbpfast._means import group_sizes
+from sbpfast.targets._design import Design, as_design
+from sbpfast.targets._quadratic import Quadratic
+from sbpfast.targets._regressions import _require_squares
+from sbpfast.targets._target import Target, require_finite
+
+CELLS = 2**20  # linear predictors that are worked on at a time
+
+
+class Softmax(Target):
+    """sum_j w_j [eta_jy - log sum_k e^eta_jk] + q(x), eta_jk = x_k . a_j, the first class's eta being 0.
+
+    A point x holds the coefficients of class 1, then those of class 2, and so on: (K - 1) d numbers.
+    """
+
+    def __init__(self, design: Design, y, weights, n_classes, quad):
+        self.design, self.y, self.weights, self.quadratic = design, y, weights, quad
+        self.n_classes, self.n_rows = n_classes, design.n_rows
+        self.n_predictors = n_classes - 1
+        self.dim = self.n_predictors * design.shape[1]
+
+    def __repr__(self):
+        return f"Softmax(dim={self.dim}, rows={self.n_rows}, classes={self.n_classes})"
+
+    def _has(self, name):
+        return name != "value_and_grad"
+
+    def every(self, stride) -> Softmax:
+        """The same with every stride-th row, the weights scaled up to the same sum: a cheap stand-in."""
+        part = copy.copy(self)
+        part.design, part.y = self.design.every(stride), self.y[::stride].copy()
+        part.weights = self.weights[::stride] * (self.weights.sum() / self.weights[::stride].sum())
+        part.n_rows = part.design.n_rows
+        return part
+
+    # at given points
+
+    def _blocks(self, n):
+        return self.design.blocks(max(1, CELLS // max(1, n * self.n_predictors)))
+
+    def _rows_at(self, x, rows, m=0):
+        """Log likelihoods (rows, n), probabilities (rows, P, n), and sums of curvatures over m draws, for some rows."""
+        n, p, d = len(x), self.n_predictors, self.design.shape[1]
+        coefficients = x.reshape(n, p, d).transpose(2, 1, 0).reshape(d, p * n)
+        y = self.y[rows]
+        eta = np.ascontiguousarray(self.design[rows].dot(coefficients)).reshape(len(y), p, n)
+        value, groups = np.empty((len(y), n)), -(-n // m) if m else 0
+        curvature = np.empty((groups, len(y), p, p))
+        _core.softmax.softmax_derivatives(eta, y, m, value, curvature, _core.effective_threads())
+        return value, eta, curvature
+
+    def _value(self, x, n_threads=None):
+        value = self.quadratic.value(x)
+        for rows in self._blocks(len(x)):
+            value += self.weights[rows] @ self._rows_at(x, rows)[0]
+        return require_finite("f", value, x)
+
+    def _grad(self, x):
+        return self._value_and_grad(x)[1]
+
+    def _value_and_grad(self, x, n_threads=None):
+        n, p, d = len(x), self.n_predictors, self.design.shape[1]
+        value, grad = self.quadratic.value(x), self.quadratic.grad(x)
+        for rows in self._blocks(n):
+            v, slope, _ = self._rows_at(x, rows)
+            value += self.weights[rows] @ v
+            slope = self._residuals(slope, rows) * self.weights[rows, None, None]
+            sums = self.design[rows].transposed_dots(slope.reshape(len(v), p * n))
+            grad += np.asarray(sums).reshape(d, p, n).transpose(2, 1, 0).reshape(n, p * d)
+        return require_finite("f", value, x), grad
+
+    def _residuals(self, probability, rows):
+        """[y = k] - p_k from the probabilities (rows, P, ...), which are overwritten."""
+        np.negative(probability, out=probability)
+        later = np.flatnonzero(self.y[rows] > 0)
+        probability[later, self.y[rows][later] - 1] += 1.0
+        return probability
+
+    def _hvp(self, x, v):
+        n, p, d = len(x), self.n_predictors, self.design.shape[1]
+        out = -self.quadratic.apply(v)
+        for rows in self._blocks(n):
+            _, prob, _ = self._rows_at(x, rows)
+            moved = self.design[rows].dot(v.reshape(n, p, d).transpose(2, 1, 0).reshape(d, p * n)).reshape(prob.shape)
+            change = prob * ((prob * moved).sum(axis=1, keepdims=True) - moved) * self.weights[rows, None, None]
+            sums = self.design[rows].transposed_dots(change.reshape(-1, p * n))
+            out += np.asarray(sums).reshape(d, p, n).transpose(2, 1, 0).reshape(n, p * d)
+        return out
+
+    def _hess(self, x):
+        return self._mean_hessians(x, 1)
+
+    def hess_mean(self, x):
+        """Mean of the Hessians over the points x (n, D), (D, D); no Hessian of a point is formed."""
+        x = _checks.points("x", x, self.dim)
+        if len(x) == 0:
+            raise ValueError("x must hold at least one point")
+        return self._mean_hessians(x, len(x))[0]
+
+    def _hess_means(self, x, m, form):
+        return np.stack([form.of_hessians(h[None], 1)[0] for h in self._mean_hessians(x, m)])
+
+    def _mean_hessians(self, x, m):
+        """Means of the Hessian over groups of m points, (groups, D, D): summed over draws in every row first."""
+        sizes = group_sizes(len(x), m)
+        out = np.zeros((len(sizes), self.dim, self.dim))
+        for rows in self._blocks(len(x)):
+            curvature = self._rows_at(x, rows, m)[2]
+            for group, size in enumerate(sizes):
+                self._add_hessian(curvature[group], rows, 1.0 / size, out[group])
+        for hessian in out:
+            FullForm.subtract(hessian, self.quadratic.precision)
+        return require_finite("the Hessian of f", out, x[:: max(m, 1)])
+
+    def _add_hessian(self, curvature, rows, factor, out):
+        """Add sum_j w_j curvature_j (x) a_j a_j^T, from curvatures (rows, P, P) of some rows."""
+        d, threads = self.design.shape[1], _core.effective_threads()
+        design, weights = self.design[rows], factor * self.weights[rows]
+        for k in range(self.n_predictors):
+            for l in range(k, self.n_predictors):
+                block = design.weighted_gram(np.ascontiguousarray(weights * curvature[:, k, l]), threads)
+                out[k * d : (k + 1) * d, l * d : (l + 1) * d] += block
+                if l > k:
+                    out[l * d : (l + 1) * d, k * d : (k + 1) * d] += block.T
+
+
+def multinomial_regression(
+    X, y, *, prior_scale, prior_mean=0.0, weights=None, n_classes=None, symmetric=False
+) -> Softmax:
+    """Log joint density of Bayesian multinomial logistic regression.
+
+    sum_j w_j [eta_jy - log sum_k e^eta_jk] + log prior,  eta_jk = b_k . x_j,  b_0 = 0
+
+    Parameters
+    ----------
+    X : array_like or scipy.sparse array (N, d)
+    y : array_like (N,)
+        Classes 0, 1, ..., K - 1.
+    prior_scale : float or array_like, (d,) or (K - 1, d)
+        Standard deviations of the normal prior of the coefficients b_1, ..., b_(K-1); ``np.inf`` is flat, and counts 0.
+    prior_mean : float or array_like, of the same shapes
+        0 where the prior is symmetric.
+    weights : array_like (N,), optional
+        Non-negative.
+    n_classes : int, optional
+        K; one more than the largest y by default.
+    symmetric : bool
+        False: the b_k are independent.  True: every difference b_k - b_l has this standard deviation, that of b_0 = 0
+        and another among them, so that the order of the classes does not matter; ``prior_scale`` is then a scalar or
+        (d,).
+
+    Returns
+    -------
+    Target
+        Of dimension (K - 1) d, a point holding b_1, then b_2, and so on, with every derivative and constant.
+        `sbpfast.fit` integrates over the K - 1 linear predictors of each row by a fixed rule.
+    """
+    X = as_design("X", X)
+    rows, d = X.shape
+    y = _classes(y, rows)
+    largest = int(y.max(initial=0)) + 1
+    n_classes = largest if n_classes is None else _checks.count("n_classes", n_classes)
+    if not n_classes >= max(2, largest):
+        raise ValueError(
+            f"n_classes must be at least 2 and more than every y, got {n_classes} and a y of {largest - 1}"
+        )
+    weights = _checks.vector("weights", 1.0 if weights is None else weights, rows)
+    if (weights < 0).any():
+        raise ValueError("weights must not be negative")
+    shape = (n_classes - 1, d)
+    if _checks.flag("symmetric", symmetric):
+        quad = _symmetric_prior(_scales(prior_scale, ((), (d,)), (d,)), n_classes)
+        if np.any(prior_mean):
+            raise ValueError("prior_mean must be 0 where the prior is symmetric")
+    else:
+        scale = _scales(prior_scale, ((), (d,), shape), shape).ravel()
+        proper = scale[np.isfinite(scale)]
+        constant = -float(np.log(proper).sum()) - 0.5 * len(proper) * math.log(2.0 * math.pi)
+        quad = Quadratic(1.0 / scale**2, _shaped("prior_mean", prior_mean, ((), (d,), shape), shape).ravel(), constant)
+    return Softmax(X, y, weights, n_classes, quad)
+
+
+def _classes(y, rows):
+    y = _checks.vector("y", y)
+    if len(y) != rows:
+        raise ValueError(f"y must have one entry for each of the {rows} rows of X, got shape {y.shape}")
+    wrong = ~((y >= 0) & (y == np.floor(y)) & (y < 2**31))
+    if wrong.any():
+        raise ValueError(f"y must be classes, whole numbers from 0, got {y[wrong][0]}")
+    return y.astype(np.intp)
+
+
+def _shaped(name, value, allowed, shape, finite=True):
+    """A value of one of the allowed shapes, spread to another."""
+    value = _checks.real_array(name, value, ndim=(0, 1, 2), finite=finite)
+    if value.shape not in allowed:
+        wanted = ", ".join(str(s) for s in allowed if s)
+        raise ValueError(f"{name} must be a scalar or have shape {wanted}, got {value.shape}")
+    return np.broadcast_to(value, shape).astype(np.float64)
+
+
+def _scales(value, allowed, shape):
+    scale = _shaped("prior_scale", value, allowed, shape, finite=False)
+    if np.isnan(scale).any() or not (scale > 0).all():
+        raise ValueError("prior_scale must be positive (np.inf for a flat prior)")
+    _require_squares("prior_scale", scale[np.isfinite(scale)])
+    return scale
+
+
+def _symmetric_prior(scale, n_classes):
+    """Of b_1, ..., b_(K-1) given b_0 = 0: covariance scale^2/2 (I + 1 1^T), so precision 2/scale^2 (I - 1 1^T/K)."""
+    p = n_classes - 1
+    precision = np.kron(2.0 * (np.eye(p) - 1.0 / n_classes), np.diag(1.0 / scale**2))
+    proper = scale[np.isfinite(scale)]
+    constant = -p * float(np.log(proper).sum())
+    constant -= 0.5 * len(proper) * (math.log(n_classes) + p * math.log(math.pi))
+    return Quadratic(precision, np.zeros(p * len(scale)), constant)
