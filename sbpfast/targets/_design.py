@@ -18,6 +18,8 @@ from sbpfast._means import BLOCK_ROWS
 def as_design(name, a) -> Design:
     """The design of a matrix, checked: C-contiguous float64, or CSR."""
     if isinstance(a, Design):
+        if a.streamed:
+            raise TypeError(f"{name} must be in memory here: rows that are streamed are not taken")
         return a
     if scipy.sparse.issparse(a):
         if a.dtype.kind not in "biuf":
@@ -35,6 +37,7 @@ def as_design(name, a) -> Design:
 class Design(ABC):
     """Rows A, (N, d)."""
 
+    streamed = False  # whether the rows are read anew at every pass
     has_panels = False  # whether the kernels that work on tiles of A and panels of draws take `matrix`
 
     def __init__(self, matrix):

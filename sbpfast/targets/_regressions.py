@@ -188,10 +188,8 @@ def negative_binomial_regression(
     closer to Poisson.
     """
     X = as_design("X", X)
-    return continued_negative_binomial(
-        X, _response(y, X, *COUNT), dispersion=dispersion, prior_scale=prior_scale, prior_mean=prior_mean,
-        offset=offset, weights=weights,
-    )  # fmt: skip
+    y = _response(y, X, *COUNT)
+    return _negative_binomial(X, y, dispersion, prior_scale, prior_mean, offset, weights)
 
 
 @takes_rows
@@ -199,6 +197,10 @@ def continued_negative_binomial(
     X, y=None, *, dispersion, prior_scale, prior_mean=0.0, offset=0.0, weights=None
 ) -> Ridge:
     """The same for any y that are not negative, whose factorials are gamma functions."""
+    return _negative_binomial(X, y, dispersion, prior_scale, prior_mean, offset, weights)
+
+
+def _negative_binomial(X, y, dispersion, prior_scale, prior_mean, offset, weights):
     X = as_design("X", X)
     r = _checks.scalar("dispersion", dispersion, above=0.0)
     y = _response(y, X, *NON_NEGATIVE)

@@ -43,7 +43,7 @@ class Rows(Design):
         Whether the last column is one of ones, added here.
     """
 
-    has_panels = True
+    has_panels = streamed = True
     remote = False  # whether other processes read them
     _classes: np.ndarray | None = None
 
