@@ -72,20 +72,37 @@ def extension(name, source, flags):
 
 
 class BuildExt(build_ext):
-    """Adds the OpenMP flags that this compiler and linker are seen to take, and builds in parallel.
+    """Adds the flags for threads that this compiler and linker are seen to take, and builds in parallel.
 
     The modules are also copied beside their sources: `python -m sbpfast` in the root of the repository imports the
     package from there, whatever is installed.
     """
 
     PROBE = """#include <omp.h>
+#ifdef SBP_POOL
+#include "pool.h"
+#endif
 int main(void) {
-    int n = 0;
-    #pragma omp parallel reduction(+ : n)
-    n += 1;
-    return n < 1;
+    static int marks[64];
+    int i, sum = 0;
+#ifdef SBP_POOL
+    team_use(pool_calls());
+#endif
+    #pragma omp parallel num_threads(2)
+    {
+        #pragma omp for lastprivate(i) schedule(guided)
+        for (i = 0; i < 64; i++) marks[i] = 1 + 0 * omp_get_thread_num();
+    }
+    for (i = 0; i < 64; i++) sum += marks[i];
+    return sum != 64;
 }
 """
+    # how loops get their threads, best first: the flags of the compiler and those of the linker
+    THREADS = (
+        (["-fopenmp", "-DSBP_POOL", "-D_GNU_SOURCE", "-pthread"], ["-pthread"]),  # GCC's pragmas, the package's threads
+        (["-fopenmp"], ["-fopenmp"]),
+        (["-Xpreprocessor", "-fopenmp"], ["-lomp"]),
+    )
 
     def finalize_options(self):
         super().finalize_options()
@@ -98,10 +115,10 @@ int main(void) {
 
     def build_extensions(self):
         self.refuse_without_compiler()
-        flags = self.openmp_flags()
+        compiled, linked = self.thread_flags()
         for ext in self.extensions:
-            ext.extra_compile_args += flags
-            ext.extra_link_args += flags
+            ext.extra_compile_args += compiled
+            ext.extra_link_args += linked
         super().build_extensions()
 
     def refuse_without_compiler(self):
@@ -115,22 +132,24 @@ int main(void) {
                 "Clang (Debian: apt install gcc; macOS: xcode-select --install) or name one by the variable CC"
             )
 
-    def openmp_flags(self):
+    def thread_flags(self):
         if os.environ.get("SBPFAST_NO_OPENMP") == "1":
-            return []
-        for flags in (["-fopenmp"], ["-Xpreprocessor", "-fopenmp", "-lomp"]):
+            return [], []
+        for compiled, linked in self.THREADS:
             with tempfile.TemporaryDirectory() as folder:
                 source = Path(folder, "probe.c")
                 source.write_text(self.PROBE)
                 try:  # by the commands that the modules are built by, however many words they have
-                    objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=flags)
-                    self.compiler.link_executable(objects, "probe", output_dir=folder, extra_postargs=flags)
+                    objects = self.compiler.compile(
+                        [str(source)], output_dir=folder, include_dirs=[str(CORE)], extra_postargs=["-O2", *compiled]
+                    )
+                    self.compiler.link_executable(objects, "probe", output_dir=folder, extra_postargs=linked)
                     if subprocess.run([str(Path(folder, "probe"))], timeout=60).returncode == 0:
-                        return flags
+                        return compiled, linked
                 except (CompileError, LinkError, OSError, subprocess.TimeoutExpired):
                     continue
         warnings.warn("sbpfast: no working OpenMP found, so this build uses one thread", stacklevel=2)
-        return []
+        return [], []
 
 
 directives = {

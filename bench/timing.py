@@ -23,7 +23,7 @@ import numpy as np
 from sbpfast._config import describe
 
 OURS = "sbpfast"
-PEERS = ("torch", "jax", "numpyro", "blackjax", "gsmvi", "scipy", "scikit-learn")
+PEERS = ("torch", "jax", "numpyro", "blackjax", "gsmvi", "scipy", "scikit-learn", "statsmodels")
 
 
 @dataclass(frozen=True)

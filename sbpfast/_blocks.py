@@ -135,8 +135,9 @@ class Run:
         """The errors, none smaller than Sobol replicates can resolve.
 
         Replicates of m points that agree to rounding either integrate exactly, or count so coarsely that none of them
-        happens to show the difference.  A few independent draws tell: if they vary, by sd, one point of m has changed
-        sides with a chance of about 1 / (replicates + 2).
+        happens to show the difference.  A few independent draws tell: if they vary, by sd, one point of m may have
+        changed sides, which moves a mean by about 2 sd / m, with a chance that replicates which all agree leave below
+        3 / replicates with 95 % (the rule of three): half of that bound counts as the error.
         """
         agree = {key: (mean != 0) & (errors[key] <= 1e-12 * np.abs(mean)) for key, mean in means.items()}
         if self.sampling != "sobol" or not any(map(np.any, agree.values())):
@@ -145,7 +146,7 @@ class Run:
             self.target, self.q, PROBE, "mc", other_key(self.key, RESOLUTION), self.n_threads, self._least, self.wrt
         )
         spread = probe.collect(rule, cost)
-        scale = math.sqrt(probe.n) / (self.m * (REPLICATES + 2))
+        scale = 3.0 / REPLICATES * math.sqrt(probe.n) / self.m
         return {
             key: np.where(agree[key], np.maximum(errors[key], scale * spread[key].standard_error()), errors[key])[()]
             for key in means

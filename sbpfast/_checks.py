@@ -144,6 +144,30 @@ def choice(name, value, allowed) -> str:
     return value
 
 
+def output(out, dtype, shape) -> np.ndarray:
+    """The array that draws are written to: `out`, or a new one of `dtype`, float64 where that is None."""
+    if dtype is not None:
+        try:
+            dtype = np.dtype(dtype)
+        except TypeError:
+            raise TypeError(f"dtype must be float64 or float32, got {dtype!r}") from None
+        if dtype not in (np.float64, np.float32):
+            raise TypeError(f"dtype must be float64 or float32, got {dtype}")
+    if out is None:
+        return np.empty(shape, np.float64 if dtype is None else dtype)
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be a NumPy array, got {type(out).__name__}")
+    if out.dtype not in (np.float64, np.float32):
+        raise TypeError(f"out must hold float64 or float32, got {out.dtype}")
+    if dtype is not None and out.dtype != dtype:
+        raise TypeError(f"out must hold {dtype}, as dtype says, got {out.dtype}")
+    if out.shape != tuple(shape):
+        raise ValueError(f"out must have shape {tuple(shape)}, got {out.shape}")
+    if not out.flags.writeable:
+        raise ValueError("out must be writeable, got a read-only array")
+    return out
+
+
 def symmetric(name, matrix) -> np.ndarray:
     """A square matrix that equals its transpose to 1e-8 of its scale, made exactly symmetric."""
     if matrix.shape[0] != matrix.shape[1]:

@@ -15,7 +15,8 @@ __version__ = "0.1.0"
 def describe() -> dict[str, str]:
     """Version, instruction sets, OpenMP, threads and BLAS, as text by name."""
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    specification = f"specification {_core.OPENMP}" if _core.OPENMP else "absent: this build is serial"
+    whose = "the package's own threads" if _core.OWN_THREADS else "the compiler's threads"
+    specification = f"specification {_core.OPENMP}, {whose}" if _core.OPENMP else "absent: this build is serial"
     return {
         "sbpfast": __version__,
         "python": sys.version.split()[0],

@@ -16,7 +16,7 @@ from peers.fit import blackjax_fullrank, gsm
 from workloads.fit import logistic_data
 
 NEAR = 1e-3  # KL divergence from the best Gaussian at which the clock stops
-NEAR_TOL = 0.05  # the residual that promises about as much: KL is r^2/4 to r^2/2
+NEAR_TOL = 5e-4  # the divergence asked for, an expectation: below NEAR for nearly every seed
 SEEDS = 3
 # For the peers the fastest of a grid, chosen with the best Gaussian known: Adam with rate 3e-3 to 0.1, decaying to 0 as
 # a cosine in 300 to 5000 steps of 10, 30 or 100 draws; GSM's batch 2 to 128.

@@ -128,9 +128,7 @@ def _of_formula(options):
         rows = table.complete(wanted, options.drop_missing)
         weights = rows.numbers(options.weights) if options.weights else None
         data = {name: as_whole(rows[name]) for name in wanted}
-        make: Any = getattr(regression, "BayesianMixedRegression", None) if groups else MODELS[options.model]
-        if make is None:
-            raise TableError(f"groups such as (1 | g) are not taken, got {options.formula!r}")
+        make: Any = regression.BayesianMixedRegression if groups else MODELS[options.model]
         start = time.perf_counter()
         settings = _settings(options) | ({"family": options.model} if groups else _noise(options))
         model = make.from_formula(options.formula, data, sample_weight=weights, **settings)

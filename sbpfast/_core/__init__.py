@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
-from sbpfast._core._platform import OPENMP, effective_threads, processor_isas
+from sbpfast._core._platform import OPENMP, OWN_THREADS, effective_threads, processor_isas
 
 if TYPE_CHECKING:
     from sbpfast._core import contract_baseline as contract  # noqa: F401
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 TOPICS = tuple(sorted(m.name.removesuffix("_baseline") for m in iter_modules(__path__) if m.name.endswith("_baseline")))
 """What was built: the baseline of every ``<topic>.pxi``."""
 
-__all__ = ["AVAILABLE_ISAS", "ISA", "OPENMP", "TOPICS", "effective_threads", "load", "processor_isas"]
+__all__ = ["AVAILABLE_ISAS", "ISA", "OPENMP", "OWN_THREADS", "TOPICS", "effective_threads", "load", "processor_isas"]
 
 
 def _available():

@@ -4,6 +4,12 @@ from cpython.pycapsule cimport PyCapsule_GetContext, PyCapsule_GetName, PyCapsul
 from cython.parallel cimport prange
 from libc.math cimport NAN
 from libc.stdint cimport int64_t, intptr_t, uint64_t, uintptr_t
+from sbpfast._core._platform cimport team_calls, team_of_the_package
+
+cdef extern from "team.h" nogil:
+    void team_use(const team_calls *calls)
+
+team_use(team_of_the_package())
 
 cdef extern from "<stdbool.h>":
     ctypedef bint c_bool "bool"
@@ -31,7 +37,7 @@ def call_scalar(uintptr_t function, uintptr_t user_data, const double[:, ::1] x,
     cdef scalar_function f = <scalar_function> function
     if n == 0:
         return
-    for s in prange(n, nogil=True, num_threads=n_threads, schedule="static"):
+    for s in prange(n, nogil=True, num_threads=n_threads, schedule="guided"):
         out[s] = f(&x[s, 0], x.shape[1], <void *> user_data)
 
 
@@ -41,7 +47,7 @@ def call_array(uintptr_t function, uintptr_t user_data, const double[:, ::1] x, 
     cdef array_function f = <array_function> function
     if n == 0:
         return
-    for s in prange(n, nogil=True, num_threads=n_threads, schedule="static"):
+    for s in prange(n, nogil=True, num_threads=n_threads, schedule="guided"):
         f(&x[s, 0], x.shape[1], &out[s, 0], <void *> user_data)
 
 
@@ -56,7 +62,7 @@ def call_pair(str convention, uintptr_t function, uintptr_t user_data, const dou
     cdef int64_t status
     if n == 0:
         return
-    for s in prange(n, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=4):
+    for s in prange(n, nogil=True, num_threads=n_threads, schedule="guided"):
         if order == 0:
             status = (<pair_function> function)(&x[s, 0], x.shape[1], &value[s], &grad[s, 0], <void *> user_data)
         elif order == 1:

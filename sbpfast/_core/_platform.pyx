@@ -6,8 +6,10 @@ from numbers import Integral
 
 cdef extern from "openmp.h" nogil:
     const int SBP_OPENMP
-    int omp_get_max_threads()
-    int omp_get_num_procs()
+    const bint SBP_OWN_THREADS
+
+cdef extern from "pool.h" nogil:
+    const team_calls *pool_calls()
 
 cdef extern from "cpu.h" nogil:
     int cpu_level()
@@ -15,6 +17,14 @@ cdef extern from "cpu.h" nogil:
 
 OPENMP = SBP_OPENMP
 """The date of the OpenMP specification this build follows, as in 201511; 0 for a serial build."""
+
+
+OWN_THREADS = bool(SBP_OWN_THREADS)
+"""Whether loops run on the package's own threads, or on those of the compiler's OpenMP."""
+
+
+cdef const team_calls *team_of_the_package() noexcept:
+    return pool_calls()
 
 
 def processor_isas():
@@ -32,14 +42,25 @@ def _cpu_quota():
         return 1 << 30
 
 
-cdef int _QUOTA = min(_cpu_quota(), 1 << 30)
+def _environment():
+    """The threads that OMP_NUM_THREADS asks for, or a large number where it says nothing."""
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return max(1, int(first)) if first.isdecimal() else 1 << 30
+
+
+def _processors():
+    """The processors that the affinity mask of this thread leaves."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+cdef Py_ssize_t _LIMIT = min(_environment(), _cpu_quota(), 1024)
 cdef bint _FORKED = False
 
 
 def _after_fork_in_child():
-    # libgomp's threads do not survive a fork and its next parallel region would wait for them for ever
+    # the threads of libgomp do not survive a fork, and its next parallel region would wait for them for ever
     global _FORKED
-    _FORKED = True
+    _FORKED = not SBP_OWN_THREADS
 
 
 if hasattr(os, "register_at_fork"):
@@ -49,11 +70,11 @@ if hasattr(os, "register_at_fork"):
 def effective_threads(n_threads=None):
     """The number of threads a call with this ``n_threads`` uses.
 
-    None means every usable core: OMP_NUM_THREADS, the affinity mask and the control group's quota, whichever is
-    least.  A forked child always gets 1.
+    None means every usable core: OMP_NUM_THREADS at import, the affinity mask and the control group's quota,
+    whichever is least.  On OpenMP's own threads, a forked child always gets 1.
     """
     if n_threads is None:
-        return 1 if _FORKED else min(omp_get_max_threads(), omp_get_num_procs(), _QUOTA)
+        return 1 if _FORKED or not SBP_OPENMP else min(_LIMIT, <Py_ssize_t> _processors())
     if isinstance(n_threads, bool) or not isinstance(n_threads, Integral):
         raise TypeError(f"n_threads must be None or an integer, got {type(n_threads).__name__}")
     if n_threads < 1:

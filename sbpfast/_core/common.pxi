@@ -3,7 +3,13 @@
 from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport prange
 from libc.stdint cimport uint64_t
+from sbpfast._core._platform cimport team_calls, team_of_the_package
 import numpy as np
+
+cdef extern from "team.h" nogil:
+    void team_use(const team_calls *calls)
+
+team_use(team_of_the_package())
 
 cdef extern from "panel.h" nogil:
     enum: LANES

@@ -48,7 +48,7 @@ def weighted_sum(const floating[:, ::1] x, const double[::1] weights, double[::1
     cdef int threads = threads_for(work, n_threads)
     cdef Py_ssize_t step = stretch_of(work, pieces, threads), part
     for part in range(ceil_div(pieces, step)):
-        for task in prange(part * step, end_of(part, step, pieces), nogil=True, num_threads=threads, schedule="static"):
+        for task in prange(part * step, end_of(part, step, pieces), nogil=True, num_threads=threads, schedule="guided"):
             rows = min(piece, n - task * piece)
             if floating is float:
                 if weighted:
@@ -75,7 +75,7 @@ def weighted_sum_of_squares(const double[:, ::1] x, const double[::1] weights, d
         return
     cdef double[:, ::1] partial = np.zeros((pieces, m))
     with nogil:
-        for task in prange(pieces, num_threads=threads_for(1.0 * n * m, n_threads), schedule="static"):
+        for task in prange(pieces, num_threads=threads_for(1.0 * n * m, n_threads), schedule="guided"):
             add_squares(min(piece, n - task * piece), m, &x[task * piece, 0], &weights[task * piece], &partial[task, 0])
         for task in range(pieces):
             for i in range(m):
@@ -92,7 +92,7 @@ def per_sample(const floating[:, ::1] x, const floating[:, :, ::1] jacobian, dou
     cdef int threads = threads_for(work, n_threads)
     cdef Py_ssize_t step = stretch_of(work, n, threads), part
     for part in range(ceil_div(n, step)):
-        for s in prange(part * step, end_of(part, step, n), nogil=True, num_threads=threads, schedule="static"):
+        for s in prange(part * step, end_of(part, step, n), nogil=True, num_threads=threads, schedule="guided"):
             if floating is float:
                 add_product_float(m, p, scale, &x[s, 0], &jacobian[s, 0, 0], &out[s, 0])
             else:
@@ -113,7 +113,7 @@ def per_sample_shared(const floating[:, ::1] x, const double[:, ::1] jacobian, d
     wide[:, :p] = jacobian
     cdef double[:, ::1] scratch = np.empty((threads, SAMPLES * (DEPTH + padded)))
     for part in range(ceil_div(tasks, step)):
-        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="static"):
+        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="guided"):
             _shared_task(&x[task * SAMPLES, 0], min(SAMPLES, n - task * SAMPLES), m, wide, scale,
                          &scratch[threadid(), 0], &out[task * SAMPLES, 0], p)
         PyErr_CheckSignals()

@@ -37,7 +37,7 @@ def fill_gamma(const uint64_t[::1] key, uint64_t stream, uint64_t first_block, c
     cdef int threads = threads_for(work, n_threads)
     cdef Py_ssize_t step = stretch_of(work, count, threads), part
     for part in range(ceil_div(count, step)):
-        for i in prange(part * step, end_of(part, step, count), nogil=True, num_threads=threads, schedule="static"):
+        for i in prange(part * step, end_of(part, step, count), nogil=True, num_threads=threads, schedule="guided"):
             row_gamma(&key[0], stream, first_block + <uint64_t> (i // rows), <uint64_t> (i % rows), shape[i % rows],
                       &out[i // rows, i % rows, 0], &log_out[i // rows, i % rows, 0])
         PyErr_CheckSignals()
@@ -53,7 +53,7 @@ def fill_von_mises(const uint64_t[::1] key, uint64_t stream, uint64_t first_bloc
     cdef int threads = threads_for(work, n_threads)
     cdef Py_ssize_t step = stretch_of(work, count, threads), part
     for part in range(ceil_div(count, step)):
-        for i in prange(part * step, end_of(part, step, count), nogil=True, num_threads=threads, schedule="static"):
+        for i in prange(part * step, end_of(part, step, count), nogil=True, num_threads=threads, schedule="guided"):
             row_von_mises(&key[0], stream, first_block + <uint64_t> (i // rows), <uint64_t> (i % rows),
                           concentration[i % rows], &tangent[i // rows, i % rows, 0])
         PyErr_CheckSignals()
@@ -72,7 +72,7 @@ def simplex(const double[:, :, ::1] log_gamma, Py_ssize_t k, double[:, ::1] x, d
     cdef int threads = threads_for(work, n_threads)
     cdef Py_ssize_t step = stretch_of(work, count, threads), part
     for part in range(ceil_div(count, step)):
-        for i in prange(part * step, end_of(part, step, count), nogil=True, num_threads=threads, schedule="static"):
+        for i in prange(part * step, end_of(part, step, count), nogil=True, num_threads=threads, schedule="guided"):
             b = i // groups
             row_simplex(k, &log_gamma[b, (i % groups) * k, 0], min(ROW, n - b * ROW), rows,
                         &x[b * ROW, (i % groups) * k], &y[b * ROW, (i % groups) * k],
@@ -86,7 +86,7 @@ def gamma_each(const uint64_t[::1] key, uint64_t stream, const double[::1] shape
                int n_threads):
     """Gammas of rate 1 and their logarithms, out[i] of shape parameter shape[i]; NaN where that is not positive."""
     cdef Py_ssize_t n = shape.shape[0], i, count = ceil_div(n, ROW)
-    for i in prange(count, nogil=True, num_threads=threads_for(2000.0 * count, n_threads), schedule="static"):
+    for i in prange(count, nogil=True, num_threads=threads_for(2000.0 * count, n_threads), schedule="guided"):
         _gamma_row(&key[0], stream, i, min(ROW, n - i * ROW), &shape[i * ROW], &out[i * ROW], &log_out[i * ROW])
 
 
@@ -106,7 +106,7 @@ def von_mises_each(const uint64_t[::1] key, uint64_t stream, const double[::1] c
                    int n_threads):
     """tan(x / 2) for x von Mises with mean 0 and concentration[i]; NaN where that is negative."""
     cdef Py_ssize_t n = concentration.shape[0], i, count = ceil_div(n, ROW)
-    for i in prange(count, nogil=True, num_threads=threads_for(6000.0 * count, n_threads), schedule="static"):
+    for i in prange(count, nogil=True, num_threads=threads_for(6000.0 * count, n_threads), schedule="guided"):
         _von_mises_row(&key[0], stream, i, min(ROW, n - i * ROW), &concentration[i * ROW], &tangent[i * ROW])
 
 
@@ -127,5 +127,5 @@ def simplex_each(const double[:, ::1] log_gamma, double[:, ::1] x, double[:, ::1
     cdef Py_ssize_t n = x.shape[0], k = x.shape[1], i
     if n == 0 or k == 0:
         return
-    for i in prange(ceil_div(n, ROW), nogil=True, num_threads=threads_for(30.0 * n * k, n_threads), schedule="static"):
+    for i in prange(ceil_div(n, ROW), nogil=True, num_threads=threads_for(30.0 * n * k, n_threads), schedule="guided"):
         rows_simplex(min(ROW, n - i * ROW), k, &log_gamma[i * ROW, 0], &x[i * ROW, 0], &log_x[i * ROW, 0])

@@ -49,7 +49,7 @@ def whitened_moments(const double[:, ::1] a, const double[:, :] terms, const dou
     cdef double value = 0.0
     cdef Py_ssize_t step = stretch_of(rows * d * (d + 20.0), groups, threads), part
     for part in range(ceil_div(groups, step)):
-        for g in prange(part * step, end_of(part, step, groups), nogil=True, num_threads=threads, schedule="dynamic"):
+        for g in prange(part * step, end_of(part, step, groups), nogil=True, num_threads=threads, schedule="guided"):
             _whitened_group(a, terms, &q, mean, factor, spread, g * group, min(rows, (g + 1) * group),
                             &scratch[threadid(), 0], &values[g], &partial[g, 0])
         PyErr_CheckSignals()

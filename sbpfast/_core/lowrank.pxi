@@ -66,7 +66,7 @@ def sample(const real[:, ::1] mean, const real[:, ::1] diag, const real[:, :, ::
     cdef double[:, ::1] work = _workspace(rows, d, k)
     cdef int threads = threads_for(6.0 * rows * d * (k + 2) * (n + k), n_threads)
     cdef const real *u = &factor[0, 0, 0] if k > 0 else NULL
-    for task in prange(work.shape[0], nogil=True, num_threads=threads, schedule="static"):
+    for task in prange(work.shape[0], nogil=True, num_threads=threads, schedule="guided"):
         for b in range(task * piece, min(rows, (task + 1) * piece)):
             if real is double:
                 lr_sample_double(n, rows * d, d, k, &mean[b, 0], &diag[b, 0], u + b * d * k, &eps[0, b, 0],
@@ -88,7 +88,7 @@ def sample_backward(const real[:, ::1] diag, const real[:, :, ::1] factor, const
     cdef int threads = threads_for(10.0 * rows * d * (k + 2) * (n + k), n_threads)
     cdef const real *u = &factor[0, 0, 0] if k > 0 else NULL
     cdef real *g_u = &grad_factor[0, 0, 0] if k > 0 else NULL
-    for task in prange(work.shape[0], nogil=True, num_threads=threads, schedule="static"):
+    for task in prange(work.shape[0], nogil=True, num_threads=threads, schedule="guided"):
         for b in range(task * piece, min(rows, (task + 1) * piece)):
             if real is double:
                 lr_sample_backward_double(n, rows * d, d, k, &diag[b, 0], u + b * d * k, &eps[0, b, 0], &grad[0, b, 0],
@@ -108,7 +108,7 @@ def moments(const real[:, ::1] diag, const real[:, :, ::1] factor, real[:, ::1] 
     cdef double[:, ::1] work = _workspace(rows, d, k)
     cdef int threads = threads_for(4.0 * rows * d * (k + 2) * (k + 2), n_threads)
     cdef const real *u = &factor[0, 0, 0] if k > 0 else NULL
-    for task in prange(work.shape[0], nogil=True, num_threads=threads, schedule="static"):
+    for task in prange(work.shape[0], nogil=True, num_threads=threads, schedule="guided"):
         for b in range(task * piece, min(rows, (task + 1) * piece)):
             if real is double:
                 log_det[b] = lr_moments_double(d, k, &diag[b, 0], u + b * d * k, &variance[b, 0], &work[task, 0])
@@ -127,7 +127,7 @@ def moments_backward(const real[:, ::1] diag, const real[:, :, ::1] factor, cons
     cdef int threads = threads_for(6.0 * rows * d * (k + 2) * (k + 2), n_threads)
     cdef const real *u = &factor[0, 0, 0] if k > 0 else NULL
     cdef real *g_u = &grad_factor[0, 0, 0] if k > 0 else NULL
-    for task in prange(work.shape[0], nogil=True, num_threads=threads, schedule="static"):
+    for task in prange(work.shape[0], nogil=True, num_threads=threads, schedule="guided"):
         for b in range(task * piece, min(rows, (task + 1) * piece)):
             if real is double:
                 lr_moments_backward_double(d, k, &diag[b, 0], u + b * d * k, &grad_variance[b, 0], grad_log_det[b],
@@ -147,7 +147,7 @@ def kl(const real[:, ::1] mean, const real[:, ::1] diag, const real[:, :, ::1] f
     cdef double[:, ::1] work = _workspace(rows, d, k)
     cdef int threads = threads_for(6.0 * rows * d * (k + 2) * (k + 2), n_threads)
     cdef const real *u = &factor[0, 0, 0] if k > 0 else NULL
-    for task in prange(work.shape[0], nogil=True, num_threads=threads, schedule="static"):
+    for task in prange(work.shape[0], nogil=True, num_threads=threads, schedule="guided"):
         for b in range(task * piece, min(rows, (task + 1) * piece)):
             if real is double:
                 out[b] = lr_kl_double(d, k, &mean[b, 0], &diag[b, 0], u + b * d * k, &centre[b, 0], &std[b, 0],
@@ -169,7 +169,7 @@ def kl_backward(const real[:, ::1] mean, const real[:, ::1] diag, const real[:, 
     cdef int threads = threads_for(6.0 * rows * d * (k + 2) * (k + 2), n_threads)
     cdef const real *u = &factor[0, 0, 0] if k > 0 else NULL
     cdef real *g_u = &grad_factor[0, 0, 0] if k > 0 else NULL
-    for task in prange(work.shape[0], nogil=True, num_threads=threads, schedule="static"):
+    for task in prange(work.shape[0], nogil=True, num_threads=threads, schedule="guided"):
         for b in range(task * piece, min(rows, (task + 1) * piece)):
             if real is double:
                 lr_kl_backward_double(d, k, &mean[b, 0], &diag[b, 0], u + b * d * k, &centre[b, 0], &std[b, 0], grad[b],

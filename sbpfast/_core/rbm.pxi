@@ -80,7 +80,7 @@ def softplus_rows(const floating[:, ::1] t, const floating[::1] offset, double s
     cdef int threads = sweep_threads(n * m, n_threads)
     cdef Py_ssize_t step = stretch_of(100.0 * n * m, n, threads), part
     for part in range(ceil_div(n, step)):
-        for i in prange(part * step, end_of(part, step, n), nogil=True, num_threads=threads, schedule="static"):
+        for i in prange(part * step, end_of(part, step, n), nogil=True, num_threads=threads, schedule="guided"):
             if floating is float:
                 out[i] = softplus_row_f32(m, &t[i, 0], &offset[0], <float> slope)
             else:
@@ -98,7 +98,7 @@ def half_square_rows(const floating[:, ::1] v, const floating[::1] centre, const
     cdef int threads = sweep_threads(n * m, n_threads)
     cdef Py_ssize_t step = stretch_of(100.0 * n * m, n, threads), part
     for part in range(ceil_div(n, step)):
-        for i in prange(part * step, end_of(part, step, n), nogil=True, num_threads=threads, schedule="static"):
+        for i in prange(part * step, end_of(part, step, n), nogil=True, num_threads=threads, schedule="guided"):
             if floating is float:
                 out[i] = half_square_row_f32(m, &v[i, 0], &centre[0], &inverse_scale[0])
             else:
@@ -115,7 +115,7 @@ def probability_rows(const floating[:, ::1] t, const floating[::1] offset, doubl
     cdef int threads = sweep_threads(n * m, n_threads)
     cdef Py_ssize_t step = stretch_of(100.0 * n * m, n, threads), part
     for part in range(ceil_div(n, step)):
-        for i in prange(part * step, end_of(part, step, n), nogil=True, num_threads=threads, schedule="static"):
+        for i in prange(part * step, end_of(part, step, n), nogil=True, num_threads=threads, schedule="guided"):
             if floating is float:
                 probability_row_f32(m, &t[i, 0], &offset[0], <float> slope, &centre[0], &out[i, 0])
             else:
@@ -137,7 +137,7 @@ def hidden_rows(const floating[:, ::1] t, const floating[::1] offset, double slo
     cdef int threads = sweep_threads(n * m, n_threads)
     cdef Py_ssize_t step = stretch_of(100.0 * n * m, n, threads), part
     for part in range(ceil_div(n, step)):
-        for i in prange(part * step, end_of(part, step, n), nogil=True, num_threads=threads, schedule="static"):
+        for i in prange(part * step, end_of(part, step, n), nogil=True, num_threads=threads, schedule="guided"):
             if floating is float:
                 hidden_row_f32(m, &t[i, 0], &offset[0], <float> slope, &centre[0], &key[0], stream, block, <uint64_t> i,
                                &probability[i, 0] if wanted else NULL, &draw[i, 0])
@@ -157,7 +157,7 @@ def visible_rows(const floating[:, ::1] u, const floating[::1] shift, const floa
     cdef int threads = sweep_threads(n * m, n_threads)
     cdef Py_ssize_t step = stretch_of(100.0 * n * m, n, threads), part
     for part in range(ceil_div(n, step)):
-        for i in prange(part * step, end_of(part, step, n), nogil=True, num_threads=threads, schedule="static"):
+        for i in prange(part * step, end_of(part, step, n), nogil=True, num_threads=threads, schedule="guided"):
             if floating is float:
                 visible_row_f32(m, &u[i, 0], &shift[0], &gain[0], &scale[0], &key[0], stream, block,
                                 <uint64_t> i, &draw[i, 0])
@@ -176,7 +176,7 @@ def standardise_rows(const floating[:, ::1] x, const Py_ssize_t[::1] rows, const
     cdef int threads = sweep_threads(n * m, n_threads)
     cdef Py_ssize_t step = stretch_of(100.0 * n * m, n, threads), part
     for part in range(ceil_div(n, step)):
-        for i in prange(part * step, end_of(part, step, n), nogil=True, num_threads=threads, schedule="static"):
+        for i in prange(part * step, end_of(part, step, n), nogil=True, num_threads=threads, schedule="guided"):
             if floating is float:
                 standardise_row_f32(m, &x[rows[i], 0], &centre[0], &inverse_scale[0], &out[i, 0])
             else:
@@ -194,7 +194,7 @@ def adam_step(floating[:, ::1] w, const floating[:, ::1] positive, const floatin
     row_dots[i] = sum_j w[i, j] positive[i, j] before the step.  The bias corrections are in rate and epsilon.
     """
     cdef Py_ssize_t n = w.shape[0], m = w.shape[1], i
-    for i in prange(n, nogil=True, num_threads=sweep_threads(n * m, n_threads), schedule="static"):
+    for i in prange(n, nogil=True, num_threads=sweep_threads(n * m, n_threads), schedule="guided"):
         if floating is float:
             row_dots[i] = adam_row_f32(m, &w[i, 0], &positive[i, 0], &negative[i, 0], &first[i, 0], &second[i, 0],
                                        <float> scale, <float> decay, <float> rate, <float> beta1, <float> beta2,
@@ -219,7 +219,7 @@ def momentum_step(floating[:, ::1] w, const floating[:, ::1] positive, const flo
     cdef int threads = sweep_threads(n * m, n_threads)
     cdef double square
     with nogil:
-        for task in prange(pieces, num_threads=threads, schedule="static"):
+        for task in prange(pieces, num_threads=threads, schedule="guided"):
             for i in range(task * piece, min(n, (task + 1) * piece)):
                 if floating is float:
                     row_dots[i] = velocity_row_f32(m, &w[i, 0], &positive[i, 0], &negative[i, 0], &velocity[i, 0],
@@ -234,7 +234,7 @@ def momentum_step(floating[:, ::1] w, const floating[:, ::1] positive, const flo
                 square += squares[task, j]
             if square > longest * longest:
                 shrink[j] = <floating> (longest / square ** 0.5)
-        for i in prange(n, num_threads=threads, schedule="static"):
+        for i in prange(n, num_threads=threads, schedule="guided"):
             if floating is float:
                 move_row_f32(m, &w[i, 0], &velocity[i, 0], &shrink[0])
             else:
@@ -266,7 +266,7 @@ def sum_states(const double[::1] bias, const double[:, ::1] coupling, bint momen
         steps, first = (<uint64_t> 1) << model.walk_bits, 0
         while first < steps:  # 4 million states at a time
             stop = min(steps, first + GRAY_RESYNC)
-            for task in prange(pieces, nogil=True, num_threads=threads, schedule="dynamic"):
+            for task in prange(pieces, nogil=True, num_threads=threads, schedule="guided"):
                 gray_piece(model, <uint64_t> task, first, stop, moments, <gray_sums *> &sums[task, 0])
             PyErr_CheckSignals()
             first = stop

@@ -56,7 +56,7 @@ def ridge_moments(const double[:, ::1] a, const double[::1] offset, const double
     cdef int threads = threads_for(20.0 * n * rows, n_threads)
     cdef Py_ssize_t tasks = pieces * spans, step = stretch_of(work, tasks, threads), part, task, i, g, j
     for part in range(ceil_div(tasks, step)):
-        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="dynamic"):
+        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="guided"):
             _moments_task(a, offset, y, weights, sweep, params, x, n, m, (task // spans) * piece,
                           min(rows, (task // spans + 1) * piece), (task % spans) * span,
                           min(panels, (task % spans + 1) * span), &partial[task // spans, 0],
@@ -113,7 +113,7 @@ def diagonal_quadratic(const double[:, :, ::1] x, Py_ssize_t n, const double[::1
         return
     cdef double[:, ::1] partial = np.empty((panels, d))
     with nogil:
-        for p in prange(panels, num_threads=threads, schedule="static"):
+        for p in prange(panels, num_threads=threads, schedule="guided"):
             _quadratic_panel(&x[p, 0, 0], d, min(LANES, n - p * LANES), &precision[0], &mean[0], constant,
                              &values[p * LANES], &partial[p, 0])
         for p in range(panels):
@@ -159,7 +159,7 @@ def ridge_values(const double[:, ::1] a, const double[::1] offset, const double[
     for at in range(strips):
         for part in range(ceil_div(tasks, step)):
             for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads,
-                               schedule="dynamic"):
+                               schedule="guided"):
                 start = (task // panels) * piece
                 _values_task(a, offset, y, weights, sweep, params, &x[task % panels, 0, 0], start + at * strip,
                              min(rows, start + min(piece, (at + 1) * strip)),
@@ -208,7 +208,7 @@ def link_derivatives(const double[:, ::1] t, const double[::1] y, int link, cons
     cdef int threads = threads_for(work, n_threads)
     cdef Py_ssize_t step = stretch_of(work, n, threads), part
     for part in range(ceil_div(n, step)):
-        for i in prange(part * step, end_of(part, step, n), nogil=True, num_threads=threads, schedule="static"):
+        for i in prange(part * step, end_of(part, step, n), nogil=True, num_threads=threads, schedule="guided"):
             sweep(columns, &t[i, 0], 0.0, &y[0], &params[0], &value[i, 0], &slope[i, 0], &curvature[i, 0])
         PyErr_CheckSignals()
 
@@ -229,7 +229,7 @@ def projected_moments(const double[:, ::1] a, const double[::1] offset, const do
     cdef Py_ssize_t step = stretch_of(work, tasks, threads), part
     cdef double[:, ::1] scratch = np.zeros((threads, d * LANES))
     for part in range(ceil_div(tasks, step)):
-        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="dynamic"):
+        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="guided"):
             _projected_task(a, offset, mean, factor, lower, task * LANES, &scratch[threadid(), 0], m, t)
         PyErr_CheckSignals()
 
@@ -273,7 +273,7 @@ def expectations(const double[::1] m, const double[::1] t, const double[::1] y, 
     cdef int threads = threads_for(work, n_threads)
     cdef Py_ssize_t step = stretch_of(work, tasks, threads), part
     for part in range(ceil_div(tasks, step)):
-        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="dynamic"):
+        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="guided"):
             _expectations_task(&q, m, t, y, task * LANES, out)
         PyErr_CheckSignals()
 
@@ -309,7 +309,7 @@ def weighted_product(const double[:, ::1] b, const double[::1] w, const double[:
     cdef double[:, ::1] scratch = np.zeros((threads, LANES * (padded + p)))
     cdef Py_ssize_t step = stretch_of(1.0 * rows * d * p, groups, threads), part
     for part in range(ceil_div(groups, step)):
-        for g in prange(part * step, end_of(part, step, groups), nogil=True, num_threads=threads, schedule="dynamic"):
+        for g in prange(part * step, end_of(part, step, groups), nogil=True, num_threads=threads, schedule="guided"):
             _product_group(b, w, a, symmetric, g * group, min(rows, (g + 1) * group), padded, &scratch[threadid(), 0],
                            &partial[g, 0, 0])
         PyErr_CheckSignals()

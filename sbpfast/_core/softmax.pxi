@@ -33,7 +33,7 @@ def softmax_derivatives(double[:, :, ::1] eta, const Py_ssize_t[::1] y, Py_ssize
     cdef double[:, ::1] scratch = np.empty((threads, p))
     cdef Py_ssize_t step = stretch_of(work, rows, threads), part
     for part in range(ceil_div(rows, step)):
-        for row in prange(part * step, end_of(part, step, rows), nogil=True, num_threads=threads, schedule="static"):
+        for row in prange(part * step, end_of(part, step, rows), nogil=True, num_threads=threads, schedule="guided"):
             _row_at_draws(eta, y[row], m, row, value, curvature, &scratch[threadid(), 0])
         PyErr_CheckSignals()
 
@@ -73,7 +73,7 @@ def softmax_expectations(const double[:, ::1] m, double[:, :, ::1] cov, const Py
     cdef double[:, ::1] scratch = np.empty((threads, p * LANES))
     cdef Py_ssize_t step = stretch_of(work, rows, threads), part
     for part in range(ceil_div(rows, step)):
-        for row in prange(part * step, end_of(part, step, rows), nogil=True, num_threads=threads, schedule="static"):
+        for row in prange(part * step, end_of(part, step, rows), nogil=True, num_threads=threads, schedule="guided"):
             softmax_factor(p, &cov[row, 0, 0])
             softmax_expectation(p, &m[row, 0], &cov[row, 0, 0], y[row], n, &nodes[0, 0], &weights[0],
                                 &scratch[threadid(), 0], &value[row], &probability[row, 0], &curvature[row, 0, 0])

@@ -21,7 +21,7 @@ def log_divergence_sums(const double[:, ::1] y, const double[::1] weights, const
     cdef double[:, :, ::1] partial = np.empty((pieces, 4, d))
     cdef const double *w = &weights[0] if weights is not None else NULL
     for part in range(ceil_div(pieces, step)):
-        for task in prange(part * step, end_of(part, step, pieces), nogil=True, num_threads=threads, schedule="static"):
+        for task in prange(part * step, end_of(part, step, pieces), nogil=True, num_threads=threads, schedule="guided"):
             log_divergence(min(piece, n - task * piece), d, &y[task * piece, 0], w + task * piece if w else NULL,
                            &centre[0], &partial[task, 0, 0])
         PyErr_CheckSignals()

@@ -37,7 +37,7 @@ def gamma_weight(const double[::1] shape, const double[::1] x, const double[::1]
     cdef int threads = threads_for(work, n_threads)
     cdef Py_ssize_t tasks = ceil_div(n, BLOCK), step = stretch_of(work, tasks, threads), part
     for part in range(ceil_div(tasks, step)):
-        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="static"):
+        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="guided"):
             start = task * BLOCK
             gamma_weight_block(min(BLOCK, n - start), &shape[start], &x[start], &log_x[start], &out[start])
         PyErr_CheckSignals()
@@ -51,7 +51,7 @@ def beta_weight(const double[::1] a, const double[::1] b, const double[::1] x, c
     cdef int threads = threads_for(work, n_threads)
     cdef Py_ssize_t tasks = ceil_div(n, BLOCK), step = stretch_of(work, tasks, threads), part
     for part in range(ceil_div(tasks, step)):
-        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="static"):
+        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="guided"):
             i = task * BLOCK
             beta_weight_block(min(BLOCK, n - i), &a[i], &b[i], &x[i], &y[i], &log_x[i], &log_y[i], &out_a[i], &out_b[i])
         PyErr_CheckSignals()
@@ -65,7 +65,7 @@ def gamma_weight_derivatives(const double[::1] shape, const double[::1] x, const
     cdef int threads = threads_for(work, n_threads)
     cdef Py_ssize_t tasks = ceil_div(n, BLOCK), step = stretch_of(work, tasks, threads), part
     for part in range(ceil_div(tasks, step)):
-        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="static"):
+        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="guided"):
             i = task * BLOCK
             gamma_weight_derivatives_block(min(BLOCK, n - i), &shape[i], &x[i], &log_x[i], &out_x[i], &out_shape[i])
         PyErr_CheckSignals()
@@ -84,7 +84,7 @@ def beta_weight_derivatives(const double[::1] a, const double[::1] b, const doub
     cdef int threads = threads_for(work, n_threads)
     cdef Py_ssize_t tasks = ceil_div(n, BLOCK), step = stretch_of(work, tasks, threads), part
     for part in range(ceil_div(tasks, step)):
-        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="static"):
+        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="guided"):
             i = task * BLOCK
             beta_weight_derivatives_block(min(BLOCK, n - i), &a[i], &b[i], &x[i], &y[i], &log_x[i], &out_x[i],
                                           &out_a[i], &out_b[i])
@@ -98,7 +98,7 @@ def student_t_weight(const double[::1] df, const double[::1] t, double[::1] out,
     cdef int threads = threads_for(work, n_threads)
     cdef Py_ssize_t tasks = ceil_div(n, BLOCK), step = stretch_of(work, tasks, threads), part
     for part in range(ceil_div(tasks, step)):
-        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="static"):
+        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="guided"):
             i = task * BLOCK
             student_t_weight_block(min(BLOCK, n - i), &df[i], &t[i], &out[i])
         PyErr_CheckSignals()
@@ -111,7 +111,7 @@ def von_mises_weight(const double[::1] kappa, const double[::1] x, double[::1] o
     cdef int threads = threads_for(work, n_threads)
     cdef Py_ssize_t tasks = ceil_div(n, BLOCK), step = stretch_of(work, tasks, threads), part
     for part in range(ceil_div(tasks, step)):
-        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="static"):
+        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="guided"):
             i = task * BLOCK
             von_mises_weight_block(min(BLOCK, n - i), &kappa[i], &x[i], &out[i])
         PyErr_CheckSignals()
@@ -125,7 +125,7 @@ def inverse_gaussian_weight(const double[::1] mean, const double[::1] concentrat
     cdef int threads = threads_for(work, n_threads)
     cdef Py_ssize_t tasks = ceil_div(n, BLOCK), step = stretch_of(work, tasks, threads), part
     for part in range(ceil_div(tasks, step)):
-        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="static"):
+        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="guided"):
             i = task * BLOCK
             inverse_gaussian_weight_block(min(BLOCK, n - i), &mean[i], &concentration[i], &x[i], &out_mean[i],
                                           &out_concentration[i])
@@ -145,7 +145,7 @@ def truncated_normal_weight(const double[::1] z, const double[::1] low, const do
     cdef int threads = threads_for(work, n_threads)
     cdef Py_ssize_t tasks = ceil_div(n, BLOCK), step = stretch_of(work, tasks, threads), part
     for part in range(ceil_div(tasks, step)):
-        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="static"):
+        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="guided"):
             i = task * BLOCK
             truncated_normal_weight_block(min(BLOCK, n - i), &z[i], &low[i], &high[i], &above[i], &below[i],
                                           &out_loc[i], &out_scale[i], &out_low[i], &out_high[i])
@@ -159,7 +159,7 @@ def continuous_bernoulli_weight(const double[::1] eta, const double[::1] x, doub
     cdef int threads = threads_for(work, n_threads)
     cdef Py_ssize_t tasks = ceil_div(n, BLOCK), step = stretch_of(work, tasks, threads), part
     for part in range(ceil_div(tasks, step)):
-        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="static"):
+        for task in prange(part * step, end_of(part, step, tasks), nogil=True, num_threads=threads, schedule="guided"):
             i = task * BLOCK
             continuous_bernoulli_weight_block(min(BLOCK, n - i), &eta[i], &x[i], &out[i])
         PyErr_CheckSignals()

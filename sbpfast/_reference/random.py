@@ -65,3 +65,17 @@ def affine_panels(factor, mean, z):
 def solve_transposed_panels(factor, z):
     """L^-T z for rows z (n, d)."""
     return np.linalg.solve(factor.T, z.T).T
+
+
+def diagonal_rows(key, stream, mean, std, n):
+    """mean + std z for the first n draws z of the stream, (n, d)."""
+    return mean + std * _normal_rows(key, stream, n, len(mean))
+
+
+def affine_rows(key, stream, factor, mean, n):
+    """mean + L z for the first n draws z of the stream, (n, d)."""
+    return affine_panels(factor, mean, _normal_rows(key, stream, n, len(mean)))
+
+
+def _normal_rows(key, stream, n, d):
+    return fill_normal(key, stream, 0, -(-n // 64), d).transpose(0, 2, 1).reshape(-1, d)[:n]

@@ -26,7 +26,7 @@ from sbpfast.expfam._points import Points, Streams
 from sbpfast.expfam._precision import guard
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, DTypeLike
 
 FAMILIES: dict[str, type[Distribution]] = {}
 """Every family by name, in the order of the table in the documentation."""
@@ -213,7 +213,15 @@ class Distribution:
     def _noise_dims(self):
         return (self.dim,)
 
-    def sample(self, n: int, *, rng: RNG = None, n_threads: int | None = None) -> np.ndarray:
+    def sample(
+        self,
+        n: int,
+        *,
+        rng: RNG = None,
+        n_threads: int | None = None,
+        dtype: DTypeLike | None = None,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
         """n independent points as rows (n, dim).
 
         Parameters
@@ -224,13 +232,19 @@ class Distribution:
             See SPEC 7.
         n_threads : int, optional
             None means all usable cores.  The bits of the result do not depend on it.
+        dtype : float64 or float32, optional
+            Of the result; draws of float32 are those of float64, rounded.
+        out : ndarray (n, dim), optional
+            Where the points are written to, float64 or float32; it is returned.
         """
         n = _checks.count("n", n, least=0)
-        key, out = stream_key(rng), np.empty((n, self.dim))
-        step = max(64, 2**18 // self.dim // 64 * 64)  # the transforms of the points need not all be in memory
+        threads = _core.effective_threads(n_threads)
+        out = _checks.output(out, dtype, (n, self.dim))
+        key = stream_key(rng)
+        step = max(64, 2**17 // self.dim // 64 * 64)  # the transforms of the points need not all be in memory
         for start in range(0, n, step):
             stop = min(start + step, n)
-            out[start:stop] = self._draw(key, start, stop, n_threads=n_threads).x
+            out[start:stop] = self._draw(key, start, stop, n_threads=threads).x
         return out
 
 
@@ -262,6 +276,14 @@ def _documentation(cls):
 
 
 # -- independent components of a one-dimensional family ---------------------------------------------------------------
+
+PASS = 2**15  # elements worked on at a time, so that what comes between the points and the results stays in the cache
+
+
+def _parts(n, d) -> list[slice]:
+    """Slices of n points of d coordinates."""
+    step = max(1, PASS // d)
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
 
 class Independent(Distribution):
@@ -366,14 +388,16 @@ class Independent(Distribution):
         if isinstance(x, Points):
             return self._log_prob(x, self._p).sum(axis=1)
         rows = self._rows(x)
-        values = self._log_prob(Points(rows, n_threads=1), self._p)
-        values = np.where(self._inside(rows, self._p), values, -np.inf)
-        return np.where((values == -np.inf).any(axis=1), -np.inf, values.sum(axis=1))
+        out = np.empty(len(rows))
+        for part in _parts(len(rows), self.dim):
+            values = self._log_prob(Points(rows[part], n_threads=1), self._p)
+            values = np.where(self._inside(rows[part], self._p), values, -np.inf)
+            out[part] = np.where((values == -np.inf).any(axis=1), -np.inf, values.sum(axis=1))
+        return out
 
     def score(self, x: ArrayLike) -> dict[str, np.ndarray]:
         """Derivatives of the log density by parameter name, each (n, d), at points x (n, d) of the support."""
-        t = self._points(x)
-        return self._broadcast(self._score(t, self._p), t)
+        return self._terms(self._score, self._points(x))
 
     def entropy(self) -> float:
         """-E[log p(x)], summed over the components."""
@@ -457,6 +481,17 @@ class Independent(Distribution):
     @classmethod
     def _entropy(cls, p) -> np.ndarray:
         raise NotImplementedError
+
+    def _terms(self, function, t) -> dict[str, np.ndarray]:
+        """Terms by name, each (n, d), of a function of points and parameters."""
+        parts = _parts(t.n, self.dim)
+        if len(parts) <= 1:
+            return self._broadcast(function(t, self._p), t)
+        out: dict[str, np.ndarray] = {}
+        for part in parts:
+            for name, value in function(t.part(part), self._p).items():
+                out.setdefault(name, np.empty(t.x.shape))[part] = value
+        return out
 
     @staticmethod
     def _broadcast(terms, t):
@@ -622,8 +657,7 @@ class Continuous(Independent):
         E[B f'] is the gradient of E f: B is dx/dparameter at fixed F (implicit reparameterisation; Figurnov, Mohamed
         & Mnih 2018), and solves the continuity equation dp/dparameter + d(p B)/dx = 0.
         """
-        t = self._points(x)
-        return self._broadcast(self._transport(t, self._p), t)
+        return self._terms(self._transport, self._points(x))
 
     def product_weight(self, x: ArrayLike) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """The product rule's weight Btilde = (d log p / dparameter) / (d log p / dx) and its derivative in x.
@@ -831,8 +865,7 @@ class Discrete(Independent):
 
         E[B(X) (f(X + 1) - f(X))] is the gradient of E f (Abel summation).
         """
-        t = self._points(x)
-        return self._broadcast(self._transport(t, self._p), t)
+        return self._terms(self._transport, self._points(x))
 
     def _difference_terms(self, draws, target, names=None) -> dict:
         """name -> (n, ...) B(x_j) (f(x + e_j) - f(x))."""

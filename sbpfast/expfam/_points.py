@@ -34,6 +34,11 @@ class Points:
         """The number of points."""
         return len(self.x)
 
+    def part(self, rows: slice) -> Points:
+        """Some of the points, with what is known of them."""
+        known = {name: value[rows] for name, value in self.__dict__.items() if isinstance(value, np.ndarray)}
+        return Points(n_threads=self.n_threads, **known)
+
     @cached_property
     def log_x(self) -> np.ndarray:
         """log x, -inf at 0."""

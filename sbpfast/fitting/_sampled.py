@@ -34,7 +34,7 @@ PILOT, PILOT_PAIRS = 2**40, 16  # number and size of the set that compares start
 FITTING = 0.1  # E |e|^2 a dimension, below which a start is not to be bettered
 NARROWER, LEAST_SCALE = 0.7, 1e-3
 SPIKE = 5.0  # nats a dimension by which a start that is no maximum of f must be better
-DEPTH = 8  # secants kept
+DEPTH = 10  # secants kept
 CLOSE = 3.0  # length of a step below which secants are used
 RIDGE = 1e-5  # of their normal equations
 LEAST_PRECISION = 0.05  # of a direction after a step, relative to before
@@ -43,11 +43,12 @@ SLACK = 0.02  # nats that an accelerated step may lose
 HALVINGS = 10
 PATIENCE = 40  # steps on one set, after which a larger one is taken where it is far from solved
 FITS = 0.2  # of tol, at most which a start may lack to be the answer
-SOLVED = 0.002  # of tol, or of the noise of a set, that the fixed set is solved to: slow modes are seen late
+SOLVED = 1e-4  # of tol, or of the noise of a set, that the fixed set is solved to: slow modes are seen late
 NEAR = 0.1  # KL divergence left where a set that no step improves counts as solved
 INDEPENDENT = 1e-3  # of the largest singular value, below which secants span no direction
 LEAST_SPEED = 0.005  # part of a slow direction that a natural gradient step is taken to go
 MOST_NOISE, MOST_SLOW_NOISE = 0.25, 0.02  # KL that one set may be wrong by, in all and along slow directions
+MOST_DOUBLINGS = 2  # of the sets at a time
 WILD = 16.0  # times as much, with which a larger set is first solved
 LONGEST = 1.0  # step on a fresh set
 LEAST_SETS = 3
@@ -71,7 +72,7 @@ def sampled_starts(points: Points, x) -> list[tuple]:
         return -math.inf if look is None else look.elbo
 
     first = points.look(mode.mean, mode.chol, half)
-    if first is not None and first.misfit < FITTING * len(x):
+    if mode.proper and first is not None and first.misfit < FITTING * len(x):
         return [(mode.mean, mode.chol)]
     best, scale = -math.inf if first is None else first.elbo, 1.0
     while scale > LEAST_SCALE and (narrow := elbo(mode.mean, NARROWER * scale * mode.chol)) >= best:
@@ -355,7 +356,7 @@ class SampledFit:
         self.spread = [*self.spread, whole / math.sqrt(1.0 / pairs + 1.0 / self.weight)][-RECENT:]
         excess = 0.5 * max(self._variance() / MOST_NOISE, self._variance(self.slow) / MOST_SLOW_NOISE) / pairs
         if excess > 1.0 and self.n < self.max_draws:
-            more = 1 << min(3, math.ceil(math.log2(1.5 * excess)))
+            more = 1 << min(MOST_DOUBLINGS, math.ceil(math.log2(1.5 * excess)))
             if excess > WILD:
                 self._enlarge(more)
                 return

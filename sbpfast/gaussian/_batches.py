@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sbpfast import _checks, _core
-from sbpfast._streams import NOISE, normal_rows, stream_key
+from sbpfast._streams import LONG, NOISE, normal_rows
 from sbpfast.gaussian._diagonal import DiagonalGaussian
 from sbpfast.gaussian._draws import LOG_2PI
 from sbpfast.gaussian._full import GaussianBase
@@ -57,11 +57,9 @@ class Batch(GaussianBase):
             raise IndexError(f"a batch of shape {self.batch_shape} takes integers and slices of its axes, got {index}")
         return index
 
-    def sample(self, n, *, rng=None, n_threads=None) -> np.ndarray:
-        """Draw n points of every member, (n, ..., d); ``rng`` as for a single Gaussian."""
-        n, threads = _checks.count("n", n), _core.effective_threads(n_threads)
-        eps = normal_rows(stream_key(rng), NOISE, 0, n, self.mean.size, False, threads)
-        return self._from_noise(eps.reshape(n, *self.mean.shape))
+    def _fill(self, key, out, n_threads):
+        eps = normal_rows(key, NOISE, 0, len(out), self.mean.size, False, n_threads)
+        out[...] = self._from_noise(eps.reshape(out.shape))
 
     def log_prob(self, x) -> np.ndarray:
         """Log densities (n, ...) at points x (n, ..., d), a point of every member."""
@@ -107,6 +105,13 @@ class DiagonalBatch(Batch, DiagonalGaussian):
     def cov(self) -> np.ndarray:
         """The covariances as full matrices, (..., d, d)."""
         return self.std[..., None] ** 2 * np.eye(self.dim)
+
+    def _fill(self, key, out, n_threads):
+        if self.mean.size >= LONG:
+            super()._fill(key, out, n_threads)
+        else:
+            rows = out.reshape(len(out), -1)
+            _core.random.diagonal_rows(key, NOISE, self.mean.ravel(), self.std.ravel(), rows, n_threads)
 
     def _from_noise(self, eps):
         return self.mean + self.std * eps

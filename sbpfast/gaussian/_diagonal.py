@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sbpfast import _checks
+from sbpfast import _checks, _core
 from sbpfast._forms import DiagonalForm
+from sbpfast._streams import LONG, NOISE
 from sbpfast.gaussian._full import CholeskyGaussian, GaussianBase
 
 LEAST = 1e-154  # standard deviation
@@ -50,6 +51,12 @@ class DiagonalGaussian(GaussianBase):
 
     def _map(self, noise, layout, n_threads):
         return layout.column(self.mean) + layout.column(self.std) * noise[0]
+
+    def _fill(self, key, out, n_threads):
+        if self.dim >= LONG:
+            super()._fill(key, out, n_threads)
+        else:
+            _core.random.diagonal_rows(key, NOISE, self.mean, self.std, out, n_threads)
 
     def _dual(self, draws):
         return draws.noise / self.std

@@ -159,14 +159,33 @@ class GaussianBase(ABC):
             return Draws(self, [to_panels(s) for s in split], len(z), Panels, n_threads)
         return Draws(self, split, len(z), Rows, n_threads)
 
-    def sample(self, n, *, rng=None, n_threads=None) -> np.ndarray:
+    def sample(self, n, *, rng=None, n_threads=None, dtype=None, out=None) -> np.ndarray:
         """Draw n points, (n, d).
 
-        ``rng`` is None, an int, a SeedSequence, a BitGenerator or a Generator.  The first draws do not depend on n,
-        and no draw on the number of threads.
+        Parameters
+        ----------
+        n : int
+            Number of points, at least 1.  The first draws do not depend on it.
+        rng : None, int, SeedSequence, BitGenerator or Generator
+            See SPEC 7.
+        n_threads : int, optional
+            None means all usable cores.  The bits of the result do not depend on it.
+        dtype : float64 or float32, optional
+            Of the result; draws of float32 are those of float64, rounded.
+        out : ndarray (n, d), optional
+            Where the points are written to, float64 or float32; it is returned.
         """
-        n = _checks.count("n", n)
-        return self._draw(stream_key(rng), 0, n, False, _core.effective_threads(n_threads)).x
+        n, threads = _checks.count("n", n), _core.effective_threads(n_threads)
+        out = _checks.output(out, dtype, (n, *self.batch_shape, self.dim))
+        if out.flags.c_contiguous:
+            self._fill(stream_key(rng), out, threads)
+        else:
+            out[...] = self.sample(n, rng=rng, n_threads=threads, dtype=out.dtype)
+        return out
+
+    def _fill(self, key, out, n_threads) -> None:
+        """Write the first draws of the stream to rows (n, d), C-contiguous."""
+        out[...] = self._draw(key, 0, len(out), False, n_threads).x
 
     # densities
 
@@ -234,6 +253,12 @@ class DenseGaussian(GaussianBase):
 
     def _map(self, noise, layout, n_threads):
         return layout.apply(self._chol, noise[0], self.mean, True, n_threads)
+
+    def _fill(self, key, out, n_threads):
+        if self.dim >= LONG:
+            super()._fill(key, out, n_threads)
+        else:
+            _core.random.affine_rows(key, NOISE, self._chol, self.mean, out, n_threads)
 
     def _dual(self, draws):
         def of_panels(z):

@@ -17,7 +17,19 @@ from sbpfast import _checks, _core
 
 ROWS = 1024  # rows of v taken at a time, so that the linear forms stay in the second-level cache
 BOTH: tuple = (np.float64, np.float32)
+PRODUCT = 10**9  # multiplications of a product between two looks for Ctrl-C, about 0.1 seconds
 PARAMETERS = ("weights", "visible_bias", "hidden_bias", "sigma")
+
+
+def product(x, a) -> np.ndarray:
+    """x @ a; many rows in slices, between which Ctrl-C is answered."""
+    step = max(1, PRODUCT // a.size)
+    if len(x) <= step:
+        return x @ a
+    out = np.empty((len(x), a.shape[1]), np.result_type(x, a))
+    for start in range(0, len(x), step):
+        np.matmul(x[start : start + step], a, out=out[start : start + step])
+    return out
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from scipy.special import expit, logsumexp
 
 from sbpfast import _core
 from sbpfast.rbm._draws import Draws
-from sbpfast.rbm._model import Model
+from sbpfast.rbm._model import Model, product
 
 LARGEST_SUM = 32  # hidden units whose 2^H states are summed
 LARGEST_TABLE = 20  # hidden units whose 2^H probabilities are held in memory, for exact draws
@@ -181,7 +181,7 @@ def exact_draws(model: Model, n, draws: Draws) -> np.ndarray:
     state = np.searchsorted(cumulative, draws.uniform(n) * cumulative[-1])
     h = (state[:, None] >> np.arange(model.n_hidden) & 1).astype(np.float64)
     model = model.astype(np.float64)
-    return draws.visible(h @ model.weights.T, model.visible_bias, model.sigma, model.sigma)
+    return draws.visible(product(h, model.weights.T), model.visible_bias, model.sigma, model.sigma)
 
 
 # -- by annealing ---------------------------------------------------------------------------------------------------
@@ -235,13 +235,13 @@ class Path:
     def gibbs(self, t, beta, draws: Draws) -> np.ndarray:
         """One sweep v -> h -> v at `beta`, from t = v @ A; reversible with respect to the tempered P(v)."""
         h = draws.hidden(t, self.offset(beta), beta)
-        return draws.visible(h @ self.factor_t, *self.visible_law(beta))
+        return draws.visible(product(h, self.factor_t), *self.visible_law(beta))
 
     def anneal(self, v, betas, draws: Draws):
         """Follow `betas` from v; returns the end point and log prod_k p_{k+1}(v_k) / p_k(v_k)."""
         log_weight = np.zeros(len(v))
         for k, (here, there) in enumerate(itertools.pairwise(betas)):
-            t = v @ self.factor
+            t = product(v, self.factor)
             log_weight += self.linked(t, there, draws) - self.linked(t, here, draws)
             log_weight -= (there - here) * self.squares(v, draws)
             if k < len(betas) - 2:
@@ -265,11 +265,11 @@ def pilot_path(model: Model, draws: Draws, n_chains=100, n_steps=50) -> Path:
     """A path whose base has the means and variances that short Gibbs chains find."""
     path = Path(model, model.visible_bias, model.sigma, np.zeros_like(model.hidden_bias))
     h = (draws.uniform(n_chains * model.n_hidden).reshape(n_chains, -1) < 0.5).astype(model.weights.dtype)
-    v = draws.visible(h @ path.factor_t, *path.visible_law(1.0))
+    v = draws.visible(product(h, path.factor_t), *path.visible_law(1.0))
     activity = np.zeros(model.n_hidden)
     for _ in range(n_steps):
-        h = draws.hidden(v @ path.factor, path.offset(1.0))
-        v = draws.visible(h @ path.factor_t, *path.visible_law(1.0))
+        h = draws.hidden(product(v, path.factor), path.offset(1.0))
+        v = draws.visible(product(h, path.factor_t), *path.visible_law(1.0))
         activity += h.mean(0) / n_steps
     std = np.sqrt(np.maximum(v.var(0), model.sigma**2))
     activity = np.clip(activity, 0.01, 0.99)
@@ -301,7 +301,7 @@ def _relaxed_ends(path: Path, v, log_weights, betas, draws: Draws, n_steps=100):
     grid = (np.arange(len(v)) + draws.uniform(1)[0]) / len(v)
     v = v[np.minimum(np.searchsorted(np.cumsum(weights), grid), len(v) - 1)]
     for _ in range(n_steps):
-        v = path.gibbs(v @ path.factor, 1.0, draws)
+        v = path.gibbs(product(v, path.factor), 1.0, draws)
     return v
 
 

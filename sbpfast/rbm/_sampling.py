@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sbpfast.rbm._draws import Draws
-from sbpfast.rbm._model import Model
+from sbpfast.rbm._model import Model, product
 from sbpfast.rbm._partition import LARGEST_TABLE, Path, exact_draws, pilot_path
 
 METHODS = ("gibbs", "gibbs-langevin", "tempering", "parallel-tempering", "exact")
@@ -20,7 +20,7 @@ def run(model: Model, n, method, n_steps, start, n_temperatures, draws: Draws) -
     v = path.base_draws(n, draws) if start is None else start
     if method == "gibbs":
         for _ in range(n_steps):
-            v = path.gibbs(v @ path.factor, 1.0, draws)
+            v = path.gibbs(product(v, path.factor), 1.0, draws)
     elif method == "gibbs-langevin":
         v = gibbs_langevin(path, v, n_steps, draws)
     elif method == "tempering":
@@ -53,7 +53,7 @@ def gibbs_langevin(path: Path, v, n_steps, draws: Draws) -> np.ndarray:
         return -0.5 * (((to - mean) / scale) ** 2).sum(1)
 
     for _ in range(n_steps):
-        v = path.gibbs(v @ path.factor, 1.0, draws)
+        v = path.gibbs(product(v, path.factor), 1.0, draws)
         mean = drift(v)
         proposal = draws.visible(mean, zero, one, scale)
         log_ratio = model.free_energy(v, draws.threads) - model.free_energy(proposal, draws.threads)
@@ -67,7 +67,7 @@ def tempering(model: Model, v, n_steps, n_temperatures, draws: Draws) -> np.ndar
     path = pilot_path(model, draws)
     betas = np.linspace(0.0, 1.0, n_temperatures + 1)
     for _ in range(n_steps):
-        v = path.gibbs(v @ path.factor, 1.0, draws)
+        v = path.gibbs(product(v, path.factor), 1.0, draws)
         v, _ = path.tempered_transition(v, betas, draws)
     return v
 
@@ -95,14 +95,14 @@ class Ladder:
                 continue
             x = path.base_draws(len(v), draws)
             for _ in range(n_relax):
-                x = path.gibbs(x @ path.factor, beta, draws)
+                x = path.gibbs(product(x, path.factor), beta, draws)
             replicas.append(x)
         return cls(path, betas, np.stack([*replicas, v]))
 
     def step(self, draws: Draws):
         path, v, betas = self.path, self.v, self.betas
         for k, beta in enumerate(betas):
-            v[k] = path.gibbs(v[k] @ path.factor, beta, draws)
+            v[k] = path.gibbs(product(v[k], path.factor), beta, draws)
         pairs = range(self.parity, len(betas) - 1, 2)
         self.parity = 1 - self.parity
         for k in pairs:
@@ -112,7 +112,7 @@ class Ladder:
         path, v, low, high = self.path, self.v, self.betas[k], self.betas[k + 1]
         gain = []  # log p_high(v) - log p_low(v) of either replica
         for x in (v[k], v[k + 1]):
-            t = x @ path.factor
+            t = product(x, path.factor)
             linked = path.linked(t, high, draws) - path.linked(t, low, draws)
             gain.append(linked - (high - low) * path.squares(x, draws))
         swap = np.log(draws.uniform(v.shape[1])) < gain[0] - gain[1]

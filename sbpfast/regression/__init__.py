@@ -5,6 +5,7 @@ out, and keeps the whole posterior: covariance, draws, evidence.  scikit-learn i
 """
 
 from sbpfast.regression._classifiers import BayesianLogisticRegression, BayesianProbitRegression
+from sbpfast.regression._mixed import BayesianMixedRegression, load
 from sbpfast.regression._regressors import (
     BayesianGammaRegression,
     BayesianLinearRegression,
@@ -18,9 +19,11 @@ __all__ = [
     "BayesianGammaRegression",
     "BayesianLinearRegression",
     "BayesianLogisticRegression",
+    "BayesianMixedRegression",
     "BayesianNegativeBinomialRegression",
     "BayesianPoissonRegression",
     "BayesianProbitRegression",
     "BayesianStudentTRegression",
     "linear_regression_unknown_noise",
+    "load",
 ]

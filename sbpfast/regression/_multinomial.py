@@ -38,8 +38,13 @@ def probabilities(q, design, n_classes) -> np.ndarray:
     other[0, 0] = -1.0
     for start in range(0, len(out), ROWS):
         rows = design[start : start + ROWS]
-        forms = np.stack([np.asarray(rows @ chol[k]) for k in range(p)], axis=1)
-        m, cov = np.asarray(rows @ mean.T), forms @ forms.transpose(0, 2, 1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            forms = np.stack([np.asarray(rows @ chol[k]) for k in range(p)], axis=1)
+            m, cov = np.asarray(rows @ mean.T), forms @ forms.transpose(0, 2, 1)
+        lost = ~(np.isfinite(m).all(axis=1) & np.isfinite(cov).all(axis=(1, 2)))
+        if lost.any():
+            row = start + int(np.argmax(lost))
+            raise ValueError(f"the linear predictor of row {row} of X overflows double precision")
         out[start : start + ROWS, 1:] = _expected(m, cov)
         out[start : start + ROWS, 0] = _expected(m @ other.T, other @ cov @ other.T)[:, 0]
     return out / out.sum(axis=1, keepdims=True)

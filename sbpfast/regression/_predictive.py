@@ -105,5 +105,6 @@ def gamma_quantile(p, m, t, shape) -> np.ndarray:
             low, high = np.where(below, middle, low), np.where(below, high, middle)
             if (high - low <= 1e-13 * (1.0 + np.abs(low))).all():
                 break
-        out[rows] = np.exp(0.5 * (low + high))
+        with np.errstate(over="ignore"):
+            out[rows] = np.exp(0.5 * (low + high))
     return out

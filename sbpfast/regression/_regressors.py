@@ -85,8 +85,9 @@ class LogLink(Regressor):
     _counts = True
 
     def _units(self, data):
-        mean = float(data.shares @ data.y) / float(data.shares @ np.broadcast_to(np.exp(data.offset), data.y.shape))
-        return (float(np.log(mean)) if mean > 0.0 else 0.0), 1.0
+        mean = float(data.shares @ data.y)
+        log_exposure = scipy.special.logsumexp(np.broadcast_to(data.offset, data.y.shape), b=data.shares)
+        return (float(np.log(mean) - log_exposure) if mean > 0.0 else 0.0), 1.0
 
     def predict(self, X: Any, offset: ArrayLike | None = None) -> np.ndarray:
         """Expected responses E exp(x . coef), (N,): with the posterior integrated, exp(m + t^2/2)."""

@@ -40,6 +40,20 @@ def test_streams_match_their_definition(name, tolerance, isa):
     np.testing.assert_allclose(out, getattr(twin, name)(key, 7, 11, 2, 3), rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("d", [1, 3, 32, 41])
+def test_points_as_rows_match_their_definition(d, isa):
+    kernel, key, r = _core.load("random", isa), stream_key(5), np.random.default_rng(0)
+    mean, factor = r.standard_normal(d), np.tril(r.standard_normal((d, d)))
+    std = np.abs(np.diagonal(factor)).copy()
+    for dtype, tolerance in ((np.float64, 1e-13), (np.float32, 1e-6)):
+        out = np.empty((70, d), dtype)
+        kernel.diagonal_rows(key, 7, mean, std, out, 2)
+        np.testing.assert_allclose(out, twin.diagonal_rows(key, 7, mean, std, 70), rtol=tolerance, atol=tolerance)
+        kernel.affine_rows(key, 7, factor, mean, out, 2)
+        np.testing.assert_allclose(out, twin.affine_rows(key, 7, factor, mean, 70), rtol=tolerance, atol=10 * tolerance)
+
+
 def test_frozen_streams():
     """The promise of CHANGELOG.md: these numbers change only in a release that says so."""
     assert [int(w) for w in stream_key(2026)] == [

@@ -1,10 +1,14 @@
 """Threads: how many, the same bits, forks, concurrent callers."""
 
 import os
+import re
+import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,7 +75,7 @@ def test_same_bits_whatever_the_environment_says():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_works():
-    """libgomp's threads are gone in the child: it must run serially, to the same bits, and not hang."""
+    """The parent's threads are gone in the child, which must not wait for them: it starts its own, or runs serially."""
     target, q = problem()
     want = answer(target, q, 2)
     read, write = os.pipe()
@@ -80,7 +84,8 @@ def test_a_forked_child_works():
         child = os.fork()
     if child == 0:
         try:
-            same = np.array_equal(answer(target, q, 2), want) and _core.effective_threads() == 1
+            threads = 2 if _core.OWN_THREADS else 1
+            same = np.array_equal(answer(target, q, 2), want) and _core.effective_threads(2) == threads
             os.write(write, b"y" if same else b"n")
         finally:
             os._exit(0)
@@ -109,6 +114,83 @@ def test_concurrent_callers():
         t.join()
     assert not wrong
     assert len(set(draws)) == 40
+
+
+def test_fork_while_the_threads_work():
+    """Another thread's loop is under way when the process forks: the child's threads know nothing of it."""
+    if not hasattr(os, "fork"):
+        pytest.skip("needs fork")
+    target, q = problem()
+    want, done = answer(target, q, 1), threading.Event()
+
+    def work():
+        while not done.is_set():
+            answer(target, q, 2)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    statuses = []
+    try:
+        for _ in range(5):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                child = os.fork()
+            if child == 0:
+                same = all(_answers(want, target, q) for _ in range(3))
+                os._exit(0 if same else 1)
+            statuses.append(os.waitpid(child, 0)[1])
+    finally:
+        done.set()
+        thread.join()
+    assert statuses == [0] * 5
+
+
+def _answers(want, target, q):
+    return np.array_equal(answer(target, q, 2), want)
+
+
+def test_every_loop_is_guided():
+    """The package's own threads hand out these alone: a static loop is cut for threads that may not come."""
+    loops = []
+    for source in Path(_core.__file__).parent.glob("*.p[xy][xi]"):
+        loops += re.findall(r"in prange\((.*?)\):\n", source.read_text(), re.DOTALL)
+    assert all('schedule="guided"' in loop for loop in loops)
+
+
+def test_signals_come_to_python():
+    """The package's threads take no signals, so that Python's handlers run at once."""
+    if not _core.OWN_THREADS or not os.path.isdir("/proc/self/task"):
+        pytest.skip("needs the package's own threads, and /proc")
+    before = set(os.listdir("/proc/self/task"))
+    answer(*problem(), 5)
+    started = set(os.listdir("/proc/self/task")) - before
+    for task in started:
+        with open(f"/proc/self/task/{task}/status") as file:
+            blocked = next(line for line in file if line.startswith("SigBlk"))
+        assert int(blocked.split()[1], 16) & (1 << (signal.SIGINT - 1))
+
+
+@pytest.mark.skipif(_core.effective_threads() < 2 or not _core.OWN_THREADS, reason="needs two cores")
+def test_an_absent_thread_holds_up_nothing():
+    """After a pause and beside a busy process, two threads take about as long as one: no sleeping thread is awaited."""
+    target, q = problem(569, 31)
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+
+    def seconds(n_threads):
+        times = []
+        for _ in range(40):
+            time.sleep(0.002)
+            start = time.perf_counter()
+            sb.expectation_grad(target, q, estimator="price", n_samples=256, rng=0, n_threads=n_threads)
+            times.append(time.perf_counter() - start)
+        return np.median(times)
+
+    try:
+        one, two = seconds(1), seconds(2)
+    finally:
+        busy.kill()
+        busy.wait()
+    assert two < 4 * one  # 20 to 30 times where the end of a loop waits for every thread
 
 
 def test_the_gil_is_released():

@@ -1,45 +1,20 @@
-"""expectation_grad: estimators recomputed from recorded draws, unbiased, calibrated, the same bits on any threads."""
-
-import subprocess
-import sys
-import tracemalloc
+"""expectation_grad: estimators recomputed from recorded draws, unbiased, and what an estimate offers."""
 
 import numpy as np
 import pytest
-import scipy.stats
+from estimate_cases import ESTIMATORS, SAMPLINGS, freedom, separable, smooth
 from gaussian_cases import STRUCTURES, case, table_of_theory
-from statistics_helpers import MC_FREEDOM, SOBOL_FREEDOM, assert_calibrated, assert_unbiased, assert_unbiased_over_runs
+from statistics_helpers import assert_unbiased, assert_unbiased_over_runs
 
 import sbpfast as sb
-from sbpfast._blocks import Run
-from sbpfast._streams import stream_key
 
-SAMPLINGS = ("mc", "antithetic", "sobol")
-ESTIMATORS = ("price", "pathwise", "stein", "score", "combined")
 SIZES = (1, 2, 3, 5, 63, 64, 65, 1025, 4097)
 
 
-def freedom(sampling):
-    return SOBOL_FREEDOM if sampling == "sobol" else MC_FREEDOM
-
-
-def smooth(d, seed=0):
-    """sum_j w_j sin(a_j . x) as a ridge-free target with every derivative, and its exact Gaussian expectation."""
-    r = np.random.default_rng([seed, d])
-    a, w = r.standard_normal((6, d)) / np.sqrt(d), r.standard_normal(6)
-    target = sb.Target(
-        value=lambda x: np.sin(x @ a.T) @ w,
-        grad=lambda x: (w * np.cos(x @ a.T)) @ a,
-        hess=lambda x: np.einsum("ki,nk,kj->nij", a, -w * np.sin(x @ a.T), a, optimize=True),
-        dim=d,
-    )
-
-    def expectation(mean, cov):
-        m, damp = a @ mean, np.exp(-0.5 * np.einsum("ki,ij,kj->k", a, cov, a))
-        value = (w * damp) @ np.sin(m)
-        return value, (w * damp * np.cos(m)) @ a, -0.5 * (a.T * (w * damp * np.sin(m))) @ a
-
-    return target, expectation
+def case_low_rank(d):
+    r = np.random.default_rng(d)
+    p = {"mean": r.standard_normal(d), "diag": 0.5 + r.random(d), "factor": r.standard_normal((d, 2)) / np.sqrt(d)}
+    return sb.LowRankGaussian(**p), p, p["mean"], None
 
 
 class Recorder:
@@ -153,17 +128,6 @@ def test_blocks_of_fewer_draws_than_a_panel(structure, d, n, hessian, sampling):
         assert_unbiased(est.grad["std"], -p["std"] * np.sin(mean) * np.exp(-0.5 * p["std"] ** 2), est.stderr["std"])
 
 
-def case_low_rank(d):
-    r = np.random.default_rng(d)
-    p = {"mean": r.standard_normal(d), "diag": 0.5 + r.random(d), "factor": r.standard_normal((d, 2)) / np.sqrt(d)}
-    return sb.LowRankGaussian(**p), p, p["mean"], None
-
-
-def separable(d, hessian):
-    hess = (lambda x: -np.sin(x)[:, :, None] * np.eye(d)) if hessian else None
-    return sb.Target(value=lambda x: np.sin(x).sum(axis=1), grad=np.cos, hess=hess, dim=d)
-
-
 # -- unbiased ---------------------------------------------------------------------------------------------------------
 
 
@@ -253,87 +217,6 @@ def test_rounding_of_the_number_of_draws():
         assert (
             sb.expectation_grad(f, q, estimator="score", n_samples=n, sampling="antithetic").n_samples == -(-n // 4) * 4
         )
-
-
-# -- standard errors --------------------------------------------------------------------------------------------------
-
-
-def calibration(estimator, sampling, n, runs, slack, q=None):
-    q, _, mean, cov = case("full", 2, 0) if q is None else q
-    f, expectation = smooth(2)
-    value, g, big_g = expectation(mean, cov)
-    ests = [
-        sb.expectation_grad(f, q, estimator=estimator, sampling=sampling, n_samples=n, rng=1000 + i)
-        for i in range(runs)
-    ]
-    free = freedom(sampling)
-    assert_calibrated([e.value for e in ests], [e.stderr["value"] for e in ests], value, free, slack)
-    flat = [np.concatenate([e.grad["mean"], e.grad["cov"][[0, 0, 1], [0, 1, 1]]]) for e in ests]
-    errors = [np.concatenate([e.stderr["mean"], e.stderr["cov"][[0, 0, 1], [0, 1, 1]]]) for e in ests]
-    assert_calibrated(flat, errors, np.concatenate([g, big_g[[0, 0, 1], [0, 1, 1]]]), free, slack)
-
-
-@pytest.mark.parametrize("sampling", ["mc", "antithetic"])
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_standard_errors_are_calibrated(estimator, sampling):
-    calibration(estimator, sampling, 1024, 300, 0.1)
-
-
-@pytest.mark.parametrize("estimator", ["price", "pathwise", "score", "combined"])
-def test_standard_errors_of_sobol_points_are_upper_bounds(estimator):
-    """The ends of the replicates are stratified, which their spread does not show."""
-    q, _, mean, cov = case("full", 2, 0)
-    f, expectation = smooth(2)
-    exact = expectation(mean, cov)[2][[0, 0, 1], [0, 1, 1]]
-    ests = [
-        sb.expectation_grad(f, q, estimator=estimator, sampling="sobol", n_samples=512, rng=1000 + i)
-        for i in range(120)
-    ]
-    z = np.array([((e.grad["cov"] - expectation(mean, cov)[2]) / e.stderr["cov"])[[0, 0, 1], [0, 1, 1]] for e in ests])
-    assert_unbiased_over_runs([e.grad["cov"][[0, 0, 1], [0, 1, 1]] for e in ests], exact)
-    spread = (z**2).mean(axis=0)
-    assert (spread < scipy.stats.chi2.isf(1e-6, 120) / 120 * 15 / 13).all() and (spread > 0.1).all(), spread
-    assert np.mean(np.abs(z) > 3) < 0.03
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("sampling", ["mc", "antithetic"])
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_standard_errors_over_ten_thousand_runs(estimator, sampling):
-    calibration(estimator, sampling, 4096, 10_000, 0.05)
-
-
-def test_ridge_errors_are_those_of_the_general_target():
-    """The fused kernel replays its draws for the errors; they must be what the plain estimator reports."""
-    r = np.random.default_rng(3)
-    ridge = sb.targets.logistic_regression(r.standard_normal((30, 4)), r.integers(0, 2, 30), prior_scale=1.5)
-    plain = sb.Target(value=ridge.value, grad=ridge.grad, hess=ridge.hess, dim=4)
-    for structure in STRUCTURES:
-        q = case(structure, 4, 2)[0]
-        for sampling in SAMPLINGS:
-            for n in (5, 64, 333, 3000):
-                options = {"estimator": "price", "n_samples": n, "sampling": sampling, "rng": 6}
-                one, two = sb.expectation_grad(ridge, q, **options), sb.expectation_grad(plain, q, **options)
-                assert one.stderr["value"] == pytest.approx(two.stderr["value"], rel=1e-8)
-                for name in one.grad:
-                    scale = np.abs(two.stderr[name]).max()
-                    np.testing.assert_allclose(one.stderr[name], two.stderr[name], rtol=1e-6, atol=1e-9 * scale)
-                    np.testing.assert_allclose(one.grad[name], two.grad[name], rtol=1e-9, atol=1e-11)
-
-
-def test_the_error_of_a_mean_is_the_textbook_one():
-    """Many draws of one group each: sd / sqrt(n), here to the accuracy of 64 groups or more."""
-    q, n = sb.DiagonalGaussian([0.4], [1.3]), 60_000
-    f = separable(1, True)
-    x = 0.4 + 1.3 * np.random.default_rng(0).standard_normal(1_000_000)
-    est = sb.expectation_grad(f, q, estimator="price", n_samples=n, rng=0)
-    within = scipy.stats.chi2.ppf([1e-6, 1 - 1e-6], MC_FREEDOM) / MC_FREEDOM
-    for error, sample in (
-        (est.stderr["value"], np.sin(x)),
-        (est.stderr["mean"][0], np.cos(x)),
-        (est.stderr["std"][0], -1.3 * np.sin(x)),
-    ):
-        assert within[0] <= error**2 * n / sample.var() <= within[1]
 
 
 # -- combined, stein, auto --------------------------------------------------------------------------------------------
@@ -519,150 +402,3 @@ def test_targets_without_a_value_have_gradients(estimator):
         np.testing.assert_array_equal(one.stderr[name], two.stderr[name])
     combined = sb.expectation_grad(blind, q, estimator="combined", n_samples=900, rng=3)
     assert_unbiased(combined.grad["cov"], expectation(mean, cov)[2], combined.stderr["cov"])
-
-
-# -- bits and memory --------------------------------------------------------------------------------------------------
-
-
-def assert_same_bits(one, two):
-    np.testing.assert_array_equal(one.value, two.value)
-    assert one.n_samples == two.n_samples and one.estimator == two.estimator
-    for name in one.grad:
-        np.testing.assert_array_equal(one.grad[name], two.grad[name])
-        np.testing.assert_array_equal(one.stderr[name], two.stderr[name])
-
-
-@pytest.mark.parametrize("sampling", SAMPLINGS)
-@pytest.mark.parametrize("estimator", [*ESTIMATORS, "exact"])
-def test_the_bits_do_not_depend_on_threads(estimator, sampling):
-    r = np.random.default_rng(0)
-    f = sb.targets.logistic_regression(r.standard_normal((500, 9)), r.integers(0, 2, 500), prior_scale=1.0)
-    g, _ = smooth(9)
-    for structure in ("full", "precision", "diagonal") if sampling == "mc" else ("natural", "low_rank"):
-        q = case(structure, 9, 2)[0]
-        for target in (f,) if estimator == "exact" else (f, g):
-            runs = [
-                sb.expectation_grad(
-                    target, q, estimator=estimator, sampling=sampling, n_samples=2001, rng=42, n_threads=threads
-                )
-                for threads in (1, 2, 3, 5, 8)
-            ]
-            for other in runs[1:]:
-                assert_same_bits(other, runs[0])
-
-
-def test_an_estimate_can_be_repeated_and_does_not_touch_its_inputs():
-    f, _ = smooth(3)
-    for structure in STRUCTURES:
-        q, p, *_ = case(structure, 3, 2)
-        kept = {name: value.copy() for name, value in p.items()}
-        for estimator in ESTIMATORS:
-            one, two = (sb.expectation_grad(f, q, estimator=estimator, n_samples=200, rng=8) for _ in range(2))
-            assert_same_bits(one, two)
-            other = sb.expectation_grad(f, q, estimator=estimator, n_samples=200, rng=9)
-            assert not np.array_equal(other.grad[q._names[0]], one.grad[q._names[0]])
-        for name in p:
-            np.testing.assert_array_equal(p[name], kept[name])
-
-
-def test_the_errors_of_an_estimate_do_not_depend_on_when_they_are_asked_for():
-    """Errors are computed when first asked for; a generator that has moved on must not matter."""
-    r = np.random.default_rng(0)
-    f = sb.targets.logistic_regression(r.standard_normal((50, 3)), r.integers(0, 2, 50), prior_scale=1.0)
-    q = case("full", 3, 0)[0]
-    one, two = (
-        sb.expectation_grad(f, q, estimator="price", n_samples=500, rng=np.random.default_rng(5)) for _ in range(2)
-    )
-    first = one.stderr["cov"].copy()
-    sb.expectation_grad(f, q, estimator="price", n_samples=77, rng=1)
-    np.testing.assert_array_equal(two.stderr["cov"], first)
-    moving = np.random.default_rng(5)
-    runs = [sb.expectation_grad(f, q, estimator="price", n_samples=500, rng=moving) for _ in range(2)]
-    np.testing.assert_array_equal(runs[0].stderr["cov"], first)
-    assert not np.array_equal(runs[1].grad["cov"], runs[0].grad["cov"])
-
-
-def peak_of(call):
-    tracemalloc.start()
-    try:
-        call()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-
-
-@pytest.mark.parametrize(
-    "estimator, n",
-    [("price", 3_000_000), ("pathwise", 300_000), ("stein", 300_000), ("score", 300_000), ("combined", 300_000)],
-)
-def test_memory_does_not_grow_with_the_number_of_draws(estimator, n):
-    d = 20
-    r = np.random.default_rng(0)
-    f = sb.targets.logistic_regression(r.standard_normal((10, d)), r.integers(0, 2, 10), prior_scale=1.0)
-    q = sb.Gaussian(np.zeros(d), np.eye(d))
-
-    def work(n):
-        sb.expectation_grad(f, q, estimator=estimator, n_samples=n, rng=0).grad["mean"]
-
-    small = peak_of(lambda: work(20_000))
-    assert peak_of(lambda: work(n)) < small + (8 << 20)
-
-
-@pytest.mark.parametrize("sampling", SAMPLINGS)
-def test_parts_of_a_group_are_added_up_as_they_come(sampling):
-    """A group larger than a block (long draws, large Hessians) comes in parts, which must not pile up."""
-    f, q = separable(1, True), sb.DiagonalGaussian([0.3], [1.0])
-    n = 2**14
-    run = Run(f, q, n, sampling, stream_key(3), 1)
-    assert run.m >= 256
-
-    def rule(block):
-        return {
-            "x": block.mean(block.draws.x),
-            "wide": np.broadcast_to(block.mean(block.draws.x)[:, :, None], (1, 1, 50_000)).copy(),
-        }
-
-    def narrow(block):
-        return {"x": block.mean(block.draws.x)}
-
-    got = []
-
-    def work():
-        for means, sizes in run.groups(rule, 2**20):
-            got.append((means["x"].item(), sizes.item()))
-
-    peak = peak_of(work)
-    want = [(float(x), int(m)) for means, sizes in run.groups(narrow, 1) for x, m in zip(means["x"][:, 0], sizes)]
-    np.testing.assert_allclose(got, want, rtol=1e-12)
-    assert peak < 20 * 50_000 * 8  # a group has 64 parts
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("sampling", SAMPLINGS)
-def test_resident_memory_over_three_million_draws(sampling):
-    program = f"""
-import resource
-import numpy as np, sbpfast as sb
-r = np.random.default_rng(0)
-f = sb.targets.logistic_regression(r.standard_normal((50, 20)), r.integers(0, 2, 50), prior_scale=1.0)
-q = sb.Gaussian(np.zeros(20), np.eye(20))
-peaks = []
-for n in (10_000, 3_000_000):
-    sb.expectation_grad(f, q, estimator="price", n_samples=n, sampling={sampling!r}, rng=0).stderr
-    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-print(peaks[1] - peaks[0])
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 50 * 1024  # kilobytes
-
-
-def test_many_rows_of_data_are_streamed():
-    """(draws, N) is never whole for sparse designs: 4096 draws of 100,000 rows would be 3.3 GB."""
-    import scipy.sparse
-
-    rows, d = 100_000, 5
-    X = scipy.sparse.random_array((rows, d), density=0.02, rng=np.random.default_rng(0), format="csr")
-    f = sb.targets.logistic_regression(X, np.arange(rows) % 2, prior_scale=1.0)
-    q = sb.DiagonalGaussian(np.zeros(d), np.full(d, 0.1))
-    assert peak_of(lambda: sb.expectation_grad(f, q, estimator="price", n_samples=256, rng=0)) < 100 << 20

@@ -9,7 +9,7 @@ from statistics_helpers import assert_unbiased, assert_unbiased_over_runs
 import sbpfast as sb
 from sbpfast import _core, expfam
 from sbpfast._streams import stream_key
-from sbpfast.expfam._base import Continuous, Discrete, Independent
+from sbpfast.expfam._base import PASS, Continuous, Discrete, Independent
 
 ISAS = _core.AVAILABLE_ISAS
 
@@ -72,12 +72,36 @@ def test_antithetic_draws_are_pairs_of_the_law(name, params):
     assert np.cov(x[0::2], x[1::2])[0, 1] < 0
 
 
+@one_dimensional
+def test_many_points_are_as_many_few(name, params):
+    """Long arrays are worked on in parts: where they are cut changes no bit."""
+    p = make(name, params)
+    n = 2 * PASS // p.dim + 5
+    x = np.resize(p.sample(500, rng=3), (n, p.dim))
+    ends = slice(0, 70), slice(n - 70, n), slice(PASS // p.dim - 9, PASS // p.dim + 9)
+    for method in ("transport", "score"):
+        whole = getattr(p, method)(x)
+        for part in ends:
+            few = getattr(p, method)(x[part])
+            assert list(few) == list(whole)
+            for key in few:
+                np.testing.assert_array_equal(whole[key][part], few[key])
+    log_prob = p.log_prob(x)
+    for part in ends:
+        np.testing.assert_array_equal(log_prob[part], p.log_prob(x[part]))
+
+
 @every
 def test_draws_do_not_depend_on_threads_or_on_what_follows(name, params):
     p = make(name, params)
     whole = p.sample(1000, rng=3, n_threads=1)
     np.testing.assert_array_equal(p.sample(1000, rng=3, n_threads=3), whole)
     np.testing.assert_array_equal(p.sample(70, rng=3), whole[:70])
+    single, out = p.sample(70, rng=3, dtype=np.float32), np.empty((70, 2 * p.dim))[:, ::2]
+    assert single.dtype == np.float32
+    np.testing.assert_array_equal(single, whole[:70].astype(np.float32))
+    assert p.sample(70, rng=3, out=out) is out
+    np.testing.assert_array_equal(out, whole[:70])
     np.testing.assert_array_equal(p._draw(stream_key(3), 128, 300).x, whole[128:300])
     assert p.sample(0, rng=3).shape == (0, p.dim)
 

@@ -5,11 +5,13 @@ import time
 import mpmath as mp
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats as st
 
 import sbpfast as sb
 from sbpfast import _checks, expfam
 from sbpfast.expfam import _functions
+from sbpfast.expfam._families import _gamma_beta
 
 MASKED = np.ma.array([1.0, 2.0, 3.0, 999.0], mask=[0, 0, 0, 1])
 
@@ -222,6 +224,23 @@ def test_incomplete_beta_function_of_large_shapes(a, b, k):
     got = _functions.beta_distribution(*(np.array([v]) for v in (a, b, x, 1.0 - x)))[0]
     slope = 2e-16 * np.sqrt(a + b)  # what rounding of 1 - x alone changes
     assert got == pytest.approx(want, rel=1e-11 + 20.0 * slope)
+
+
+@pytest.mark.parametrize("a, b", [(1e10, 3e10), (1e12, 4e12), (1e9, 1e30)])
+def test_narrow_beta_quantiles_are_scipys_where_it_still_has_them(a, b):
+    """In units of the standard deviation: what is left out falls as 1/a, and is below rounding where it is used."""
+    u = np.array([1e-9, 1e-3, 0.3, 0.5, 0.9, 1 - 1e-7])
+    want, shapes = scipy.special.betaincinv(a, b, u), (np.full(6, a), np.full(6, b))
+    got = _gamma_beta._narrow_beta_quantile(*shapes, u, 1.0 - u)
+    np.testing.assert_allclose((got / want - 1.0) * np.sqrt(a), 0.0, atol=5e-6)  # of SciPy's
+
+
+def test_enormous_beta_shapes_are_drawn_at_once():
+    start = time.process_time()
+    for a, b in ((6e15, 5.6e150), (1.4e169, 2.9e151), (1e15, 1e15)):
+        x = expfam.Beta(a, b)._draw_uniform(np.random.default_rng(0).random((3000, 1))).x
+        assert x.mean() == pytest.approx(a / (a + b), rel=1e-7)
+    assert time.process_time() - start < 2.0
 
 
 # -- targets that no panel can follow

@@ -7,6 +7,7 @@ from gaussian_cases import CASES, STRUCTURES, case, parameters
 from statistics_helpers import FALSE_ALARM, assert_standard_normal, assert_unbiased
 
 import sbpfast as sb
+from sbpfast._streams import NOISE, normal_rows, stream_key
 
 
 @pytest.mark.parametrize("structure, d, k", [(s, d, k) for s, d, k in CASES if d in (1, 3, 7)])
@@ -86,3 +87,58 @@ def test_structures_draw_the_same_normals():
     np.testing.assert_allclose(
         sb.Gaussian(chol["mean"], chol["chol"] @ chol["chol"].T).sample(70, rng=1), x, rtol=1e-10, atol=1e-12
     )
+
+
+@pytest.mark.parametrize("structure, d, k", [(s, d, 2) for s in STRUCTURES for d in (1, 5, 33, 70)])
+def test_rows_are_the_mapped_normals(structure, d, k):
+    """What `sample` writes in one pass are the draws that estimators see, bit for bit."""
+    q = case(structure, d, k)[0]
+    x = q.sample(131, rng=5)
+    np.testing.assert_array_equal(x, q._draw(stream_key(5), 0, 131, False, 2).x)
+
+
+@pytest.mark.parametrize("structure, d, k", [(s, d, 2) for s in STRUCTURES for d in (1, 5, 70, 1100)])
+def test_single_precision_and_given_arrays(structure, d, k):
+    q = case(structure, d, k)[0]
+    x = q.sample(131, rng=5)
+    single = q.sample(131, rng=5, dtype="float32")
+    assert single.dtype == np.float32
+    np.testing.assert_array_equal(single, x.astype(np.float32))
+    for threads in (1, 2, 5):
+        out = np.full((131, d), np.nan)
+        assert q.sample(131, rng=5, out=out, n_threads=threads) is out
+        np.testing.assert_array_equal(out, x)
+    wide = np.full((131, 2 * d), np.nan, np.float32)
+    q.sample(131, rng=5, out=wide[:, ::2])
+    np.testing.assert_array_equal(wide[:, ::2], single)
+    assert np.isnan(wide[:, 1::2]).all()
+
+
+def test_batches_write_rows_too():
+    r = np.random.default_rng(0)
+    for members, d in ((3, 4), (40, 30)):
+        q = sb.DiagonalGaussian(r.standard_normal((members, d)), 0.1 + r.random((members, d)))
+        x = q.sample(70, rng=2)
+        z = normal_rows(stream_key(2), NOISE, 0, 70, members * d, False, 1).reshape(x.shape)
+        np.testing.assert_array_equal(x, q.mean + q.std * z)
+        out = np.empty((70, members, d), np.float32)
+        assert q.sample(70, rng=2, out=out) is out
+        np.testing.assert_array_equal(out, x.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    "options, error, text",
+    [
+        ({"dtype": "int64"}, TypeError, "dtype must be float64 or float32"),
+        ({"dtype": "what"}, TypeError, "dtype must be float64 or float32"),
+        ({"out": [[0.0, 0.0]] * 3}, TypeError, "out must be a NumPy array"),
+        ({"out": np.empty((3, 2), int)}, TypeError, "out must hold float64 or float32"),
+        ({"out": np.empty((3, 2)), "dtype": np.float32}, TypeError, "out must hold float32"),
+        ({"out": np.empty((2, 3))}, ValueError, r"out must have shape \(3, 2\)"),
+        ({"out": np.broadcast_to(0.0, (3, 2))}, ValueError, "out must be writeable"),
+    ],
+)
+@pytest.mark.parametrize("q", [case("diagonal", 2, 0)[0], sb.expfam.Gamma([1.0, 2.0], 3.0)])
+def test_arrays_that_cannot_take_draws(q, options, error, text):
+    with pytest.raises(error, match=text):
+        q.sample(3, rng=0, **options)

@@ -324,6 +324,12 @@ def test_fit_by_a_formula(folder, capsys):
     assert sb.Fit.load("f.npz").names == ["age", "diet[low]", "diet[mid]", "intercept"]
     assert main([*formula, "k ~ age + gap", "--family", "poisson", "--drop-missing"]) == 0
     assert "59 rows (1 with missing values left out)" in capsys.readouterr().out
+    capsys.readouterr()
+    mixed = ["k / n ~ age + (1 | diet)", "--family", "logistic", "--out", "mixed.npz"]
+    assert main([*formula, *mixed]) == 0
+    shown = capsys.readouterr().out
+    assert "logistic regression of 'k / n ~ age + (1 | diet)', 60 rows" in shown and "diet" in shown.split("rows")[1]
+    assert sb.load("mixed.npz").coef_.shape == (1,)
     for options, message in (
         (["k ~ age + gap", "--family", "poisson"], "the value of 'gap' on line 2 is missing"),
         (["k ~ height", "--family", "poisson"], "no column 'height'"),

@@ -250,6 +250,8 @@ def test_what_the_estimator_refuses():
         m.fit(X[:, :2], LABELS, offset=np.ones(N))
     with pytest.raises(ValueError, match="an offset belongs to two classes, there are 4"):
         m.predict_proba(X[:, :2], offset=np.ones(N))
+    with pytest.raises(ValueError, match="the linear predictor of row 1 of X overflows"):
+        m.predict_proba([[0.0, 0.0], [1e300, 0.0]])
     with pytest.raises(ValueError, match="predict_interval is for two classes"):
         m.predict_interval(X[:, :2])
     with pytest.raises(ValueError, match="to_arviz takes no data"):

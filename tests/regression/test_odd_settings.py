@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import sbpfast as sb
+from sbpfast.regression._input import Data
 
 X, Y = np.array([[0.1], [-1.0], [0.4], [2.0]]), np.array([0.0, 0.0, 1.0, 1.0])
 
@@ -52,3 +53,13 @@ def test_scores_of_responses_that_overflow_are_refused():
     model = sb.BayesianStudentTRegression(random_state=0).fit(X, Y)
     with pytest.raises(ValueError, match="squares of y overflow"):
         model.score(X, 1e200 * np.arange(4.0))
+
+
+def test_offsets_whose_exposure_underflows():
+    """e^-1000 is no double, but its logarithm is: the intercept's prior scale takes it in."""
+    one, two = (sb.BayesianPoissonRegression(random_state=0)._units(_counts(shift)) for shift in (0.0, -1000.0))
+    assert two[0] == pytest.approx(one[0] + 1000.0)
+
+
+def _counts(shift):
+    return Data(X, np.array([1.0, 0.0, 2.0, 1.0]), None, np.array([0.1, 0.2, 0.3, 0.4]) + shift, None)

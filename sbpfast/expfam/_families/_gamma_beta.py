@@ -31,6 +31,7 @@ from sbpfast.expfam._statistics import Gap, Solution, newton_scalar, newton_vect
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+_NARROW = 1e14  # both shapes of a beta beyond which its excess kurtosis is below rounding
 _TINY = -36.0  # of log x: below it the leading term of a distribution function is all of it
 
 
@@ -48,11 +49,27 @@ def gamma_quantile(shape, lower, upper) -> tuple[np.ndarray, np.ndarray]:
 
 def beta_quantile(a, b, lower, upper) -> tuple[np.ndarray, np.ndarray]:
     """x and log x of Beta(a, b), to full relative precision for x below 1/2; log x is finite as in `gamma_quantile`."""
-    leading = (np.log(lower) + np.log(a) + special.betaln(a, b)) / a  # F = x^a / (a Beta(a, b)) where b x is small too
-    x = np.where(upper < lower, special.betainccinv(a, b, upper), special.betaincinv(a, b, lower))
+    narrow = np.minimum(a, b) > _NARROW
+    p, q = (np.where(narrow, 1.0, shape) for shape in (a, b))
+    leading = (np.log(lower) + np.log(p) + special.betaln(p, q)) / p  # F = x^a / (a Beta(a, b)) where b x is small too
+    x = np.where(upper < lower, special.betainccinv(p, q, upper), special.betaincinv(p, q, lower))
+    x = np.where(narrow, _narrow_beta_quantile(a, b, lower, upper), x)
     with np.errstate(divide="ignore"):
-        log_x = np.where(leading + np.log1p(b) < _TINY, leading, np.log(x))
+        log_x = np.where((leading + np.log1p(q) < _TINY) & ~narrow, leading, np.log(x))
     return np.exp(log_x), log_x
+
+
+def _narrow_beta_quantile(a, b, lower, upper):
+    """Of shapes so large that the law is normal but for its skewness: Cornish and Fisher's first two terms.
+
+    SciPy's takes tens of milliseconds there, or returns NaN.
+    """
+    z = np.where(upper < lower, -special.ndtri(upper), special.ndtri(lower))
+    with np.errstate(over="ignore"):
+        ratio = b / a
+    spread = np.sqrt(ratio / (1.0 + ratio) / a)  # sd over mean
+    skewness = (ratio - 1.0) / (ratio + 1.0) * 2.0 / (np.sqrt(a) * np.sqrt(ratio / (1.0 + ratio)))
+    return (1.0 + spread * (z + skewness / 6.0 * (z * z - 1.0))) / (1.0 + ratio)
 
 
 def solve_gamma_shape(gap, family) -> tuple[np.ndarray, int, float]:
