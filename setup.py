@@ -6,6 +6,8 @@ Metadata lives in pyproject.toml.  Switches for developers, all environment vari
     SBPFAST_COVERAGE=1   line tracing, for coverage.py with the plugin Cython.Coverage
     SBPFAST_BUILD=avx2   build these instruction sets only (comma-separated; the baseline is always built)
     SBPFAST_NO_OPENMP=1  a serial build
+    SBPFAST_COMPILER=mingw32  the kind of compiler, as of `build_ext --compiler`: GCC on Windows
+    SBPFAST_SANITIZE=1   with the address and undefined-behaviour sanitizers; see .ci/sanitize
 """
 
 import os
@@ -27,10 +29,12 @@ CORE = Path("sbpfast/_core")
 TOPICS = sorted(path.stem for path in CORE.glob("*.pxi") if path.stem != "common")
 DEBUG = os.environ.get("SBPFAST_DEBUG") == "1"
 COVERAGE = os.environ.get("SBPFAST_COVERAGE") == "1"
+SANITIZE = os.environ.get("SBPFAST_SANITIZE") == "1"
 
 # -ffast-math, -Ofast and -march=native are never used: they change results, and with older GCCs the whole
 # process.  The instruction sets are named one by one because auditwheel refuses x86-64-v3 and -v4 binaries.
 COMPILE = ["-O0", "-g"] if DEBUG else ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd"]
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
 ISA_FLAGS = {
     "baseline": [],
     "avx2": ["-mavx2", "-mfma"],
@@ -61,12 +65,13 @@ def isa_copy(topic, isa):
 
 
 def extension(name, source, flags):
+    """`name` is that of a module of the package."""
     headers = [str(p) for p in CORE.glob("*.h")]
     macros = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")]
     if COVERAGE:
         macros += [("CYTHON_TRACE_NOGIL", "1"), ("CYTHON_USE_SYS_MONITORING", "0")]
     return Extension(
-        f"sbpfast._core.{name}", [source], include_dirs=[str(CORE), np.get_include()], depends=headers,
+        f"sbpfast.{name}", [source], include_dirs=[str(CORE), np.get_include()], depends=headers,
         extra_compile_args=COMPILE + flags, define_macros=macros,
     )  # fmt: skip
 
@@ -105,6 +110,7 @@ int main(void) {
     )
 
     def finalize_options(self):
+        self.compiler = self.compiler or os.environ.get("SBPFAST_COMPILER")
         super().finalize_options()
         self.parallel = self.parallel or os.cpu_count()
 
@@ -116,6 +122,8 @@ int main(void) {
     def build_extensions(self):
         self.refuse_without_compiler()
         compiled, linked = self.thread_flags()
+        if SANITIZE:
+            compiled, linked = ["-O1", "-g", *SANITIZERS, *compiled], [*SANITIZERS, *linked]
         for ext in self.extensions:
             ext.extra_compile_args += compiled
             ext.extra_link_args += linked
@@ -124,7 +132,10 @@ int main(void) {
     def refuse_without_compiler(self):
         """One sentence instead of a page."""
         if self.compiler.compiler_type == "msvc":
-            sys.exit("sbpfast is written in GNU C and needs GCC or Clang, not MSVC: on Windows build it under WSL")
+            sys.exit(
+                "sbpfast is written in GNU C and needs GCC or Clang, not MSVC: on Windows install MinGW-w64 and set "
+                "SBPFAST_COMPILER=mingw32, or build it under WSL"
+            )
         program = self.compiler.compiler_so[0]
         if shutil.which(program) is None:
             sys.exit(
@@ -164,8 +175,9 @@ directives = {
 }
 
 isas = instruction_sets()
-extensions = [extension(name, str(CORE / f"{name}.pyx"), []) for name in ("_platform", "_cfunc")]
-extensions += [extension(f"{t}_{isa}", isa_copy(t, isa), ISA_FLAGS[isa]) for t in TOPICS for isa in isas]
+extensions = [extension(f"_core.{name}", str(CORE / f"{name}.pyx"), []) for name in ("_platform", "_cfunc")]
+extensions += [extension("kernels", "sbpfast/kernels.pyx", [])]
+extensions += [extension(f"_core.{t}_{isa}", isa_copy(t, isa), ISA_FLAGS[isa]) for t in TOPICS for isa in isas]
 
 setup(
     ext_modules=cythonize(

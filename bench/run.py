@@ -19,8 +19,8 @@ import warnings
 from pathlib import Path
 
 import peers
-import readme
 import sbpfast as sb
+import tables
 import timing
 import workload
 
@@ -41,7 +41,9 @@ def parsed(arguments):
     parser.add_argument("--quick", action="store_true", help="tiny sizes and one round: does everything run?")
     parser.add_argument("--no-peers", action="store_true", help="leave all peers out")
     parser.add_argument("--out", type=Path, help="folder of results (default bench/results; with --quick, a new one)")
-    parser.add_argument("--readme", action="store_true", help="only write the tables of README.md from bench/results")
+    parser.add_argument(
+        "--tables", action="store_true", help="only write the tables of docs/benchmarks.md from bench/results"
+    )
     options = parser.parse_args(arguments)
     unknown = set(options.names) - set(NAMES)
     if unknown:
@@ -83,8 +85,8 @@ def pyplot():
 
 def main(arguments=None) -> int:
     options = parsed(arguments)
-    if options.readme:
-        readme.write(RESULTS)
+    if options.tables:
+        tables.write(RESULTS)
         return 0
     peers.LEFT_OUT = options.no_peers
     folder = options.out or (Path(tempfile.mkdtemp(prefix="bench-")) if options.quick else RESULTS)
@@ -98,7 +100,7 @@ def main(arguments=None) -> int:
             continue
         save(name, results, folder)
         if hasattr(module, "WORKLOADS"):
-            table += [f"{name}: {line}" for line in readme.ratios(results)]
+            table += [f"{name}: {line}" for line in tables.ratios(results)]
         if plt and hasattr(module, "draw"):
             module.draw(plt, results, folder)
     print("\n== times, and how many times ours the peers take", *table, f"\nwritten to {folder}", sep="\n")

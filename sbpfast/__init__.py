@@ -23,6 +23,7 @@ from sbpfast.gaussian import (
     NaturalGaussian,
 )
 from sbpfast.targets import NonFiniteTarget, Target
+from sbpfast.targets._rows import Rows
 
 if TYPE_CHECKING:
     from sbpfast import data, expfam, fitting, rbm, regression, special
@@ -105,6 +106,7 @@ __all__ = [
     "MLEDoesNotExist",
     "NaturalGaussian",
     "NonFiniteTarget",
+    "Rows",
     "Target",
     "TrainingDiverged",
     "__version__",

@@ -9,7 +9,7 @@ import numpy as np
 
 from sbpfast import _core
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def describe() -> dict[str, str]:

@@ -29,7 +29,7 @@ class FullForm:
         if p.ndim == 2:
             form -= p
         else:
-            np.einsum("ii->i", form)[...] -= p  # a view of the diagonal in every memory order
+            np.einsum("...ii->...i", form)[...] -= p  # a view of the diagonal in every memory order
 
     @staticmethod
     def of_hessians(h, m):

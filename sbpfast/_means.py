@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 BLOCK = 1024  # draws, or points, worked on at a time
+BLOCK_ROWS = 65536  # rows whose sums are one partial sum: where a pass over the data is cut depends on nothing else
 
 
 def group_sizes(n, m) -> np.ndarray:

@@ -13,10 +13,12 @@ are float32 or float64 and are read once; sums are always float64, and so are re
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from sbpfast import _checks, _core
+from sbpfast._means import BLOCK_ROWS
 
 __all__ = ["bonnet", "expfam", "gaussian", "price", "product"]
 
@@ -130,7 +132,7 @@ def price(H, jac_cov=None, weights=None, *, n_threads=None) -> np.ndarray:
     Parameters
     ----------
     H : array_like (n, d, d), array_like (n, d), or tuple (A (N, d), w (n, N))
-        Hessians of f at n samples: full, their diagonals, or factored as A^T diag(w_s) A.
+        Hessians of f at n samples: full, their diagonals, or factored as A^T diag(w_s) A; A may be `Rows`.
     jac_cov : array_like (d, d, p) or (n, d, d, p), optional
         dcov/dtheta; for diagonal Hessians (d, p) or (n, d, p), the diagonal of dcov/dtheta.
     weights : array_like (n,), optional
@@ -173,12 +175,19 @@ def _factored_mean(factors, weights, threads):
     """A^T diag(mean of w) A."""
     if len(factors) != 2:
         raise ValueError(f"factored Hessians are a pair (A, w), got {len(factors)} items")
-    a = _checks.real_array("A", factors[0], ndim=2)
-    w = _require_samples("w", _checks.real_array("w", factors[1], shape=(None, len(a)), dtypes=KEPT))
+    a: Any = factors[0]
+    streamed = hasattr(a, "weighted_gram")  # rows that are read block by block
+    a = a if streamed else _checks.real_array("A", a, ndim=2)
+    w = _require_samples("w", _checks.real_array("w", factors[1], shape=(None, a.shape[0]), dtypes=KEPT))
     curvature = _mean(w, _weights(weights, len(w)), threads)
-    out = np.empty((a.shape[1], a.shape[1]))
-    _core.ridge.weighted_product(a, curvature, a, True, out, threads)
-    return out
+    if streamed:
+        return a.weighted_gram(curvature, threads)
+    total, out = np.zeros((2, a.shape[1], a.shape[1]))
+    for start in range(0, len(a), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        _core.ridge.weighted_product(a[rows], curvature[rows], a[rows], True, out, threads)
+        total += out
+    return total
 
 
 @_QUIET
@@ -227,7 +236,7 @@ def expfam(grad_f, B, weights=None, per_sample=False, *, n_threads=None) -> np.n
     Parameters
     ----------
     grad_f : array_like (n, d)
-    B : array_like (n, d) or (n, d, *shape)
+    B : array_like (n, d) or (n, d, ...)
         Independent components with a parameter each, or a velocity field for each element of a parameter of this shape.
     weights : array_like (n,), optional
         Self-normalised; only for means.
@@ -236,7 +245,7 @@ def expfam(grad_f, B, weights=None, per_sample=False, *, n_threads=None) -> np.n
 
     Returns
     -------
-    numpy.ndarray (d,) or shape; (n, d) or (n, *shape) per sample
+    numpy.ndarray (d,) or shape; (n, d) or (n, ...) per sample
     """
     threads = _core.effective_threads(n_threads)
     g = _require_samples("grad_f", _array("grad_f", grad_f, 2))

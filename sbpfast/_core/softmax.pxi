@@ -1,4 +1,4 @@
-"""The softmax of many rows: at draws, summed over groups of them, and expected under a Gaussian of its own for each row.
+"""The softmax of many rows: at draws, summed over groups of them, expected under a Gaussian of its own for each row.
 
 The linear predictors come from matrix products outside; here every cell (row, draw) is visited once.  The Hessian of a
 row is kept as P (P + 1)/2 numbers, summed over draws before any product with the columns of X.

@@ -67,6 +67,8 @@ def _price(run):
     target, q = run.target, run.q
     if not isinstance(target, Ridge):
         return _average_of("price", price_part)(run)
+    if target.streamed:
+        return _price_by_parts(run)
     slope, curvature, mean_x = np.zeros(target.n_rows), np.zeros(target.n_rows), np.zeros(target.dim)
 
     def rule(block):
@@ -78,13 +80,37 @@ def _price(run):
 
     value = run.collect(rule, target.dim)["value"]
     g, hessian = target._mean_derivatives(slope, curvature, mean_x, q._form(), run.n_threads)
-    means = chained(q, g, 0.5 * hessian) | {"value": value.mean}
+    return _price_result(run, g, hessian, value)
+
+
+def _price_result(run, g, hessian, value):
+    means = chained(run.q, g, 0.5 * hessian) | {"value": value.mean}
 
     def errors():
         replay = run.collect(lambda block: price_part(run, block), cost_of_a_draw(run, "price"))
         return {name: replay[name].standard_error() for name in replay}
 
     return _result(run, means, {"value": value.standard_error()}, "price")._replace(errors=errors)
+
+
+def _price_by_parts(run):
+    """Of a ridge target whose rows are streamed: all draws at each part in turn, so that one pass is enough."""
+    target, form = run.target, run.q._form()
+    draws = [block for block, _ in run.blocks(target.dim)]
+    quadratic = [target._quadratic_values(block, run.n_threads) for block in draws]
+    values, mean_x = [value for value, _ in quadratic], np.zeros(target.dim)
+    for _, total_x in quadratic:
+        mean_x += total_x / run.n
+    parts = []
+    for part_values, g, hessian in target.over_parts(Ridge._part_means, draws, run.n, form, run.n_threads):
+        values = [value + more for value, more in zip(values, part_values)]
+        parts.append((g, hessian))
+    for value, block in zip(values, draws):
+        target._refuse_overflow(value, block)
+    g, hessian = target._derivatives_sum(parts, mean_x, form)
+    known = iter(values)
+    value = run.collect(lambda block: {"value": block.mean(next(known))}, target.dim)["value"]
+    return _price_result(run, g, hessian, value)
 
 
 def _stein(run):

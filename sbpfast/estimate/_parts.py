@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sbpfast._forms import FullForm
-from sbpfast._means import group_mean, group_sizes
+from sbpfast._means import BLOCK_ROWS, group_mean, group_sizes
 from sbpfast.estimate._distribution import is_chained
 from sbpfast.targets._ridge import Ridge
 
@@ -70,7 +70,7 @@ def cost_of_a_draw(run, *names):
     target, d = run.target, run.target.dim
     if "price" in names and not isinstance(target, Ridge):
         return d * d
-    rows = target.n_rows if "price" in names else 0
+    rows = min(target.n_rows, BLOCK_ROWS) // run.m if "price" in names else 0  # one number a row and group
     results = run.q._form().entries(d) if is_chained(run.q) else d
     return rows + d + results // run.m
 

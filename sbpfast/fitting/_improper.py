@@ -88,8 +88,14 @@ def flat_direction(target: Ridge):
     """A direction u along which no term of a log-concave ridge target ever falls, by a linear programme; or None.
 
     Far along u a term rises, falls or stays according to the sign of a_j . u alone, so u must lie in a cone; with data
-    y of 0 and 1 this is the linear separability of a logistic regression (Albert & Anderson 1984).
+    y of 0 and 1 this is the linear separability of a logistic regression (Albert & Anderson 1984).  Where
+    the rows are too many for memory it is not known.
     """
+    whole = target.in_memory()
+    return None if whole is None else _flat_direction(whole)
+
+
+def _flat_direction(target: Ridge):
     side = _flat_side(target)
     precision = target.quadratic.precision
     if side is None or precision.ndim == 2 or (precision < 0.0).any() or not (precision == 0.0).any():

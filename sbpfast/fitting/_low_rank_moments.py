@@ -17,30 +17,37 @@ FEW = 256  # draws that stand for all in a second derivative
 DIFFERENCE = 1e-5  # step of the differences that stand for a second derivative
 
 
-def _forms(target, mean, shape):
-    """Means and standard deviations of the linear forms, and A U."""
-    au = target.design.dot(shape.factor)
-    t = np.sqrt(target.design.squares_dot(shape.std**2) + (au * au).sum(axis=1))
-    return target.design.dot(mean) + target.offset, t, au
+def _forms(part, mean, shape):
+    """Means and standard deviations of the linear forms of some of the rows, and A U."""
+    au = part.design.dot(shape.factor)
+    t = np.sqrt(part.design.squares_dot(shape.std**2) + (au * au).sum(axis=1))
+    return part.design.dot(mean) + part.offset, t, au
 
 
 def exact_moments(source: ExactMoments, mean, shape) -> Moments:
     source.counts["passes"] += 1
     target = source.target
-    m, t, _ = _forms(target, mean, shape)
+    many = target.n_rows > MANY * target.dim
+    form = FullForm if many else LowRankForm(shape.factor)
+    with np.errstate(over="ignore", invalid="ignore"):
+        value, gradient = target.quadratic.expectation(LowRankGaussian(mean, shape.std**2, shape.factor))
+        h = form.zeros(target.dim)
+        for part_value, part_gradient, part_h in target.over_parts(_part_moments, mean, shape, form, source.n_threads):
+            value, gradient, h = value + part_value, gradient + part_gradient, h + part_h
+        form.subtract(h, target.quadratic.precision)
+    uphill = shape.uphill(-low_rank_form(h, shape.factor) if many else -h)
+    return Moments(value + shape.entropy(), shape.own_gradient(gradient), uphill, hessian=h if many else None)
+
+
+def _part_moments(part, mean, shape, form, n_threads):
+    m, t, _ = _forms(part, mean, shape)
     link = np.empty((3, len(m)))
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, len(m), BLOCK):
             rows = slice(start, start + BLOCK)
-            link[:, rows] = link_expectations(target.link_record, m[rows], t[rows], target.y[rows], source.n_threads)
-        value, slope, bend = target.weights * link
-        constant, quad_gradient = target.quadratic.expectation(LowRankGaussian(mean, shape.std**2, shape.factor))
-        gradient = target.design.transposed_dot(slope, source.n_threads) + quad_gradient
-        many = target.n_rows > MANY * target.dim
-        h = target._from_curvature(FullForm if many else LowRankForm(shape.factor), bend, source.n_threads)
-    elbo = constant + float(value.sum()) + shape.entropy()
-    uphill = shape.uphill(-low_rank_form(h, shape.factor) if many else -h)
-    return Moments(elbo, shape.own_gradient(gradient), uphill, hessian=h if many else None)
+            link[:, rows] = link_expectations(part.link_record, m[rows], t[rows], part.y[rows], n_threads)
+        value, slope, bend = part.weights * link
+        return float(value.sum()), *part._part_derivatives(slope, bend, form, n_threads)
 
 
 def low_rank_form(h, factor):
@@ -52,24 +59,37 @@ def exact_change(source, mean, shape, here):
     """How E[grad f], diag(P) and P U change with the mean, half of D and U."""
     if here.hessian is not None:
         return _fixed_change(-here.hessian)
-    target, design, quad = source.target, source.target.design, source.target.quadratic
-    m, t, au = _forms(target, mean, shape)
-    c0, c1, c2 = (target.weights * c for c in curvature_moments(target, m, t, source.n_threads))
-    inverse_t = 1.0 / np.maximum(t, 1e-100)
-    slope, bend = 0.5 * c1 * inverse_t, 0.5 * (c2 - c0) * inverse_t**2
+    target, quad = source.target, source.target.quadratic
+    parts = target.kept(ChangePart, mean, shape, source.n_threads, keep=not target.streamed)
 
     def change(d_mean, d_diag, d_factor):
         source.counts["passes"] += 1
-        moved = design.dot(np.column_stack([d_mean, d_factor]))
-        d_variance = 2.0 * (design.squares_dot(d_diag) + (au * moved[:, 1:]).sum(axis=1))
-        d_slope = c0 * moved[:, 0] + slope * d_variance
-        d_bend = 2.0 * slope * moved[:, 0] + bend * d_variance
-        inner = np.column_stack([d_slope, d_bend[:, None] * au + c0[:, None] * moved[:, 1:]])
-        back = design.transposed_dots(inner)
-        d_diagonal = design.weighted_squares(d_bend, source.n_threads)
+        back, d_diagonal = np.zeros((target.dim, 1 + d_factor.shape[1])), np.zeros(target.dim)
+        for part_back, part_diagonal in parts.results(ChangePart.change, d_mean, d_diag, d_factor):
+            back, d_diagonal = back + part_back, d_diagonal + part_diagonal
         return back[:, 0] - quad.apply(d_mean), -d_diagonal, quad.apply(d_factor.T).T - back[:, 1:]
 
     return change
+
+
+class ChangePart:
+    """Of some of the rows: the integrals that say how the slopes and curvatures change, and A U."""
+
+    def __init__(self, part, mean, shape, n_threads):
+        m, t, self.au = _forms(part, mean, shape)
+        self.c0, c1, c2 = (part.weights * c for c in curvature_moments(part, m, t, n_threads))
+        inverse_t = 1.0 / np.maximum(t, 1e-100)
+        self.slope, self.bend = 0.5 * c1 * inverse_t, 0.5 * (c2 - self.c0) * inverse_t**2
+        self.design, self.n_threads = part.design, n_threads
+
+    def change(self, d_mean, d_diag, d_factor):
+        """A^T times the changes of the slopes, and of the curvatures times A U, and the diagonal of theirs."""
+        moved = self.design.dot(np.column_stack([d_mean, d_factor]))
+        d_variance = 2.0 * (self.design.squares_dot(d_diag) + (self.au * moved[:, 1:]).sum(axis=1))
+        d_slope = self.c0 * moved[:, 0] + self.slope * d_variance
+        d_bend = 2.0 * self.slope * moved[:, 0] + self.bend * d_variance
+        inner = np.column_stack([d_slope, d_bend[:, None] * self.au + self.c0[:, None] * moved[:, 1:]])
+        return self.design.transposed_dots(inner), self.design.weighted_squares(d_bend, self.n_threads)
 
 
 def _fixed_change(p):

@@ -76,13 +76,12 @@ class ExactMoments(ExactSource):
     def _moments(self, mean, chol, spread):
         self.counts["passes"] += 1
         target, quad = self.target, self.target.quadratic
-        d = target.dim
-        ridge, block = np.zeros((1 + d, d)), np.empty((1 + d, d))
-        value = 0.0
+        d, value = target.dim, 0.0
+        ridge = np.zeros((1 + d, d))
         with np.errstate(over="ignore", invalid="ignore"):
-            for rows in target.design.blocks():
-                value += self._ridge_sum(target.design[rows], target.terms[:, rows], mean, chol, spread, block)
-                ridge += block
+            for part_value, part in target.over_parts(ridge_moments, mean, chol, spread, self.n_threads):
+                value += part_value
+                ridge += part
             r = mean - quad.mean
             p_r = quad.apply(r)
             p_chol = (
@@ -93,25 +92,22 @@ class ExactMoments(ExactSource):
             value += quad.constant - 0.5 * float(r @ p_r + spread * (chol * p_chol).sum())
             return value, ridge[0] - chol.T @ p_r, chol.T @ p_chol - ridge[1:]
 
-    def _ridge_sum(self, design, terms, mean, chol, spread, out) -> float:
-        """The ridge part of E f, L^T E[grad f] and L^T E[Hess f] L from some of the rows."""
-        whitened = _core.fit.whitened_moments if design.has_panels else whitened_moments
-        record = self.target.link_record
-        return whitened(design.matrix, terms, record, RULES, mean, chol, spread, out, self.n_threads)
-
     def diagonal_curvature(self, mean) -> np.ndarray:
         """The diagonal of -Hess f at a point, which sets the scale of the first coordinates."""
-        diagonal = np.zeros(self.dim)
-        target = self.target
-        for rows in target._row_blocks(1):
-            _, _, c = target._derivatives(mean[None], rows, self.n_threads)
-            diagonal -= target.design[rows].weighted_squares(c[0], self.n_threads)
-        precision = target.quadratic.precision
-        return diagonal + (np.diagonal(precision) if precision.ndim == 2 else precision)
+        return self.target.diagonal_curvature(mean, self.n_threads)
 
     def every(self, stride) -> ExactMoments:
         """The same with every stride-th row, counted stride times: a cheap stand-in far from the optimum."""
         return ExactMoments(self.target.every(stride), self.n_threads)
+
+
+def ridge_moments(part, mean, chol, spread, n_threads):
+    """The ridge part of E f, and (1 + d, d) of L^T E[grad f] and L^T E[Hess f] L, from some of the rows."""
+    out = np.empty((1 + part.dim, part.dim))
+    whitened = _core.fit.whitened_moments if part.design.has_panels else whitened_moments
+    arguments = part.link_record, RULES, mean, chol, spread, out, n_threads
+    with np.errstate(over="ignore", invalid="ignore"):
+        return whitened(part.design.matrix, part.terms, *arguments), out
 
 
 def whitened_moments(a, terms, link, rules, mean, factor, spread, out, n_threads):

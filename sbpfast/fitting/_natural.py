@@ -154,13 +154,14 @@ class NaturalFit:
     # the loop
 
     def run(self, max_iter, watch):
-        """Step until the residual is small, is inside its error, or max_iter is reached; Ctrl-C ends it, too.
+        """Step until the residual is small, is inside its error, or max_iter is reached.
 
-        An interrupt leaves the state after the last whole step; before the first moments there is none to leave.
+        Ctrl-C and the loss of the place where the rows lie end it, too: they leave the state after the last whole
+        step; before the first moments there is none to leave.
         """
         try:
             self._run(max_iter, watch)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, ConnectionError) as end:
             if self._whole is None:
                 raise
             self.mean, self.shape, self.last, counters, length = self._whole
@@ -168,7 +169,8 @@ class NaturalFit:
                 setattr(self, name, value)
             del self.elbo_trace[length:], self.residual_trace[length:]
             self.interrupted = True
-            self.message = f"interrupted after {self.n_iter} steps, at a residual of {self.residual_trace[-1]:.2g}"
+            why = f" ({end})" if str(end) else ""
+            self.message = f"interrupted after {self.n_iter} steps, at a residual of {self.residual_trace[-1]:.2g}{why}"
 
     def _run(self, max_iter, watch):
         here = self.first()

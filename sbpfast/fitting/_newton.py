@@ -32,24 +32,37 @@ def affordable(target) -> bool:
 def newton_direction(target, mean, chol, gradient, precision, n_threads):
     """The Newton step (delta, A), or None where the ELBO is not concave."""
     d = len(mean)
-    forms = target.design.dot(chol)
-    m, t = target.design.dot(mean) + target.offset, np.sqrt((forms * forms).sum(axis=1))
-    c0, c1, c2 = (target.weights * c for c in curvature_moments(target, m, t, n_threads))
-    unit = forms / np.where(t > 0.0, t, 1.0)[:, None]  # a row of zeros takes no part
+    parts = target.kept(CurvaturePart, mean, chol, n_threads)
 
     def product(delta, a):
         """Minus the second derivative times (delta, A)."""
-        s = np.einsum("ij,ij->i", forms @ a, unit)
-        weights = c1 * (forms @ delta) + (c2 - c0) * s
-        out = precision @ a + np.diag(np.diagonal(a))
-        out = np.tril(out - forms.T @ (weights[:, None] * unit))
-        return precision @ delta - forms.T @ (c1 * s), out
+        out, out_delta = precision @ a + np.diag(np.diagonal(a)), precision @ delta
+        for part_delta, part in parts.results(CurvaturePart.product, delta, a):
+            out_delta, out = out_delta - part_delta, out - part
+        return out_delta, np.tril(out)
 
     ascent = np.tril(np.eye(d) - precision)
     scale = np.ones((d, d))
     scale[np.diag_indices(d)] = 0.5  # of the second derivative at a Gaussian target, |delta|^2 + |A|^2 + sum A_ii^2
     step, concave = conjugate_gradients(product, gradient, ascent, lambda delta, a: (delta, scale * a), FORCING)
     return step if concave else None
+
+
+class CurvaturePart:
+    """Of some of the rows: the forms F and the integrals c0, c1, c2, weighted."""
+
+    def __init__(self, part, mean, chol, n_threads):
+        self.forms = part.design.dot(chol)
+        t = np.sqrt((self.forms * self.forms).sum(axis=1))
+        m = part.design.dot(mean) + part.offset
+        self.c0, self.c1, self.c2 = (part.weights * c for c in curvature_moments(part, m, t, n_threads))
+        self.lengths = np.where(t > 0.0, t, 1.0)  # a row of zeros takes no part
+
+    def product(self, delta, a):
+        """What the rows subtract from the product's two parts."""
+        s = np.einsum("ij,ij->i", self.forms @ a, self.forms) / self.lengths
+        weights = (self.c1 * (self.forms @ delta) + (self.c2 - self.c0) * s) / self.lengths
+        return self.forms.T @ (self.c1 * s), self.forms.T @ (weights[:, None] * self.forms)
 
 
 def conjugate_gradients(product, delta_rhs, a_rhs, precondition, forcing):

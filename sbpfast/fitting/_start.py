@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sbpfast._means import BLOCK_ROWS
 from sbpfast.fitting._factors import definite_factor, is_positive_definite, refactored, solved
 from sbpfast.fitting._full import FullCovariance
 from sbpfast.fitting._improper import ImproperDensity, dependent_columns
@@ -108,7 +109,7 @@ def _check_collinear(precision):
         raise dependent_columns(vectors[:, 0])
 
 
-SUBSAMPLE_ROWS = 40000  # a ridge target with more rows starts from a sixteenth of them
+SUBSAMPLE_ROWS = 40000  # a ridge target with more rows starts from a sixteenth of them, or from a block
 
 
 def check_start(q0, target):
@@ -135,7 +136,8 @@ def full_start(source, q0):
 def _coarse(source):
     """A cheap stand-in where the rows are many."""
     rows = source.target.n_rows
-    return source.every(16) if rows >= SUBSAMPLE_ROWS and rows >= 400 * source.dim else source
+    few = rows < SUBSAMPLE_ROWS or rows < 400 * source.dim
+    return source if few else source.every(max(16, -(-rows // BLOCK_ROWS)))
 
 
 def low_rank_start(source, q0, rank):

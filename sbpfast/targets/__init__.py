@@ -25,8 +25,9 @@ from sbpfast.targets._regressions import (
     probit_regression,
     student_t_regression,
 )
-from sbpfast.targets._ridge import Ridge, quadratic, ridge  # noqa: F401  Ridge: likewise
+from sbpfast.targets._ridge import Ridge, quadratic  # noqa: F401  Ridge: likewise
 from sbpfast.targets._softmax import multinomial_regression
+from sbpfast.targets._streamed import ridge
 from sbpfast.targets._target import NonFiniteTarget, Target
 
 if TYPE_CHECKING:

@@ -12,13 +12,14 @@ import numpy as np
 import scipy
 
 from sbpfast import _checks, _core
-
-BLOCK_ROWS = 65536  # rows whose sums are one partial sum: where a pass over the data is cut depends on nothing else
+from sbpfast._means import BLOCK_ROWS
 
 
 def as_design(name, a) -> Design:
     """The design of a matrix, checked: C-contiguous float64, or CSR."""
     if isinstance(a, Design):
+        if a.streamed:
+            raise TypeError(f"{name} must be in memory here: rows that are streamed are not taken")
         return a
     if scipy.sparse.issparse(a):
         if a.dtype.kind not in "biuf":
@@ -36,6 +37,7 @@ def as_design(name, a) -> Design:
 class Design(ABC):
     """Rows A, (N, d)."""
 
+    streamed = False  # whether the rows are read anew at every pass
     has_panels = False  # whether the kernels that work on tiles of A and panels of draws take `matrix`
 
     def __init__(self, matrix):
@@ -141,9 +143,11 @@ class DenseDesign(Design):
         return out
 
     def weighted_gram(self, w, n_threads):
-        out = np.empty((self.shape[1], self.shape[1]))
-        _core.ridge.weighted_product(self.matrix, w, self.matrix, True, out, n_threads)
-        return out
+        total, out = np.zeros((2, self.shape[1], self.shape[1]))
+        for rows in self.blocks():
+            _core.ridge.weighted_product(self.matrix[rows], w[rows], self.matrix[rows], True, out, n_threads)
+            total += out
+        return total
 
     def weighted_gram_dot(self, w, v, n_threads):
         images = np.ascontiguousarray(self.matrix @ v)

@@ -11,37 +11,31 @@ from sbpfast import _checks
 from sbpfast.targets._design import as_design
 from sbpfast.targets._links import ANY, BINARY, COUNT, NON_NEGATIVE, POSITIVE
 from sbpfast.targets._ridge import Ridge, quadratic, ridge
+from sbpfast.targets._streamed import normal_prior, require_squares, takes_rows
 
 
 def _regression(X, y, link, weights, offset, prior_scale, prior_mean, constant, term_weights=1.0, **parameters):
-    """A log joint density: ridge terms of the data and a normal prior with its constant."""
+    """A log joint density: ridge terms of the data and a normal prior with its constant.
+
+    `constant` is that of every row (N,), or of all alike.  Without a prior scale there is neither prior nor constant:
+    a pass over the rows needs only their terms.
+    """
     X = as_design("X", X)
     rows, d = X.shape
-    scale = _checks.real_array("prior_scale", prior_scale, ndim=(0, 1), finite=False)
-    if scale.shape not in ((), (d,)):
-        raise ValueError(f"prior_scale must be a scalar or have shape ({d},), got {scale.shape}")
-    scale = np.broadcast_to(scale, d)
-    if np.isnan(scale).any() or not (scale > 0).all():
-        raise ValueError("prior_scale must be positive (np.inf for a flat prior)")
-    _require_squares("prior_scale", scale[np.isfinite(scale)])
+    if prior_scale is None:
+        weights = _checks.vector("weights", 1.0 if weights is None else weights, rows)
+        return ridge(X, offset, link, weights * term_weights, y, None, **parameters)
+    normal = normal_prior(d, prior_scale, prior_mean)
     weights = _checks.vector("weights", 1.0 if weights is None else weights, rows)
     if (weights < 0).any():
         raise ValueError("weights must not be negative")
     with np.errstate(over="ignore", invalid="ignore"):
-        constant = float(weights @ constant) if np.ndim(constant) else float(weights.sum() * constant)
-    if not math.isfinite(constant):
+        constant = np.broadcast_to(constant() if callable(constant) else constant, rows)
+        total = float(sum((weights[part] * constant[part]).sum() for part in X.blocks()))
+    if not math.isfinite(total):
         raise ValueError("weights are so large that the constants of the likelihood overflow double precision")
-    proper = scale[np.isfinite(scale)]
-    constant -= float(np.log(proper).sum()) + 0.5 * len(proper) * math.log(2.0 * math.pi)
-    prior = quadratic(1.0 / scale**2, _checks.vector("prior_mean", prior_mean, d), constant)
+    prior = quadratic(normal.precision, normal.mean, total + normal.constant)
     return ridge(X, offset, link, weights * term_weights, y, prior, **parameters)
-
-
-def _require_squares(name, scale):
-    """Refuse scales whose squares, or one over them, are not doubles."""
-    outside = np.atleast_1d(scale)[~((np.atleast_1d(scale) >= 1e-150) & (np.atleast_1d(scale) <= 1e150))]
-    if len(outside):
-        raise ValueError(f"{name} must lie between 1e-150 and 1e150, got {outside[0]}")
 
 
 def _log_binomial(n, k):
@@ -58,7 +52,8 @@ def _response(y, X, allowed, wanted):
     return y
 
 
-def logistic_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weights=None, trials=None) -> Ridge:
+@takes_rows
+def logistic_regression(X, y=None, *, prior_scale, prior_mean=0.0, offset=0.0, weights=None, trials=None) -> Ridge:
     """Log joint density of Bayesian logistic regression.
 
     sum_j w_j [y_j t_j - n_j log(1 + e^t_j) + log C(n_j, y_j)] + log N(x; prior_mean, prior_scale^2),  t = X x + offset
@@ -85,7 +80,8 @@ def logistic_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weight
     return _binomial(X, y, "logistic", weights, offset, prior_scale, prior_mean, trials)
 
 
-def cloglog_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weights=None, trials=None) -> Ridge:
+@takes_rows
+def cloglog_regression(X, y=None, *, prior_scale, prior_mean=0.0, offset=0.0, weights=None, trials=None) -> Ridge:
     """Log joint density of Bayesian binary regression with the complementary log-log link.
 
     sum_j w_j [y_j log(1 - exp(-e^t_j)) - (n_j - y_j) e^t_j + log C(n_j, y_j)] + log prior,  t = X x + offset
@@ -106,11 +102,12 @@ def _binomial(X, y, link, weights, offset, prior_scale, prior_mean, trials):
     if not ((n >= 1) & (n == np.floor(n))).all():
         raise ValueError("trials must be whole numbers, at least 1")
     y = _response(y, X, lambda v: (v >= 0) & (v <= n) & (v == np.floor(v)), "whole numbers between 0 and trials")
-    constant = _log_binomial(n, y)
+    constant = lambda: _log_binomial(n, y)  # which a pass over the rows does not need
     return _regression(X, y / n, link, weights, offset, prior_scale, prior_mean, constant, term_weights=n)
 
 
-def probit_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
+@takes_rows
+def probit_regression(X, y=None, *, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
     """Log joint density of Bayesian probit regression.
 
     sum_j w_j log Phi((2 y_j - 1) t_j) + log prior,  t = X x + offset
@@ -122,25 +119,34 @@ def probit_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weights=
     return _regression(X, y, "probit", weights, offset, prior_scale, prior_mean, 0.0)
 
 
-def poisson_regression(X, y, *, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
+@takes_rows
+def poisson_regression(X, y=None, *, prior_scale, prior_mean=0.0, offset=0.0, weights=None, rates=None) -> Ridge:
     """Log joint density of Bayesian Poisson regression.
 
     sum_j w_j [y_j t_j - e^t_j - log y_j!] + log prior,  t = X x + offset
 
-    Arguments as for `logistic_regression`, with y counts, not negative.  Where they are not all whole numbers, y are
-    rates and w exposures: w_j y_j is then a count of mean w_j e^t_j, and f the log joint density of these counts.
+    Arguments as for `logistic_regression`, with y counts, not negative.  Where they are not all whole numbers, or
+    ``rates`` is True, y are rates and w exposures: w_j y_j is then a count of mean w_j e^t_j, and f the log joint
+    density of these counts.
     """
     X = as_design("X", X)
     y = _response(y, X, *NON_NEGATIVE)
-    if (y == np.floor(y)).all():
-        return _regression(X, y, "poisson", weights, offset, prior_scale, prior_mean, -scipy.special.gammaln(y + 1))
-    w = _checks.vector("weights", 1.0 if weights is None else weights, len(y))
-    w = np.where(w > 0.0, w, 1.0)  # rows of no weight have no constant either
-    constant = scipy.special.xlogy(y, w) - scipy.special.gammaln(w * y + 1) / w
+    if rates is None:
+        rates = not (y == np.floor(y)).all()
+    if not rates:
+        constant = lambda: -scipy.special.gammaln(y + 1.0)
+    else:
+        constant = lambda: _rates_constant(y, _checks.vector("weights", 1.0 if weights is None else weights, len(y)))
     return _regression(X, y, "poisson", weights, offset, prior_scale, prior_mean, constant)
 
 
-def linear_regression(X, y, *, noise_scale, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
+def _rates_constant(y, w):
+    w = np.where(w > 0.0, w, 1.0)  # rows of no weight have no constant either
+    return scipy.special.xlogy(y, w) - scipy.special.gammaln(w * y + 1) / w
+
+
+@takes_rows
+def linear_regression(X, y=None, *, noise_scale, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
     """Log joint density of Bayesian linear regression.
 
     sum_j w_j log N(y_j; t_j, noise_scale^2) + log prior,  t = X x + offset
@@ -149,13 +155,14 @@ def linear_regression(X, y, *, noise_scale, prior_scale, prior_mean=0.0, offset=
     """
     X = as_design("X", X)
     noise = _checks.scalar("noise_scale", noise_scale, above=0.0)
-    _require_squares("noise_scale", noise)
+    require_squares("noise_scale", noise)
     y = _response(y, X, *ANY)
     constant = -math.log(noise) - 0.5 * math.log(2.0 * math.pi)
     return _regression(X, y, "square", weights, offset, prior_scale, prior_mean, constant, term_weights=-0.5 / noise**2)
 
 
-def student_t_regression(X, y, *, df, scale, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
+@takes_rows
+def student_t_regression(X, y=None, *, df, scale, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
     """Log joint density of robust regression: sum_j w_j log t_df(y_j; t_j, scale) + log prior, t = X x + offset.
 
     Arguments as for `logistic_regression`, with real y and the known degrees of freedom and scale of the noise.
@@ -163,13 +170,16 @@ def student_t_regression(X, y, *, df, scale, prior_scale, prior_mean=0.0, offset
     X = as_design("X", X)
     df, scale = _checks.scalar("df", df, above=0.0), _checks.scalar("scale", scale, above=0.0)
     y = _response(y, X, *ANY)
-    _require_squares("scale", scale)
-    _require_squares("df", df)
+    require_squares("scale", scale)
+    require_squares("df", df)
     constant = math.log(scipy.special.poch(0.5 * df, 0.5)) - 0.5 * math.log(df * math.pi) - math.log(scale)
     return _regression(X, y, "student_t", weights, offset, prior_scale, prior_mean, float(constant), df=df, scale=scale)
 
 
-def negative_binomial_regression(X, y, *, dispersion, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
+@takes_rows
+def negative_binomial_regression(
+    X, y=None, *, dispersion, prior_scale, prior_mean=0.0, offset=0.0, weights=None
+) -> Ridge:
     """Log joint density of regression of counts that vary more than Poisson's, with known dispersion r.
 
     sum_j w_j log NB(y_j; mean e^t_j, variance e^t_j + e^(2 t_j) / r) + log prior,  t = X x + offset
@@ -178,24 +188,34 @@ def negative_binomial_regression(X, y, *, dispersion, prior_scale, prior_mean=0.
     closer to Poisson.
     """
     X = as_design("X", X)
-    return continued_negative_binomial(
-        X, _response(y, X, *COUNT), dispersion=dispersion, prior_scale=prior_scale, prior_mean=prior_mean,
-        offset=offset, weights=weights,
-    )  # fmt: skip
+    y = _response(y, X, *COUNT)
+    return _negative_binomial(X, y, dispersion, prior_scale, prior_mean, offset, weights)
 
 
-def continued_negative_binomial(X, y, *, dispersion, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
+@takes_rows
+def continued_negative_binomial(
+    X, y=None, *, dispersion, prior_scale, prior_mean=0.0, offset=0.0, weights=None
+) -> Ridge:
     """The same for any y that are not negative, whose factorials are gamma functions."""
+    return _negative_binomial(X, y, dispersion, prior_scale, prior_mean, offset, weights)
+
+
+def _negative_binomial(X, y, dispersion, prior_scale, prior_mean, offset, weights):
     X = as_design("X", X)
     r = _checks.scalar("dispersion", dispersion, above=0.0)
     y = _response(y, X, *NON_NEGATIVE)
-    _require_squares("dispersion", r)
-    some = np.where(y > 0.0, y, 1.0)
-    constant = np.where(y > 0.0, -np.log(some) - scipy.special.betaln(some, r), 0.0)
+    require_squares("dispersion", r)
+    constant = lambda: _negative_binomial_constant(y, r)
     return _regression(X, y, "negative_binomial", weights, offset, prior_scale, prior_mean, constant, dispersion=r)
 
 
-def gamma_regression(X, y, *, shape, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
+def _negative_binomial_constant(y, r):
+    some = np.where(y > 0.0, y, 1.0)
+    return np.where(y > 0.0, -np.log(some) - scipy.special.betaln(some, r), 0.0)
+
+
+@takes_rows
+def gamma_regression(X, y=None, *, shape, prior_scale, prior_mean=0.0, offset=0.0, weights=None) -> Ridge:
     """Log joint density of regression of positive numbers whose spread grows with their mean.
 
     sum_j w_j log Gamma(y_j; mean e^t_j, variance e^(2 t_j) / shape) + log prior,  t = X x + offset
@@ -205,6 +225,6 @@ def gamma_regression(X, y, *, shape, prior_scale, prior_mean=0.0, offset=0.0, we
     X = as_design("X", X)
     a = _checks.scalar("shape", shape, above=0.0)
     y = _response(y, X, *POSITIVE)
-    _require_squares("shape", a)
-    constant = scipy.special.xlogy(a, a) - scipy.special.gammaln(a) + (a - 1.0) * np.log(y)
+    require_squares("shape", a)
+    constant = lambda: scipy.special.xlogy(a, a) - scipy.special.gammaln(a) + (a - 1.0) * np.log(y)
     return _regression(X, y, "gamma", weights, offset, prior_scale, prior_mean, constant, term_weights=a)

@@ -12,7 +12,7 @@ from sbpfast._forms import FullForm
 from sbpfast._means import group_sizes
 from sbpfast.targets._design import Design, as_design
 from sbpfast.targets._quadratic import Quadratic
-from sbpfast.targets._regressions import _require_squares
+from sbpfast.targets._streamed import require_squares
 from sbpfast.targets._target import Target, require_finite
 
 CELLS = 2**20  # linear predictors that are worked on at a time
@@ -214,7 +214,7 @@ def _scales(value, allowed, shape):
     scale = _shaped("prior_scale", value, allowed, shape, finite=False)
     if np.isnan(scale).any() or not (scale > 0).all():
         raise ValueError("prior_scale must be positive (np.inf for a flat prior)")
-    _require_squares("prior_scale", scale[np.isfinite(scale)])
+    require_squares("prior_scale", scale[np.isfinite(scale)])
     return scale
 
 

@@ -138,6 +138,7 @@ def test_names_shapes_and_scale_are_stans(library):
     assert table.constrain(x[:0])["theta"].shape == (0, 2, 3)
 
 
+@pytest.mark.filterwarnings("ignore:The Gaussian is a poor:sbpfast.FitWarning")  # log tau has an exponential tail
 def test_a_stan_model_is_fitted_in_one_line(library):
     fit = sb.fit(StanModel(library), rng=0)
     summary = fit.summary()

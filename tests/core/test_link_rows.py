@@ -25,7 +25,7 @@ double centre(int k, double y, const double *p) {{ return link_at(k)->centre ? l
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
-    header = Path(sbpfast.__file__).parent / "_core" / "links.h"
+    header = Path(__file__).parents[2] / "sbpfast" / "_core" / "links.h"
     library = ctypes.CDLL(compiled(tmp_path_factory.mktemp("links"), SOURCE.format(header=header)))
     for name in ("closed", "softplus", "density", "mixed"):
         getattr(library, name).restype, getattr(library, name).argtypes = ctypes.c_double, [ctypes.c_int]

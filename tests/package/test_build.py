@@ -50,7 +50,12 @@ def test_a_wheel_from_the_sdist_works(sdist, tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as zipped:
         inside = zipped.namelist()
-    for wanted in ("sbpfast/py.typed", "sbpfast/data/breast_cancer.csv", "sbpfast/_core/_platform.pyi"):
+    for wanted in (
+        "sbpfast/py.typed",
+        "sbpfast/kernels.pxd",
+        "sbpfast/data/breast_cancer.csv",
+        "sbpfast/_core/_platform.pyi",
+    ):
         assert wanted in inside
     assert not [name for name in inside if name.endswith((".pxi", ".pyx", ".h", ".c")) or "generate" in name]
     run(sys.executable, "-m", "venv", str(tmp_path / "user"))

@@ -1,4 +1,4 @@
-"""The tables of README.md, made of the files in results/: python bench/run.py --readme.
+"""The tables of docs/benchmarks.md, made of the files in results/: python bench/run.py --tables.
 
 A table stands between `<!-- NAME -->` and `<!-- end -->`.  Rows whose file is not there are left out and said to be.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from timing import OURS
 from workload import text
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 
 
 @cache
@@ -147,7 +147,20 @@ def images(folder: Path) -> list[str]:
     return rows + [f"| {first} | {second} |" for first, second in pairs]
 
 
-TABLES = {"speed": speed, "images": images}
+# -- machines ---------------------------------------------------------------------------------------------------------
+
+
+def machines(folder: Path) -> list[str]:
+    """What each file of results was measured on, and with."""
+    rows = ["| file | processor | instruction set | threads | version |", "| --- | --- | --- | --- | --- |"]
+    for path in sorted(folder.glob("*.json")):
+        m = saved(folder, path.stem)["machine"]
+        cells = (m.get(key, "not recorded") for key in ("processor", "instruction set", "threads", "sbpfast"))
+        rows.append(f"| {path.name} | {' | '.join(cells)} |")
+    return rows
+
+
+TABLES = {"speed": speed, "images": images, "machines": machines}
 
 
 def filled(page: str, folder: Path) -> str:
@@ -156,10 +169,10 @@ def filled(page: str, folder: Path) -> str:
         before, mark, rest = page.partition(f"<!-- {name} -->\n")
         _, end, after = rest.partition("<!-- end -->")
         if not (mark and end):
-            raise ValueError(f"README.md has no place for the table {name!r}")
+            raise ValueError(f"{PAGE.name} has no place for the table {name!r}")
         page = before + mark + "\n".join(["", *table(folder), "", ""]) + end + after
     return page
 
 
 def write(folder: Path) -> None:
-    README.write_text(filled(README.read_text(), folder))
+    PAGE.write_text(filled(PAGE.read_text(), folder))
