@@ -5,7 +5,8 @@ import warnings
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path[:0] = [str(HERE)]
+sys.path.append(str(HERE.parent))  # for who has built the package in place
 
 import family_pages
 import sbpfast
