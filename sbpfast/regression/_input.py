@@ -41,6 +41,10 @@ class Columns(NamedTuple):
 
 def matrix(X):
     """X as a dense float64 or a CSR array of at least one row and column."""
+    if getattr(X, "streamed", False):
+        raise TypeError(
+            "X must be in memory for estimators; Rows are taken by sbpfast.targets, whose targets fit takes"
+        )
     if scipy.sparse.issparse(X):
         X = scipy.sparse.csr_array(X)
         X = two_dimensional(scipy.sparse.csr_array((floats("X.data", X.data), X.indices, X.indptr), shape=X.shape))

@@ -118,6 +118,7 @@ class DaskRows(Rows):
         starts = range(0, self.n_rows, BLOCK_ROWS)
         for i in range(0, len(starts), at_once):
             yield from computed([self._task(start, payload) for start in starts[i : i + at_once]])
+        self._known["finite"] = True  # all of them
 
     def _task(self, start, payload):
         import dask
@@ -127,7 +128,7 @@ class DaskRows(Rows):
         for name, pieces in self._source.pieces.items():
             covering = pieces.covering(start, min(start + BLOCK_ROWS, self.n_rows))
             chunks[name], cuts[name] = [c for c, _, _ in covering], [(low, high) for _, low, high in covering]
-        facts = self._source.dim, self._source.names, self._classes, self.intercept
+        facts = self._source.dim, self._source.names, self._classes, self.intercept, "finite" in self._known
         return dask.delayed(_run, pure=False)(payload, chunks, cuts, start, facts)
 
     def read(self, raw_y=False):
@@ -141,13 +142,17 @@ def _itself(block):
 
 def _run(payload, chunks, cuts, start, facts):
     """A task: bring the block together, check it, and call the function."""
-    (function, arguments), (dim, names, classes, intercept) = payload, facts
+    (function, arguments), (dim, names, classes, intercept, finite) = payload, facts
     columns = {
-        name: np.concatenate([_plain(chunk)[low:high] for chunk, (low, high) in zip(chunks[name], cuts[name])])
+        name: _joined([_plain(chunk)[low:high] for chunk, (low, high) in zip(chunks[name], cuts[name])])
         for name in chunks
     }
-    block = as_checked(Block(**columns, start=start), dim, names, classes)
+    block = as_checked(Block(**columns, start=start), dim, names, classes, finite=finite)
     return function(extended(block) if intercept else block, *arguments)
+
+
+def _joined(pieces) -> np.ndarray:
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
 def _plain(chunk) -> np.ndarray:

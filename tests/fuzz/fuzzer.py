@@ -185,7 +185,8 @@ def check(name, number, seed) -> list[Finding]:
 
 
 class alarm:
-    """Raise TooSlow in the block after so many seconds of the processor (where the system has alarms)."""
+    """Raise TooSlow in the block after so many seconds of the processor (where the system has alarms), and every so many
+    again: an exception is lost where it rings inside a destructor."""
 
     def __init__(self, seconds):
         self.seconds = seconds
@@ -193,7 +194,7 @@ class alarm:
     def __enter__(self):
         if hasattr(signal, "setitimer"):
             self.before = signal.signal(signal.SIGPROF, self._ring)
-            signal.setitimer(signal.ITIMER_PROF, self.seconds)
+            signal.setitimer(signal.ITIMER_PROF, self.seconds, self.seconds)
 
     def __exit__(self, *_):
         if hasattr(signal, "setitimer"):

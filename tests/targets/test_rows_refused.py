@@ -145,3 +145,12 @@ def test_an_interrupt_leaves_the_last_whole_step(end):
     resumed = sb.fit(target, stopped)
     assert not stopped.converged and resumed.converged
     np.testing.assert_array_equal(resumed.q.mean, whole.q.mean)
+
+
+def test_who_needs_rows_in_memory_says_so():
+    X, y = columns()
+    rows = sb.Rows.from_arrays(X, y)
+    with pytest.raises(TypeError, match="X must be in memory"):
+        sb.BayesianLogisticRegression().fit(rows, y)
+    with pytest.raises(TypeError, match="X must be in memory"):
+        sb.targets.multinomial_regression(rows, y, prior_scale=1.0)
