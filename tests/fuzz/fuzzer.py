@@ -185,8 +185,10 @@ def check(name, number, seed) -> list[Finding]:
 
 
 class alarm:
-    """Raise TooSlow in the block after so many seconds of the processor (where the system has alarms), and every so many
-    again: an exception is lost where it rings inside a destructor."""
+    """Raise TooSlow in the block after so many seconds of the processor, where the system has alarms.
+
+    It rings again every so many: an exception is lost where it rings inside a destructor.
+    """
 
     def __init__(self, seconds):
         self.seconds = seconds
