@@ -17,8 +17,8 @@ from sbpfast.targets._streamed import normal_prior, require_squares, takes_rows
 def _regression(X, y, link, weights, offset, prior_scale, prior_mean, constant, term_weights=1.0, **parameters):
     """A log joint density: ridge terms of the data and a normal prior with its constant.
 
-    `constant` is that of every row (N,), or of all alike.  Without a prior scale there is neither prior nor constant:
-    a pass over the rows needs only their terms.
+    `constant` is that of all rows alike, or gives those of a block of rows: the bits are those of streamed rows.
+    Without a prior scale there is neither prior nor constant: a pass over the rows needs only their terms.
     """
     X = as_design("X", X)
     rows, d = X.shape
@@ -30,8 +30,8 @@ def _regression(X, y, link, weights, offset, prior_scale, prior_mean, constant, 
     if (weights < 0).any():
         raise ValueError("weights must not be negative")
     with np.errstate(over="ignore", invalid="ignore"):
-        constant = np.broadcast_to(constant() if callable(constant) else constant, rows)
-        total = float(sum((weights[part] * constant[part]).sum() for part in X.blocks()))
+        of = constant if callable(constant) else lambda part: constant
+        total = float(np.sum([(weights[part] * of(part)).sum() for part in X.blocks()]))
     if not math.isfinite(total):
         raise ValueError("weights are so large that the constants of the likelihood overflow double precision")
     prior = quadratic(normal.precision, normal.mean, total + normal.constant)
@@ -102,7 +102,7 @@ def _binomial(X, y, link, weights, offset, prior_scale, prior_mean, trials):
     if not ((n >= 1) & (n == np.floor(n))).all():
         raise ValueError("trials must be whole numbers, at least 1")
     y = _response(y, X, lambda v: (v >= 0) & (v <= n) & (v == np.floor(v)), "whole numbers between 0 and trials")
-    constant = lambda: _log_binomial(n, y)  # which a pass over the rows does not need
+    constant = lambda part: _log_binomial(n[part], y[part])  # which a pass over the rows does not need
     return _regression(X, y / n, link, weights, offset, prior_scale, prior_mean, constant, term_weights=n)
 
 
@@ -134,9 +134,10 @@ def poisson_regression(X, y=None, *, prior_scale, prior_mean=0.0, offset=0.0, we
     if rates is None:
         rates = not (y == np.floor(y)).all()
     if not rates:
-        constant = lambda: -scipy.special.gammaln(y + 1.0)
+        constant = lambda part: -scipy.special.gammaln(y[part] + 1.0)
     else:
-        constant = lambda: _rates_constant(y, _checks.vector("weights", 1.0 if weights is None else weights, len(y)))
+        sizes = _checks.vector("weights", 1.0 if weights is None else weights, len(y))
+        constant = lambda part: _rates_constant(y[part], sizes[part])
     return _regression(X, y, "poisson", weights, offset, prior_scale, prior_mean, constant)
 
 
@@ -205,7 +206,7 @@ def _negative_binomial(X, y, dispersion, prior_scale, prior_mean, offset, weight
     r = _checks.scalar("dispersion", dispersion, above=0.0)
     y = _response(y, X, *NON_NEGATIVE)
     require_squares("dispersion", r)
-    constant = lambda: _negative_binomial_constant(y, r)
+    constant = lambda part: _negative_binomial_constant(y[part], r)
     return _regression(X, y, "negative_binomial", weights, offset, prior_scale, prior_mean, constant, dispersion=r)
 
 
@@ -226,5 +227,5 @@ def gamma_regression(X, y=None, *, shape, prior_scale, prior_mean=0.0, offset=0.
     a = _checks.scalar("shape", shape, above=0.0)
     y = _response(y, X, *POSITIVE)
     require_squares("shape", a)
-    constant = lambda: scipy.special.xlogy(a, a) - scipy.special.gammaln(a) + (a - 1.0) * np.log(y)
+    constant = lambda part: scipy.special.xlogy(a, a) - scipy.special.gammaln(a) + (a - 1.0) * np.log(y[part])
     return _regression(X, y, "gamma", weights, offset, prior_scale, prior_mean, constant, term_weights=a)

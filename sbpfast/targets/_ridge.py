@@ -97,7 +97,7 @@ class Ridge(Target):
     @property
     def weight_sum(self) -> float:
         """The sum of the weights, added as all sums over the rows are."""
-        return float(sum(self.weights[rows].sum() for rows in self.design.blocks()))
+        return float(np.sum([self.weights[rows].sum() for rows in self.design.blocks()]))
 
     def every(self, stride) -> Ridge:
         """The same with every stride-th row, the weights scaled up to the same sum: a cheap stand-in."""

@@ -53,8 +53,8 @@ class StreamedRidge(Ridge):
         self.design, self._part_of, self.remote = rows, part_of, rows.remote
         self.n_rows, self.dim = rows.n_rows, rows.dim
         _, _, self.link_name, self.link_record = constants[0]
-        self._weight_sum = float(sum(weight for _, weight, _, _ in constants))
-        self.quadratic = prior._replace(constant=float(sum(c for c, _, _, _ in constants)) + prior.constant)
+        self._weight_sum = float(np.sum([weight for _, weight, _, _ in constants]))
+        self.quadratic = prior._replace(constant=float(np.sum([c for c, _, _, _ in constants])) + prior.constant)
 
     def __repr__(self):
         return f"Ridge(dim={self.dim}, rows={self.n_rows}, link={self.link_name!r}, of {self.design!r})"
