@@ -36,6 +36,8 @@ from sbpfast.fitting._table import Summary
 from sbpfast.gaussian import CholeskyGaussian, DiagonalGaussian, Gaussian, LowRankGaussian
 from sbpfast.targets import NonFiniteTarget, Target
 from sbpfast.targets._parameters import Parameters
+from sbpfast.targets._ridge import Ridge
+from sbpfast.targets._softmax import Softmax
 from sbpfast.targets._target import point_text
 
 STRUCTURES = {"full": FullCovariance, "diagonal": LowRankCovariance, "low_rank": LowRankCovariance}
@@ -177,7 +179,9 @@ class Fit:
         try:
             n = n_samples or first_look(self._target, self._spent)
             self._importance = importance_sample(self.q, self._target, n, key)
-            if n_samples is None and self._importance.khat > GOOD and not self._importance.all_but_equal:
+            cheap = isinstance(self._target, Ridge | Softmax)
+            doubtful = self._importance.khat > GOOD and (cheap or not self._importance.all_but_equal)
+            if n_samples is None and doubtful:
                 n = max(n, second_look(self._target, self._spent))
                 self._importance = importance_sample(self.q, self._target, n, key, self._importance.ratios)
             self._evaluated += n
