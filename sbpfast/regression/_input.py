@@ -100,8 +100,8 @@ def refuse_missing_labels(name, labels) -> None:
     if np.any(missing):
         count, first = int(np.sum(missing)), int(np.argmax(missing))
         raise ValueError(
-            f"{name} must hold no missing labels, got {count} among {len(labels)} (missing labels are None and NaN), the "
-            f"first at index {first}"
+            f"{name} must hold no missing labels, got {count} of {len(labels)}, the first at index {first} "
+            f"(missing labels are None and NaN; index {first} holds {labels[first]!r})"
         )
 
 
