@@ -39,6 +39,13 @@ def read_npz(path) -> dict[str, np.ndarray]:
             return {}
 
 
+def names_in(path) -> set[str]:
+    """The names of the arrays of an .npz file, none of which is read; none where it is a file of another kind."""
+    with open(path, "rb") as stream, contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(stream) as archive:
+        return {name.removesuffix(".npy") for name in archive.namelist()}
+    return set()
+
+
 def read_written_by(writer, path, needed) -> dict[str, np.ndarray]:
     """The arrays of a file that `writer` wrote: those `needed` must be in it."""
     arrays = read_npz(path)

@@ -19,6 +19,7 @@ CLIMBING = 500  # evaluations in search of other modes that are never too many
 MOST_WORK = 2 * 10**9  # evaluations of a link function for them
 COLUMNS = 500  # of a design matrix, whose product takes as long as a link function
 EQUAL = 0.99  # of n, the effective sample size of weights so equal that their tail is of no consequence
+UNTRUSTED = "not to be trusted"
 GOOD, USABLE = 0.5, 0.7  # k-hat; above the second, weights cannot repair the moments (Vehtari et al. 2024)
 
 
@@ -46,15 +47,20 @@ class ImportanceSample(NamedTuple):
     @property
     def trusted(self) -> bool:
         """k-hat is low, or the weights are so equal that a tail of finite mean is of no consequence."""
-        return self.khat <= USABLE or (self.khat < 1.0 and self.all_but_equal)
+        return self.verdict != UNTRUSTED
 
     @property
     def verdict(self) -> str:
-        if self.khat <= GOOD:
-            return "good"
-        if self.khat <= USABLE:
-            return "fair"
-        return "of no weight" if self.trusted else "not to be trusted"
+        return verdict(self.khat, self.ess, self.n)
+
+
+def verdict(khat, ess, n) -> str:
+    """What k-hat says of n weights of a given effective sample size, in words."""
+    if khat <= GOOD:
+        return "good"
+    if khat <= USABLE:
+        return "fair"
+    return "of no weight" if khat < 1.0 and ess > EQUAL * n else UNTRUSTED
 
 
 def importance_sample(q, target, n, key, ratios=()) -> ImportanceSample:

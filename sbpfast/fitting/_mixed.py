@@ -11,7 +11,8 @@ import math
 
 import numpy as np
 
-from sbpfast.fitting._mixed_arrow import BLOCK_ROWS, Arrow, Effects
+from sbpfast._means import BLOCK_ROWS
+from sbpfast.fitting._mixed_arrow import Arrow, Effects
 from sbpfast.fitting._mixed_likelihood import Likelihood
 from sbpfast.fitting._mixed_rows import Rows
 

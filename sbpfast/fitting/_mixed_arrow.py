@@ -16,7 +16,9 @@ import copy
 import numpy as np
 import scipy
 
-BLOCK_ROWS = 65536  # worked on at a time
+from sbpfast import _core
+from sbpfast.targets._design import DenseDesign
+
 MOST_DENSE = 2**22  # numbers of a dense piece of the border by main levels
 
 
@@ -79,7 +81,9 @@ class Arrow:
         """The Schur complement's rows and columns of the fixed effects."""
         p = self.shape.n_fixed
         border = np.zeros((p + self.shape.n_crossed,) * 2)
-        border[:p, :p] = weighted_gram(rows.X, w) - _flat(self.b_fixed).T @ _flat(joins)
+        border[:p, :p] = DenseDesign(rows.X).weighted_gram(w, _core.effective_threads()) - _flat(
+            self.b_fixed
+        ).T @ _flat(joins)
         return border
 
     def _factor_border(self, border):
@@ -286,12 +290,3 @@ def _block_roots(h):
 def _flat(v):
     """(J, r, k) as (J r, k)."""
     return v.reshape(-1, v.shape[2])
-
-
-def weighted_gram(X, w) -> np.ndarray:
-    """X^T diag(w) X, a block of rows at a time."""
-    out = np.zeros((X.shape[1], X.shape[1]))
-    for start in range(0, len(X), BLOCK_ROWS):
-        part = X[start : start + BLOCK_ROWS]
-        out += part.T @ (w[start : start + BLOCK_ROWS, None] * part)
-    return out

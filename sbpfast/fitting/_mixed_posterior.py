@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy
 
+from sbpfast._means import BLOCK_ROWS
 from sbpfast.fitting._mixed import by_group, predictor
 from sbpfast.fitting._mixed_arrow import Arrow, Effects
 from sbpfast.fitting._mixed_scales import LEAST, Layout, standard_deviations
-
-BLOCK_ROWS = 65536
 
 
 class Component(NamedTuple):
@@ -187,7 +186,3 @@ class Judgement(NamedTuple):
     ess: float
     n: int
     log_likelihood: float  # at the means of fixed effects, scales and parameters: what maximum likelihood maximises
-
-    @classmethod
-    def none(cls) -> Any:
-        return cls(math.nan, math.nan, math.nan, math.nan, 0, math.nan)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import scipy
 
 from sbpfast import _checks
-from sbpfast._protocol import Estimator, column_names
+from sbpfast._protocol import column_names
 from sbpfast.fitting import Fit, fit
 from sbpfast.regression._arviz import inference_data
-from sbpfast.regression._formula import Formula, column, parse_formula
 from sbpfast.regression._input import Columns, Data, floats, matrix, response, sample_weights
+from sbpfast.regression._laws import Law
 from sbpfast.regression._learned import PRIOR, Evidence, Learned, Scalar, maximised
 from sbpfast.regression._priors import (
     DEFAULT,
@@ -22,6 +21,7 @@ from sbpfast.regression._priors import (
     is_auto,
     warn_of_silent_data,
 )
+from sbpfast.regression._regression import Regression
 from sbpfast.targets import Target
 
 if TYPE_CHECKING:
@@ -32,13 +32,11 @@ if TYPE_CHECKING:
 ROWS = 8192  # rows of X whose predictions are worked on at a time
 
 
-class BayesianRegression(Estimator):
+class BayesianRegression(Regression):
     """Parameters, fitting and the posterior; a model says its target and its predictions."""
 
-    _estimator_type: str
-    _counts = False  # whether y must not be negative
+    _law: Law
     _binomial = False  # whether there may be trials
-    _multi_class = False  # whether there may be more than two classes
 
     fit_: Fit
     coef_: np.ndarray
@@ -46,7 +44,6 @@ class BayesianRegression(Estimator):
     prior_scale_: np.ndarray
     intercept_prior_scale_: float
     learned_: dict[str, Learned]
-    formula_: Formula
 
     def __init__(
         self, *, prior_scale: ArrayLike = 2.5, intercept_prior_scale: float = 10.0, autoscale: bool = True,
@@ -87,30 +84,22 @@ class BayesianRegression(Estimator):
         attributes = {f"{name}_": value for name, value in values.items()}
         return fit(target, tol=self.tol, max_iter=self.max_iter, rng=rng), attributes
 
+    def _of_law(self, params) -> tuple:
+        """The parameters of the response's law, numbers or columns (n, 1), for draws of all parameters (n, p)."""
+        return ()
+
     def _log_likelihood(self, y, eta, params, trials) -> np.ndarray:
         """Of every row, (n, N), for draws of the linear predictor eta (n, N) and of all parameters (n, p)."""
-        raise NotImplementedError
+        return self._law.log_likelihood(y, eta, self._of_law(params), trials)
 
     def _drawn(self, eta, params, trials, generator) -> np.ndarray:
         """Draws of the response, (n, N)."""
-        raise NotImplementedError
+        return self._law.drawn(eta, self._of_law(params), trials, generator)
 
     # scikit-learn's protocol
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "fit_")
-
-    def __sklearn_tags__(self):
-        from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
-
-        classifier = self._estimator_type == "classifier"
-        return Tags(
-            estimator_type=self._estimator_type,
-            target_tags=TargetTags(required=True, positive_only=self._counts),
-            classifier_tags=ClassifierTags(multi_class=self._multi_class) if classifier else None,
-            regressor_tags=None if classifier else RegressorTags(),
-            input_tags=InputTags(sparse=True),
-        )
 
     def set_fit_request(self, **requests: bool | str | None) -> Self:
         """Which of `fit`'s arguments scikit-learn's pipelines and searches shall pass on (metadata routing)."""
@@ -180,15 +169,12 @@ class BayesianRegression(Estimator):
             A formula that cannot be read, names that are no columns, missing values, groups ``(1 | g)``, and what `fit`
             refuses.
         """
-        if "fit_intercept" in settings:
-            raise TypeError("whether there is an intercept is said by the formula: write 0 + to leave it out")
-        read, rows = parse_formula(formula, data)
+        read, rows, weights = cls._parsed(formula, data, sample_weight, settings)
         if rows.groups:
             raise ValueError(f"{cls.__name__} has no groups, got ({next(iter(rows.groups))!r}) in {formula!r}")
         more = {} if rows.trials is None else {"trials": rows.trials}
         if more and not cls._binomial:
             raise ValueError(f"{cls.__name__} takes no proportions, got the response {read.response!r}")
-        weights = column("sample_weight", sample_weight, data) if isinstance(sample_weight, str) else sample_weight
         model = cls(fit_intercept=read.intercept, **settings)
         model.fit(Columns(rows.X, read.names), rows.y, sample_weight=weights, offset=rows.offset, **more)
         model.formula_ = read
@@ -264,13 +250,6 @@ class BayesianRegression(Estimator):
     def _shaped(self, value):
         """A coefficient vector or an intercept in the shape that scikit-learn gives it."""
         return value
-
-    def _design(self, X):
-        """X with a column of ones for the intercept."""
-        if not self.fit_intercept:
-            return X
-        ones = np.ones((X.shape[0], 1))
-        return scipy.sparse.hstack([X, ones], format="csr") if scipy.sparse.issparse(X) else np.column_stack([X, ones])
 
     # the posterior
 
@@ -372,8 +351,7 @@ class BayesianRegression(Estimator):
         return False
 
     def _parameter_names(self):
-        names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(self.n_features_in_)])
-        return [*names, *(["intercept"] if self.fit_intercept else [])]
+        return self._coefficient_names()
 
     def _posterior(self, method):
         if not hasattr(self, "fit_"):
@@ -384,11 +362,9 @@ class BayesianRegression(Estimator):
 
     def _checked(self, X, offset):
         """X with the features of fit, and the offset; of a data frame, what the formula makes of it."""
-        if hasattr(self, "formula_") and (isinstance(X, dict) or hasattr(X, "columns")):
-            rows = self.formula_.rows(X)
+        rows, offset = self._rows_of(X, offset)
+        if rows is not None:
             X = Columns(rows.X, self.formula_.names)
-            if rows.offset is not None:
-                offset = rows.offset + (0.0 if offset is None else floats("offset", offset))
         names, X = column_names(X), matrix(X)
         self._check_features(names, X.shape[1], self.n_features_in_)
         return X, offset

@@ -11,8 +11,8 @@ import scipy
 from sbpfast import _checks, targets
 from sbpfast.regression import _multinomial
 from sbpfast.regression._base import BayesianRegression, interval_ends
-from sbpfast.regression._input import floats, is_missing, response, sample_weights
-from sbpfast.regression._predictive import mean_logistic
+from sbpfast.regression._input import codes_of_labels, floats, refuse_missing_labels, response, sample_weights
+from sbpfast.regression._laws import LAWS
 from sbpfast.regression._priors import warn_of_silent_data
 
 if TYPE_CHECKING:
@@ -42,21 +42,11 @@ class Classifier(BayesianRegression):
         if np.ndim(state.get("coef_", 0.0)) == 1:  # version 0.1 had other shapes
             self.coef_, self.intercept_ = self.coef_.reshape(1, -1), np.reshape(self.intercept_, 1)
 
-    def _probability(self, m, t):
-        """Of the second class, where the linear predictor is N(m, t^2)."""
-        raise NotImplementedError
-
-    def _inverse_link(self, eta):
-        """The probability of the second class for a linear predictor."""
-        raise NotImplementedError
-
     def _shaped(self, value):
         return np.reshape(value, (1, -1) if np.ndim(value) else 1)
 
     def _encoded(self, y):
-        missing = [is_missing(label) for label in y] if y.dtype.kind == "O" else y != y
-        if np.any(missing):
-            raise ValueError(f"y must hold no missing labels (None, NaN), got one at index {int(np.argmax(missing))}")
+        refuse_missing_labels("y", y)
         try:
             classes, codes = np.unique(y, return_inverse=True)
         except TypeError as error:
@@ -71,10 +61,7 @@ class Classifier(BayesianRegression):
         return codes.astype(np.float64), {"classes_": classes}
 
     def _numbers(self, y):
-        known = np.isin(y, self.classes_)
-        if not known.all():
-            raise ValueError(f"y must hold the classes of fit, {self.classes_.tolist()}, got {y[~known][0]!r}")
-        return np.searchsorted(self.classes_, y).astype(np.float64)
+        return codes_of_labels(y, self.classes_)
 
     def _data(self, X, y, sample_weight, offset, trials, encoded):
         data, attributes = super()._data(X, y, sample_weight, offset, trials, encoded)
@@ -120,7 +107,7 @@ class Classifier(BayesianRegression):
     def predict_proba(self, X: Any, offset: ArrayLike | None = None) -> np.ndarray:
         """Probabilities of the two classes with the posterior of the coefficients integrated out, (N, 2)."""
         m, t = self._predictor(X, offset, "predict_proba")
-        return np.column_stack([self._probability(-m, t), self._probability(m, t)])
+        return np.column_stack([self._law.mean(-m, t), self._law.mean(m, t)])
 
     def predict_log_proba(self, X: Any, offset: ArrayLike | None = None) -> np.ndarray:
         """Logarithms of `predict_proba`, (N, 2)."""
@@ -140,7 +127,7 @@ class Classifier(BayesianRegression):
     def predict_interval(self, X: Any, level: float = 0.95, *, offset: ArrayLike | None = None) -> np.ndarray:
         """The central interval of the probability of the second class, (N, 2)."""
         m, t = self._predictor(X, offset, "predict_interval")
-        return np.stack([self._inverse_link(m + scipy.special.ndtri(p) * t) for p in interval_ends(level)], axis=1)
+        return np.stack([self._law.inverse_link(m + scipy.special.ndtri(p) * t) for p in interval_ends(level)], axis=1)
 
     def score(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, offset: ArrayLike | None = None
@@ -151,10 +138,8 @@ class Classifier(BayesianRegression):
         return float(np.average(right, weights=sample_weights(sample_weight, len(right))))
 
     def _drawn(self, eta, params, trials, generator):
-        p = self._inverse_link(eta)
-        if trials is not None:
-            return generator.binomial(trials.astype(np.int64), p)
-        return self.classes_[(generator.random(p.shape) < p).astype(int)]
+        drawn = super()._drawn(eta, params, trials, generator)
+        return self.classes_[drawn] if trials is None else drawn
 
 
 class BayesianLogisticRegression(Classifier):
@@ -206,6 +191,7 @@ class BayesianLogisticRegression(Classifier):
     `sample_params` are those of every class but the first, whose are 0.
     """
 
+    _law = LAWS["logistic"]
     _binomial = True
     _multi_class = True
 
@@ -272,12 +258,6 @@ class BayesianLogisticRegression(Classifier):
         return targets.logistic_regression(
             data.design, data.y, prior_scale=scale, weights=data.weights, offset=data.offset, trials=data.trials
         )
-
-    def _probability(self, m, t):
-        return mean_logistic(m, t)
-
-    def _inverse_link(self, eta):
-        return scipy.special.expit(eta)
 
     # more than two classes
 
@@ -365,25 +345,13 @@ class BayesianLogisticRegression(Classifier):
             return self.classes_[_multinomial.drawn_classes(eta, generator)]
         return super()._drawn(eta, params, trials, generator)
 
-    def _log_likelihood(self, y, eta, params, trials):
-        if trials is None:
-            return y * eta - np.logaddexp(0.0, eta)
-        return scipy.stats.binom.logpmf(y, trials, scipy.special.expit(eta))
-
 
 class BayesianProbitRegression(Classifier):
     """Bayesian probit regression; parameters and attributes as for `BayesianLogisticRegression`."""
+
+    _law = LAWS["probit"]
 
     def _target(self, data, scale, **learned):
         return targets.probit_regression(
             data.design, data.y, prior_scale=scale, weights=data.weights, offset=data.offset
         )
-
-    def _probability(self, m, t):
-        return scipy.special.ndtr(m / np.sqrt(1.0 + t * t))
-
-    def _inverse_link(self, eta):
-        return scipy.special.ndtr(eta)
-
-    def _log_likelihood(self, y, eta, params, trials):
-        return scipy.special.log_ndtr((2.0 * y - 1.0) * eta)

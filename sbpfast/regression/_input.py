@@ -25,8 +25,12 @@ class Data(NamedTuple):
     @property
     def shares(self) -> np.ndarray:
         """What each row counts for in a mean over the rows, (N,)."""
-        rows = self.design.shape[0]
-        return np.full(rows, 1.0 / rows) if self.weights is None else self.weights / self.weights.sum()
+        return shares_of(self.weights, self.design.shape[0])
+
+
+def shares_of(weights, rows) -> np.ndarray:
+    """Weights, where there are, that sum to 1, (rows,)."""
+    return np.full(rows, 1.0 / rows) if weights is None else weights / weights.sum()
 
 
 class Columns(NamedTuple):
@@ -88,3 +92,22 @@ def is_missing(label) -> bool:
     """None, NaN, NaT or pandas' NA: what does not equal itself."""
     same = label == label
     return label is None or not (isinstance(same, bool | np.bool_) and same)
+
+
+def refuse_missing_labels(name, labels) -> None:
+    """Raise where a label is missing, with how many are and where the first one is."""
+    missing = [is_missing(label) for label in labels] if labels.dtype.kind == "O" else labels != labels
+    if np.any(missing):
+        count, first = int(np.sum(missing)), int(np.argmax(missing))
+        raise ValueError(
+            f"{name} must hold no missing labels, got {count} of {len(labels)}, the first at index {first} "
+            f"(missing labels are None and NaN; index {first} holds {labels[first]!r})"
+        )
+
+
+def codes_of_labels(y, classes) -> np.ndarray:
+    """The places of labels among the sorted classes of fit, as numbers."""
+    known = np.isin(y, classes)
+    if not known.all():
+        raise ValueError(f"y must hold the classes of fit, {classes.tolist()}, got {y[~known][0]!r}")
+    return np.searchsorted(classes, y).astype(np.float64)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from sbpfast import _checks
-from sbpfast._protocol import Estimator, column_names, floats
+from sbpfast._protocol import column_names, floats
 from sbpfast.fitting import Fit, FitWarning
 from sbpfast.fitting._improper import dependent_columns, flat_direction, refuse_improper
 from sbpfast.fitting._mixed import MixedModel
@@ -19,10 +19,26 @@ from sbpfast.fitting._mixed_posterior import Component, Judgement, MixedPosterio
 from sbpfast.fitting._mixed_rows import Rows
 from sbpfast.fitting._mixed_scales import TOL, Layout, Profile, maximise
 from sbpfast.regression import _mixed_files, _mixed_page, _mixed_predictions, _mixed_summary
-from sbpfast.regression._formula import Formula, column, parse_formula
-from sbpfast.regression._input import Columns, is_missing, response, sample_weights
+from sbpfast.regression._input import (
+    Columns,
+    codes_of_labels,
+    refuse_missing_labels,
+    response,
+    sample_weights,
+    shares_of,
+)
+from sbpfast.regression._laws import LAWS
 from sbpfast.regression._mixed_data import Grouping, coded, recoded
-from sbpfast.regression._priors import coefficient_scales, column_moments, in_units_of, warn_of_silent_data
+from sbpfast.regression._priors import (
+    coefficient_scales,
+    column_moments,
+    in_units_of,
+    intercept_scale,
+    units_of_logarithms,
+    units_of_numbers,
+    warn_of_silent_data,
+)
+from sbpfast.regression._regression import Regression, r_squared
 from sbpfast.targets._design import as_design
 
 if TYPE_CHECKING:
@@ -45,7 +61,7 @@ class Answer(dict):
             raise AttributeError(name) from None
 
 
-class BayesianMixedRegression(Estimator):
+class BayesianMixedRegression(Regression):
     """Bayesian regression with groups (a mixed, multilevel or hierarchical model).
 
     g(E y_j) = x_j . b + sum_k z_kj . u_k[level of row j in group k] + offset_j,   u ~ N(0, Sigma_k)
@@ -108,7 +124,7 @@ class BayesianMixedRegression(Estimator):
     parameters_: dict[str, Answer]
     message_: str
     classes_: np.ndarray
-    formula_: Formula
+    _sparse = False
 
     def __init__(
         self, family: str = "logistic", *, prior_scale: ArrayLike = 2.5, intercept_prior_scale: float = 10.0,
@@ -122,23 +138,11 @@ class BayesianMixedRegression(Estimator):
     # scikit-learn's protocol
 
     @property
-    def _estimator_type(self) -> str:
+    def _estimator_type(self) -> str:  # type: ignore[override]
         return "classifier" if FAMILIES.get(self.family, FAMILIES["linear"]).classifier else "regressor"
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_posterior")
-
-    def __sklearn_tags__(self):
-        from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
-
-        classifier = self._estimator_type == "classifier"
-        return Tags(
-            estimator_type=self._estimator_type,
-            target_tags=TargetTags(required=True),
-            classifier_tags=ClassifierTags(multi_class=False) if classifier else None,
-            regressor_tags=None if classifier else RegressorTags(),
-            input_tags=InputTags(),
-        )
 
     def __getstate__(self):
         """Without the rows; what is only known with them is computed before."""
@@ -170,12 +174,9 @@ class BayesianMixedRegression(Estimator):
         estimator
             Fitted.  Its predictions take data frames with the columns that the formula names.
         """
-        if "fit_intercept" in settings:
-            raise TypeError("whether there is an intercept is said by the formula: write 0 + to leave it out")
-        read, rows = parse_formula(formula, data)
+        read, rows, weights = cls._parsed(formula, data, sample_weight, settings)
         if not rows.groups:
             raise ValueError(f"a mixed regression needs a group such as (1 | g), got {formula!r}")
-        weights = column("sample_weight", sample_weight, data) if isinstance(sample_weight, str) else sample_weight
         model = cls(family, fit_intercept=read.intercept, **settings)
         slopes = {name: Columns(Z, read.slope_names[name]) for name, Z in rows.slopes.items()}
         model._fit(
@@ -224,13 +225,13 @@ class BayesianMixedRegression(Estimator):
         rows = X.shape[0]
         y, classes = self._encoded(response(y, rows), trials)
         weights = sample_weights(sample_weight, rows)
-        shares = np.full(rows, 1.0 / rows) if weights is None else weights / weights.sum()
+        shares = shares_of(weights, rows)
         offset = 0.0 if offset is None else _checks.vector("offset", floats("offset", offset), rows)
         trials = None if trials is None else _checks.vector("trials", floats("trials", trials), rows)
         known, coded_groups = coded(groups, slopes, rows, intercepts)
         centre, unit = _units(family, y, offset, shares)
         scale = self._prior_scales(X, shares, centre, unit)
-        design = np.column_stack([X, np.ones(rows)]) if self.fit_intercept else X
+        design = self._design(X)
         likelihood = Likelihood(family, as_design("X", design), y, offset, weights, trials)
         layout = self._layout(family, coded_groups, shares, unit)
         model = MixedModel(Rows(design, coded_groups), likelihood, 1.0 / scale**2)
@@ -249,7 +250,7 @@ class BayesianMixedRegression(Estimator):
         self._model, self.n_iter_, self.n_rows_ = model, max(1, model.steps), rows
         if not converged:
             _checks.warn(message, FitWarning)
-        warn_of_silent_data(self._fixed_names(), np.sqrt(np.diagonal(self.coef_cov_)), self.prior_scale_)
+        warn_of_silent_data(self._coefficient_names(), np.sqrt(np.diagonal(self.coef_cov_)), self.prior_scale_)
         return self
 
     def _checked_settings(self):
@@ -280,24 +281,19 @@ class BayesianMixedRegression(Estimator):
             if trials is not None and self.family != "logistic":
                 raise ValueError(f"trials are those of the family 'logistic', got {self.family!r}")
             return floats("y", y), (np.array([0, 1]) if trials is not None else None)
-        missing = [is_missing(label) for label in y] if y.dtype.kind == "O" else y != y
-        if np.any(missing):
-            raise ValueError(f"y must hold no missing labels (None, NaN), got one at index {int(np.argmax(missing))}")
+        refuse_missing_labels("y", y)
         classes, codes = np.unique(y, return_inverse=True)
         if len(classes) != 2:
             raise ValueError(f"y must hold exactly two classes, got {len(classes)}: {classes[:5].tolist()}")
         return codes.astype(np.float64), classes
 
     def _prior_scales(self, X, shares, centre, unit):
-        scale, intercept = coefficient_scales(self.prior_scale, X.shape[1]), self.intercept_prior_scale
-        if self.autoscale and X.shape[1]:
-            scale, intercept = in_units_of(X, shares, scale, intercept, centre, unit)
-        elif self.autoscale:
-            intercept = intercept * math.hypot(unit, centre)
-        scale = np.append(scale, intercept) if self.fit_intercept else scale
-        if np.isnan(scale).any() or not (scale > 0.0).all():
+        scale, intercept = coefficient_scales(self.prior_scale, X.shape[1]), intercept_scale(self.intercept_prior_scale)
+        if not (scale > 0.0).all():
             raise ValueError("prior_scale must be positive (np.inf for a flat prior)")
-        return scale
+        if self.autoscale:
+            scale, intercept = in_units_of(X, shares, scale, intercept, centre, unit)
+        return np.append(scale, intercept) if self.fit_intercept else scale
 
     def _layout(self, family, groups, shares, unit) -> Layout:
         units = []
@@ -424,15 +420,11 @@ class BayesianMixedRegression(Estimator):
         self._fitted("log_likelihood_")
         return self._judgement.log_likelihood
 
-    def _fixed_names(self) -> list[str]:
-        names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(self.n_features_in_)])
-        return [*map(str, names), *(["intercept"] if self.fit_intercept else [])]
-
     @property
     def parameter_names_(self) -> list[str]:
         """Of the columns of `sample_params`."""
         self._fitted("parameter_names_")
-        return [*self._fixed_names(), *_mixed_predictions.scale_names(self._known), *self.parameters_]
+        return [*self._coefficient_names(), *_mixed_predictions.scale_names(self._known), *self.parameters_]
 
     def sample_params(self, n: int = 1, *, rng: Any = None) -> np.ndarray:
         """Draw n vectors of coefficients, intercept, standard deviations and correlations, the likelihood's parameters.
@@ -486,18 +478,15 @@ class BayesianMixedRegression(Estimator):
     def _new(self, X, groups, slopes, offset):
         """Rows to predict, where their levels are known, and their offset."""
         self._fitted("predict")
-        if hasattr(self, "formula_") and (isinstance(X, dict) or hasattr(X, "columns")):
-            rows = self.formula_.rows(X)
+        rows, offset = self._rows_of(X, offset)
+        if rows is not None:
             X, groups = Columns(rows.X, self.formula_.names), groups if groups is not None else rows.groups
             slopes = slopes if slopes is not None else rows.slopes
-            if rows.offset is not None:
-                offset = rows.offset + (0.0 if offset is None else floats("offset", offset))
         names, X = column_names(X), self._matrix(X)
         self._check_features(names, X.shape[1], self.n_features_in_)
         offset = 0.0 if offset is None else _checks.vector("offset", floats("offset", offset), len(X))
         found, seen = recoded(self._known, groups, slopes, len(X))
-        design = np.column_stack([X, np.ones(len(X))]) if self.fit_intercept else X
-        return Rows(design, found), seen, offset
+        return Rows(self._design(X), found), seen, offset
 
     def _predictors(self, X, groups, slopes, offset):
         rows, seen, offset = self._new(X, groups, slopes, offset)
@@ -520,9 +509,9 @@ class BayesianMixedRegression(Estimator):
         """
         moments = self._predictors(X, groups, slopes, offset)
         if self._estimator_type == "classifier":
-            p = _mixed_predictions.mean_response(self.family, moments)
+            p = _mixed_predictions.mean_response(LAWS[self.family], moments)
             return self.classes_[(p > 0.5).astype(int)]
-        return _mixed_predictions.mean_response(self.family, moments)
+        return _mixed_predictions.mean_response(LAWS[self.family], moments)
 
     def predict_proba(
         self, X: Any, groups: Any = None, slopes: Mapping[str, Any] | None = None, *, offset: ArrayLike | None = None
@@ -530,7 +519,7 @@ class BayesianMixedRegression(Estimator):
         """Probabilities of the two classes, everything integrated out, (N, 2); arguments as for `predict`."""
         if self._estimator_type != "classifier":
             raise AttributeError(f"predict_proba belongs to the families of two classes, not to {self.family!r}")
-        p = _mixed_predictions.mean_response(self.family, self._predictors(X, groups, slopes, offset))
+        p = _mixed_predictions.mean_response(LAWS[self.family], self._predictors(X, groups, slopes, offset))
         return np.column_stack([1.0 - p, p])
 
     def predict_linear(
@@ -551,10 +540,7 @@ class BayesianMixedRegression(Estimator):
         y = response(y, len(predicted))
         if self._estimator_type == "classifier":
             return float(np.average(predicted == y, weights=weights))
-        y = floats("y", y)
-        spread = np.average((y - np.average(y, weights=weights)) ** 2, weights=weights)
-        residual = np.average((y - predicted) ** 2, weights=weights)
-        return float(1.0 - residual / spread) if spread else float(residual == 0.0)
+        return r_squared(floats("y", y), predicted, weights)
 
     def posterior_predictive(
         self, X: Any, n: int = 1, groups: Any = None, slopes: Mapping[str, Any] | None = None, *,
@@ -566,11 +552,14 @@ class BayesianMixedRegression(Estimator):
         """
         eta, chosen, generator = self._drawn_predictors(X, n, groups, slopes, offset, rng)
         trials = None if trials is None else _checks.vector("trials", floats("trials", trials), eta.shape[1])
-        values = self._posterior.parameters()[chosen]
-        drawn = _mixed_predictions.drawn(self.family, eta, values, trials, generator)
+        drawn = LAWS[self.family].drawn(eta, self._of_law(chosen), trials, generator)
         if trials is None and self._estimator_type == "classifier":
-            return self.classes_[drawn.astype(int)]
+            return self.classes_[drawn]
         return drawn
+
+    def _of_law(self, chosen) -> tuple:
+        """The likelihood's parameters of chosen components, columns (n, 1)."""
+        return tuple(self._posterior.parameters()[chosen].T[..., None])
 
     sample_predictive = posterior_predictive
 
@@ -598,18 +587,12 @@ class BayesianMixedRegression(Estimator):
     def _log_likelihoods(self, X, y, groups, slopes, trials, offset, n, rng):
         eta, chosen, generator = self._drawn_predictors(X, n, groups, slopes, offset, rng)
         y = response(y, eta.shape[1])
-        if self._estimator_type == "classifier" and trials is None:
-            unknown = ~np.isin(y, self.classes_)
-            if unknown.any():
-                raise ValueError(f"y must hold the classes of fit, {self.classes_.tolist()}, got {y[unknown][0]!r}")
-            numbers = (y == self.classes_[1]).astype(np.float64)
-        else:
-            numbers = floats("y", y)
+        labels = self._estimator_type == "classifier" and trials is None
+        numbers = codes_of_labels(y, self.classes_) if labels else floats("y", y)
         trials = None if trials is None else _checks.vector("trials", floats("trials", trials), len(numbers))
-        values = self._posterior.parameters()[chosen]
-        logs = _mixed_predictions.log_likelihood(self.family, numbers, eta, values, trials)
-        drawn = _mixed_predictions.drawn(self.family, eta, values, trials, generator)
-        return logs, drawn, numbers
+        law, parameters = LAWS[self.family], self._of_law(chosen)
+        logs = law.log_likelihood(numbers, eta, parameters, trials)
+        return logs, law.drawn(eta, parameters, trials, generator), numbers
 
     def to_arviz(
         self, X: Any = None, y: ArrayLike | None = None, groups: Any = None, slopes: Mapping[str, Any] | None = None, *,
@@ -635,13 +618,7 @@ def _units(family, y, offset, shares) -> tuple[float, float]:
     """Where the linear predictor lies and how far it spreads, in units of its own."""
     if family.classifier:
         return 0.0, 1.0
-    if family.log_mean:
-        mean = float(shares @ y) / float(shares @ np.broadcast_to(np.exp(offset), y.shape))
-        return (math.log(mean) if mean > 0.0 else 0.0), 1.0
-    left = y - offset
-    centre = float(shares @ left)
-    spread = math.sqrt(float(shares @ (left - centre) ** 2))
-    return centre, spread if spread > 1e-13 * np.abs(left).max() else 1.0
+    return (units_of_logarithms if family.log_mean else units_of_numbers)(y, offset, shares)
 
 
 def _moments(values, weights):

@@ -11,7 +11,7 @@ from sbpfast import _checks
 from sbpfast._protocol import column_names, dense_matrix, floats
 from sbpfast.fitting import FitWarning
 from sbpfast.fitting._mixed_rows import Group
-from sbpfast.regression._input import is_missing
+from sbpfast.regression._input import refuse_missing_labels
 
 SHOWN = 5
 
@@ -33,17 +33,11 @@ class Grouping(NamedTuple):
 
 def labels_of(name, labels, rows) -> np.ndarray:
     """Labels of one kind, one a row, none of them missing."""
-    codes = getattr(labels, "cat", labels)
-    unused = _unused(codes)
+    unused = _unused(getattr(labels, "cat", labels))
     array = np.asarray(labels)
     if array.shape != (rows,):
         raise ValueError(f"groups[{name!r}] must hold one label for each of the {rows} rows, got shape {array.shape}")
-    missing = [is_missing(label) for label in array] if array.dtype.kind == "O" else array != array
-    if np.any(missing):
-        raise ValueError(
-            f"groups[{name!r}] must hold no missing labels, got {int(np.sum(missing))} of {rows}, the first at index "
-            f"{int(np.argmax(missing))}"
-        )
+    refuse_missing_labels(f"groups[{name!r}]", array)
     if array.dtype.kind == "O":
         array = np.array(array.tolist()) if len({type(label) for label in array}) == 1 else array
     if array.dtype.kind not in "biufUSO":
@@ -62,8 +56,8 @@ def _unused(labels):
     categories = getattr(labels, "categories", None)
     if categories is None:
         return []
-    codes = np.asarray(labels.codes)
-    return [c for i, c in enumerate(categories) if i not in set(codes.tolist())]
+    used = set(np.unique(labels.codes).tolist())
+    return [c for i, c in enumerate(categories) if i not in used]
 
 
 def as_groups(groups) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy
 
-from sbpfast._files import read_npz, read_written_by, write_npz
+from sbpfast._files import names_in, read_written_by, write_npz
 from sbpfast.fitting._mixed_arrow import Arrow, Effects
 from sbpfast.fitting._mixed_likelihood import FAMILIES
 from sbpfast.fitting._mixed_posterior import Component, Judgement, MixedPosterior
@@ -50,7 +50,7 @@ def write(model, path) -> None:
 
 
 def holds_one(path) -> bool:
-    return {"settings", "arrow_roots"} <= set(read_npz(path))
+    return {"settings", "arrow_roots"} <= names_in(path)
 
 
 def _plain(value):

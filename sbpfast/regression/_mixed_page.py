@@ -20,7 +20,8 @@ def draw(model, path):
     height = max(4.0, 0.16 * tallest + 1.5)
     figure = Figure(figsize=(4.0 * columns, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08))
     axes = figure.subplots(1, columns)
-    fixed, scales = model.summary().fixed, model.summary().random
+    summary = model.summary()
+    fixed, scales = summary.fixed, summary.random
     _intervals(axes[0], fixed.names, fixed["mean"], fixed["low"], fixed["high"], "Fixed effects")
     value = scales["mean"] if "mean" in scales.columns else scales["value"]
     ends = (scales["low"], scales["high"]) if "low" in scales.columns else (value, value)

@@ -9,6 +9,7 @@ import numpy as np
 import scipy
 
 from sbpfast.fitting import Summary
+from sbpfast.fitting._importance import verdict
 
 
 class MixedSummary:
@@ -43,7 +44,7 @@ def _headline(model):
     kind = "scales integrated out" if model.scales == "integrate" else "scales of largest evidence"
     what = f": {model.formula_.text}" if hasattr(model, "formula_") else ""
     outer = model._posterior.layout.dim
-    count = len(model._fixed_names()) + outer
+    count = len(model._coefficient_names()) + outer
     deviance = -2.0 * judged.log_likelihood
     return "\n".join(
         [
@@ -53,16 +54,10 @@ def _headline(model):
             f"{judged.log_likelihood:.2f} at the means, deviance {deviance:.2f}, residual df {rows - count}",
             f"log evidence {judged.log_evidence:.6g} +- {judged.log_evidence_stderr:.2g}, of which the ELBO "
             f"{model.elbo_:.6g} leaves {judged.log_evidence - model.elbo_:.3g}; "
-            f"Pareto k-hat {judged.khat:.2f} ({_verdict(judged)})",
+            f"Pareto k-hat {judged.khat:.2f} ({verdict(judged.khat, judged.ess, judged.n)})",
             f"{rows} rows; groups: " + ", ".join(f"{g.name} {len(g.levels)}" for g in model._known),
         ]
     )
-
-
-def _verdict(judged):
-    if judged.khat <= 0.7:
-        return "good" if judged.khat <= 0.5 else "fair"
-    return "of no weight" if judged.khat < 1.0 and judged.ess > 0.95 * judged.n else "not to be trusted"
 
 
 def _random(model, level):
@@ -105,6 +100,6 @@ def _fixed(model, level):
         "mean": mean, "sd": sd, "low": mean - half, "high": mean + half, "P(>0)": scipy.special.ndtr(mean / sd),
     }  # fmt: skip
     order = [len(mean) - 1, *range(len(mean) - 1)] if model.fit_intercept else list(range(len(mean)))
-    names = model._fixed_names()
+    names = model._coefficient_names()
     columns = {name: column[order] for name, column in columns.items()}
     return Summary([names[i] for i in order], columns, level, "Fixed effects")

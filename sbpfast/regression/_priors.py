@@ -60,6 +60,21 @@ def column_moments(X, shares):
     return mean, np.where(sd > ROUNDING * largest, sd, 1.0)
 
 
+def units_of_numbers(y, offset, shares) -> tuple[float, float]:
+    """Where a linear predictor that is the mean of y lies and how far it spreads."""
+    left = y - offset
+    centre = float(shares @ left)
+    spread = float(np.sqrt(shares @ (left - centre) ** 2))
+    return centre, spread if spread > ROUNDING * np.abs(left).max() else 1.0
+
+
+def units_of_logarithms(y, offset, shares) -> tuple[float, float]:
+    """The same of one that is the logarithm of the mean."""
+    mean = float(shares @ y)
+    log_exposure = scipy.special.logsumexp(np.broadcast_to(offset, y.shape), b=shares)
+    return (float(np.log(mean) - log_exposure) if mean > 0.0 else 0.0), 1.0
+
+
 def in_units_of(X, shares, scale, intercept_scale, location, unit):
     """The scales times unit / sd(x_j), and the intercept's times the size of what it has to balance.
 

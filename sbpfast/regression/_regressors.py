@@ -12,6 +12,7 @@ from sbpfast import _checks, _core, targets
 from sbpfast.fitting import fit
 from sbpfast.regression._base import BayesianRegression, interval_ends
 from sbpfast.regression._input import floats, response, sample_weights
+from sbpfast.regression._laws import LAWS
 from sbpfast.regression._learned import Scalar
 from sbpfast.regression._predictive import (
     gamma_quantile,
@@ -21,7 +22,8 @@ from sbpfast.regression._predictive import (
     poisson_quantile,
     precision_nodes,
 )
-from sbpfast.regression._priors import is_auto
+from sbpfast.regression._priors import is_auto, units_of_logarithms, units_of_numbers
+from sbpfast.regression._regression import r_squared
 from sbpfast.targets._regressions import continued_negative_binomial
 from sbpfast.targets._unknown_noise import linear_regression_unknown_noise
 
@@ -57,10 +59,7 @@ class Regressor(BayesianRegression):
         raise NotImplementedError
 
     def _units(self, data):
-        y = data.y - data.offset
-        centre = float(data.shares @ y)
-        spread = float(np.sqrt(data.shares @ (y - centre) ** 2))
-        return centre, spread if spread > 1e-13 * np.abs(y).max() else 1.0
+        return units_of_numbers(data.y, data.offset, data.shares)
 
     def score(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, offset: ArrayLike | None = None
@@ -68,15 +67,7 @@ class Regressor(BayesianRegression):
         """The coefficient of determination R^2 of the predicted means."""
         predicted = self.predict(X, offset)
         y = floats("y", response(y, len(predicted)))
-        weights = sample_weights(sample_weight, len(y))
-        with np.errstate(over="ignore", invalid="ignore"):
-            residual = np.average((y - predicted) ** 2, weights=weights)
-            spread = np.average((y - np.average(y, weights=weights)) ** 2, weights=weights)
-        if not np.isfinite(spread):
-            raise ValueError("the squares of y overflow double precision: give it another unit")
-        if spread == 0.0:
-            return float(residual == 0.0)
-        return float(1.0 - residual / spread)
+        return r_squared(y, predicted, sample_weights(sample_weight, len(y)))
 
 
 class LogLink(Regressor):
@@ -85,15 +76,11 @@ class LogLink(Regressor):
     _counts = True
 
     def _units(self, data):
-        mean = float(data.shares @ data.y)
-        log_exposure = scipy.special.logsumexp(np.broadcast_to(data.offset, data.y.shape), b=data.shares)
-        return (float(np.log(mean) - log_exposure) if mean > 0.0 else 0.0), 1.0
+        return units_of_logarithms(data.y, data.offset, data.shares)
 
     def predict(self, X: Any, offset: ArrayLike | None = None) -> np.ndarray:
         """Expected responses E exp(x . coef), (N,): with the posterior integrated, exp(m + t^2/2)."""
-        m, t = self._predictor(X, offset, "predict")
-        with np.errstate(over="ignore"):
-            return np.exp(m + 0.5 * t * t)
+        return self._law.mean(*self._predictor(X, offset, "predict"))
 
 
 class BayesianPoissonRegression(LogLink):
@@ -107,6 +94,8 @@ class BayesianPoissonRegression(LogLink):
     ``fit(X, y / e, sample_weight=e)``: the two posteriors are the same.
     """
 
+    _law = LAWS["poisson"]
+
     def _target(self, data, scale, **learned):
         return targets.poisson_regression(
             data.design, data.y, prior_scale=scale, weights=data.weights, offset=data.offset
@@ -116,19 +105,34 @@ class BayesianPoissonRegression(LogLink):
         m, t = self._predictor(X, offset, "predict_interval")
         return lambda p: poisson_quantile(p, m, t)
 
-    def _log_likelihood(self, y, eta, params, trials):
-        return y * eta - np.exp(eta) - scipy.special.gammaln(y + 1.0)
 
-    def _drawn(self, eta, params, trials, generator):
-        return generator.poisson(_bounded_mean(eta))
+class Dispersed(LogLink):
+    """What is shared by those with a number beside the mean that says how the response spreads, known or learned."""
+
+    _spread: str  # its name
+
+    def _of_law(self, params):
+        return (getattr(self, f"{self._spread}_"),)
+
+    def _in_force(self, learned) -> float:
+        """The number: while it is learned, given by the user, or of the fit."""
+        given = learned.get(self._spread, getattr(self, self._spread))
+        return getattr(self, f"{self._spread}_") if given is None else given
+
+    def _scalars(self, data, scale):
+        return [self._unknown(data)] if getattr(self, self._spread) is None else []
+
+    def _unknown(self, data) -> Scalar:
+        """The number to be learned."""
+        raise NotImplementedError
+
+    def _fitted(self, data, scale, rng, values):
+        result, attributes = super()._fitted(data, scale, rng, values)
+        known = getattr(self, self._spread)
+        return result, attributes if known is None else {f"{self._spread}_": float(known)} | attributes
 
 
-def _bounded_mean(eta):
-    """e^eta, as far as counts and gamma draws can be had."""
-    return np.minimum(np.exp(np.minimum(eta, 700.0)), 1e18)
-
-
-class BayesianNegativeBinomialRegression(LogLink):
+class BayesianNegativeBinomialRegression(Dispersed):
     """Bayesian regression of counts that vary more than Poisson's: of variance mean + mean^2 / dispersion.
 
     Parameters
@@ -150,6 +154,8 @@ class BayesianNegativeBinomialRegression(LogLink):
     """
 
     dispersion_: float
+    _law = LAWS["negative_binomial"]
+    _spread = "dispersion"
 
     def __init__(
         self, *, dispersion: float | None = None, prior_scale: ArrayLike = 2.5, intercept_prior_scale: float = 10.0,
@@ -162,43 +168,26 @@ class BayesianNegativeBinomialRegression(LogLink):
         )  # fmt: skip
         self.dispersion = dispersion
 
-    def _scalars(self, data, scale):
-        if self.dispersion is not None:
-            return []
+    def _unknown(self, data):
         if (data.y < 0.0).any():
             raise ValueError(f"y must be not negative, got {data.y.min()}")
         mean = float(data.shares @ data.y)
         excess = float(data.shares @ (data.y - mean) ** 2) - mean
         guess = mean * mean / excess if excess > 0.0 else 10.0
-        return [Scalar("dispersion", min(max(guess, 0.1), 50.0), 1e-3, 1e5)]
+        return Scalar("dispersion", min(max(guess, 0.1), 50.0), 1e-3, 1e5)
 
     def _target(self, data, scale, **learned):
-        given = learned.get("dispersion", self.dispersion)
         return continued_negative_binomial(
-            data.design, data.y, dispersion=self.dispersion_ if given is None else given, prior_scale=scale,
-            weights=data.weights, offset=data.offset,
+            data.design, data.y, dispersion=self._in_force(learned), prior_scale=scale, weights=data.weights,
+            offset=data.offset,
         )  # fmt: skip
-
-    def _fitted(self, data, scale, rng, values):
-        result, attributes = super()._fitted(data, scale, rng, values)
-        return result, {"dispersion_": float(self.dispersion or 0.0)} | attributes
 
     def _quantiles(self, X, offset):
         m, t = self._predictor(X, offset, "predict_interval")
         return lambda p: negative_binomial_quantile(p, m, t, self.dispersion_)
 
-    def _log_likelihood(self, y, eta, params, trials):
-        r = self.dispersion_
-        constant = scipy.special.gammaln(y + r) - scipy.special.gammaln(r) - scipy.special.gammaln(y + 1.0)
-        u = eta - np.log(r)
-        return constant + y * scipy.special.log_expit(u) + r * scipy.special.log_expit(-u)
 
-    def _drawn(self, eta, params, trials, generator):
-        mean = generator.gamma(self.dispersion_, _bounded_mean(eta) / self.dispersion_)
-        return generator.poisson(np.minimum(mean, 1e18))
-
-
-class BayesianGammaRegression(LogLink):
+class BayesianGammaRegression(Dispersed):
     """Bayesian regression of positive numbers with log link, gamma distributed: of variance mean^2 / shape.
 
     Parameters
@@ -218,6 +207,8 @@ class BayesianGammaRegression(LogLink):
     """
 
     shape_: float
+    _law = LAWS["gamma"]
+    _spread = "shape"
 
     def __init__(
         self, *, shape: float | None = None, prior_scale: ArrayLike = 2.5, intercept_prior_scale: float = 10.0,
@@ -230,33 +221,20 @@ class BayesianGammaRegression(LogLink):
         )  # fmt: skip
         self.shape = shape
 
-    def _scalars(self, data, scale):
-        if self.shape is not None:
-            return []
+    def _unknown(self, data):
         if not (data.y > 0.0).all():
             raise ValueError(f"y must be positive, got {data.y[~(data.y > 0.0)][0]}")
-        return [Scalar("shape", 1.0, 1e-2, 1e6)]
+        return Scalar("shape", 1.0, 1e-2, 1e6)
 
     def _target(self, data, scale, **learned):
-        given = learned.get("shape", self.shape)
         return targets.gamma_regression(
-            data.design, data.y, shape=self.shape_ if given is None else given, prior_scale=scale,
-            weights=data.weights, offset=data.offset,
+            data.design, data.y, shape=self._in_force(learned), prior_scale=scale, weights=data.weights,
+            offset=data.offset,
         )  # fmt: skip
-
-    def _fitted(self, data, scale, rng, values):
-        result, attributes = super()._fitted(data, scale, rng, values)
-        return result, {"shape_": float(self.shape or 0.0)} | attributes
 
     def _quantiles(self, X, offset):
         m, t = self._predictor(X, offset, "predict_interval")
         return lambda p: gamma_quantile(p, m, t, self.shape_)
-
-    def _log_likelihood(self, y, eta, params, trials):
-        return scipy.stats.gamma.logpdf(y, self.shape_, scale=np.exp(eta) / self.shape_)
-
-    def _drawn(self, eta, params, trials, generator):
-        return generator.gamma(self.shape_, _bounded_mean(eta) / self.shape_)
 
 
 class BayesianStudentTRegression(Regressor):
@@ -281,6 +259,11 @@ class BayesianStudentTRegression(Regressor):
     scale_ : float
         The noise's scale in force.
     """
+
+    _law = LAWS["student_t"]
+
+    def _of_law(self, params):
+        return self.scale_, self.df
 
     def __init__(
         self, *, df: float = 4.0, scale: float | None = None, prior_scale: ArrayLike = 2.5,
@@ -364,12 +347,6 @@ class BayesianStudentTRegression(Regressor):
         sd = np.sqrt(t * t + (self.scale_**2 / g)[:, None])
         return lambda p: mixture_quantile(p, np.broadcast_to(m, sd.shape), sd, weights)
 
-    def _log_likelihood(self, y, eta, params, trials):
-        return scipy.stats.t.logpdf(y, self.df, eta, self.scale_)
-
-    def _drawn(self, eta, params, trials, generator):
-        return eta + self.scale_ * generator.standard_t(self.df, eta.shape)
-
 
 def _median(values, shares) -> float:
     """The least value with half of the shares at or below it."""
@@ -397,6 +374,11 @@ class BayesianLinearRegression(Regressor):
     noise_scale_ : float
         Posterior mean of sigma.
     """
+
+    _law = LAWS["linear"]
+
+    def _of_law(self, params):
+        return (np.exp(params[:, -1:]),)
 
     def __init__(
         self, *, log_noise_prior: tuple[float, float] = (0.0, 5.0), prior_scale: ArrayLike = 2.5,
@@ -455,9 +437,3 @@ class BayesianLinearRegression(Regressor):
         mean = m + np.multiply.outer(z, tilt)
         variance = np.maximum(t * t - tilt * tilt, 0.0) + np.exp(2.0 * (q.mean[-1] + sd * z))[:, None]
         return lambda p: mixture_quantile(p, mean, np.sqrt(variance), weights)
-
-    def _log_likelihood(self, y, eta, params, trials):
-        return scipy.stats.norm.logpdf(y, eta, np.exp(params[:, -1:]))
-
-    def _drawn(self, eta, params, trials, generator):
-        return eta + np.exp(params[:, -1:]) * generator.standard_normal(eta.shape)

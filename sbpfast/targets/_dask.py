@@ -16,7 +16,7 @@ import numpy as np
 
 from sbpfast._means import BLOCK_ROWS
 from sbpfast.targets._row_block import Block
-from sbpfast.targets._rows import Rows, RowsLost, as_checked, extended
+from sbpfast.targets._rows import Rows, RowsLost, as_checked
 
 LEAST_AT_ONCE, NUMBERS_AT_ONCE = 64, 2**23  # blocks whose results may wait at the client, and their numbers
 
@@ -128,10 +128,10 @@ class DaskRows(Rows):
         for name, pieces in self._source.pieces.items():
             covering = pieces.covering(start, min(start + BLOCK_ROWS, self.n_rows))
             chunks[name], cuts[name] = [c for c, _, _ in covering], [(low, high) for _, low, high in covering]
-        facts = self._source.dim, self._source.names, self._classes, self.intercept, "finite" in self._known
+        facts = self._source.dim, self._source.names, "finite" in self._known
         return dask.delayed(_run, pure=False)(payload, chunks, cuts, start, facts)
 
-    def read(self, raw_y=False):
+    def read(self):
         for start in range(0, self.n_rows, BLOCK_ROWS):
             yield from computed([self._task(start, (_itself, ()))])
 
@@ -142,13 +142,12 @@ def _itself(block):
 
 def _run(payload, chunks, cuts, start, facts):
     """A task: bring the block together, check it, and call the function."""
-    (function, arguments), (dim, names, classes, intercept, finite) = payload, facts
+    (function, arguments), (dim, names, finite) = payload, facts
     columns = {
         name: _joined([_plain(chunk)[low:high] for chunk, (low, high) in zip(chunks[name], cuts[name])])
         for name in chunks
     }
-    block = as_checked(Block(**columns, start=start), dim, names, classes, finite=finite)
-    return function(extended(block) if intercept else block, *arguments)
+    return function(as_checked(Block(**columns, start=start), dim, names, finite), *arguments)
 
 
 def _joined(pieces) -> np.ndarray:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from sbpfast._means import BLOCK_ROWS
 from sbpfast.targets._row_block import Block
 
-BATCH = 65536
 MOST_LEVELS = 1000  # of a column of text
 
 
@@ -79,7 +79,7 @@ class Parquet:
 
     def _record_batches(self, columns):
         for path in self.paths:
-            yield from _opened(path).iter_batches(batch_size=BATCH, columns=columns, use_threads=False)
+            yield from _opened(path).iter_batches(batch_size=BLOCK_ROWS, columns=columns, use_threads=False)
 
     def batches(self) -> Iterator[Block]:
         wanted = [*dict.fromkeys([*self._explaining, *self._columns.values()])]

@@ -10,8 +10,9 @@ import scipy
 from sbpfast import _checks
 from sbpfast.targets._design import as_design
 from sbpfast.targets._links import ANY, BINARY, COUNT, NON_NEGATIVE, POSITIVE
+from sbpfast.targets._quadratic import normal_prior, require_squares
 from sbpfast.targets._ridge import Ridge, quadratic, ridge
-from sbpfast.targets._streamed import normal_prior, require_squares, takes_rows
+from sbpfast.targets._streamed import takes_rows
 
 
 def _regression(X, y, link, weights, offset, prior_scale, prior_mean, constant, term_weights=1.0, **parameters):

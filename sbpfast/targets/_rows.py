@@ -6,7 +6,6 @@ the bits of every sum depend on the rows and their order alone.  Reading runs on
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -28,8 +27,9 @@ class RowsLost(ConnectionError):
 class Rows(Design):
     """Rows (N, d) with their responses, read block by block: of Parquet files, arrays, memory maps or batches.
 
-    Targets of regressions, their estimators and `sbpfast.contract.price` take them in place of X and y.  A pass over
-    them needs two blocks of 65536 rows in memory.  The results have the bits that the same rows give in memory.
+    Targets of regressions and `sbpfast.targets.ridge` take them in place of X and y, `sbpfast.contract.price` in place
+    of A; estimators do not.  A pass over them needs two blocks of 65536 rows in memory.  The results have the bits that
+    the same rows give in memory.
 
     Make them by `from_parquet`, `from_arrays` or `from_batches`.
 
@@ -45,7 +45,6 @@ class Rows(Design):
 
     has_panels = streamed = True
     remote = False  # whether other processes read them
-    _classes: np.ndarray | None = None
 
     def __init__(self, source: Source, intercept: bool = False):
         self._source, self.intercept = source, _checks.flag("intercept", intercept)
@@ -135,32 +134,20 @@ class Rows(Design):
         rows = self._known.get("n_rows", "unknown")
         return f"Rows(dim={self.dim}, rows={rows}, of {self._source.kind})"
 
-    def with_intercept(self, intercept: bool) -> Rows:
-        """The same rows with or without the column of ones."""
-        other = copy.copy(self)
-        other.intercept = _checks.flag("intercept", intercept)
-        return other
-
-    def coded(self, classes) -> Rows:
-        """The same rows, y 1 where it is the second of two classes and 0 where it is the first."""
-        other = copy.copy(self)
-        other._classes = np.asarray(classes)
-        return other
-
     # reading
 
-    def read(self, raw_y=False) -> Iterator[Block]:
-        """All rows in blocks of BLOCK_ROWS, one block ahead of who asks; y as it comes where it is to be raw."""
+    def read(self) -> Iterator[Block]:
+        """All rows in blocks of BLOCK_ROWS, one block ahead of who asks."""
         with ThreadPoolExecutor(1, "sbpfast-rows") as reader:
-            blocks = self._blocks(raw_y)
+            blocks = self._blocks()
             ahead = reader.submit(next, blocks, None)
             while (block := ahead.result()) is not None:
                 ahead = reader.submit(next, blocks, None)
                 yield block
 
-    def _blocks(self, raw_y) -> Iterator[Block]:
+    def _blocks(self) -> Iterator[Block]:
         count = 0
-        for block in _rebatched(self._checked_batches(raw_y), self.intercept):
+        for block in _rebatched(self._checked_batches(), self.intercept):
             count += len(block.X)
             yield block
         known = self._known.setdefault("n_rows", count)
@@ -172,12 +159,12 @@ class Rows(Design):
         if count == 0:
             raise ValueError(f"there must be at least one row, got none from {self._source.kind}")
 
-    def _checked_batches(self, raw_y) -> Iterator[Block]:
+    def _checked_batches(self) -> Iterator[Block]:
         start, finite = 0, "finite" in self._known
         for batch in self._source.batches():
             if len(batch.X):
                 batch = batch._replace(start=start)
-                yield as_checked(batch, self._source.dim, self._source.names, self._classes, raw_y, finite)
+                yield as_checked(batch, self._source.dim, self._source.names, finite)
                 start += len(batch.X)
         self._known["finite"] = True  # all of them
 
@@ -266,29 +253,15 @@ def _empty(like: Block, intercept: bool) -> Block:
     X = np.empty((BLOCK_ROWS, like.X.shape[1] + intercept))
     if intercept:
         X[:, -1] = 1.0
-    columns: dict[str, Any] = {
-        name: np.empty(BLOCK_ROWS, object if column.dtype.kind not in "f" else column.dtype)
-        for name, column in like.columns().items()
-    }
+    columns: dict[str, Any] = {name: np.empty(BLOCK_ROWS) for name in like.columns()}
     return Block(X, **columns)
 
 
-def extended(block: Block) -> Block:
-    """With a last column of ones."""
-    return block._replace(X=np.column_stack([block.X, np.ones(len(block.X))]))
-
-
-def as_checked(batch: Block, dim, names, classes=None, raw_y=False, finite=False) -> Block:
-    """As float64 of the right shapes, finite unless that is known; the text of an error names the row, from 0.
-
-    Where there are two classes y is coded, 1 for the second; where it is to be raw, it stays as it is.
-    """
-    columns: dict[str, Any] = batch.columns()
-    if "y" in columns and classes is not None and not raw_y:
-        columns["y"] = _codes(np.asarray(columns["y"]), classes, batch.start)
-    for name, column in columns.items():
-        raw = name == "y" and raw_y
-        columns[name] = np.asarray(column) if raw else _numbers(name, column, batch.start, 1, None, finite)
+def as_checked(batch: Block, dim, names, finite=False) -> Block:
+    """As float64 of the right shapes, finite unless that is known; the text of an error names the row, from 0."""
+    columns: dict[str, Any] = {}
+    for name, column in batch.columns().items():
+        columns[name] = _numbers(name, column, batch.start, 1, None, finite)
         if columns[name].shape != (len(batch.X),):
             raise ValueError(
                 f"{name} must have one entry for each row of X: a batch at row {batch.start} has {len(batch.X)} rows "
@@ -307,14 +280,6 @@ def _numbers(name, value, start, ndim, names, finite):
     row, *column = (int(i) for i in np.argwhere(~np.isfinite(array))[0])
     of = f", column {column[0] if names is None else repr(names[column[0]])}" if column else ""
     raise ValueError(f"{name} must be finite, got {array[(row, *column)]} in row {start + row}{of}")
-
-
-def _codes(y, classes, start):
-    known = np.isin(y, classes)
-    if not known.all():
-        row = int(np.argmin(known))
-        raise ValueError(f"y must hold the classes {classes.tolist()}, got {y[row]!r} in row {start + row}")
-    return (y == classes[1]).astype(np.float64)
 
 
 def _every(block: Block, stride) -> Block:

@@ -11,8 +11,7 @@ from sbpfast import _checks, _core
 from sbpfast._forms import FullForm
 from sbpfast._means import group_sizes
 from sbpfast.targets._design import Design, as_design
-from sbpfast.targets._quadratic import Quadratic
-from sbpfast.targets._streamed import require_squares
+from sbpfast.targets._quadratic import Quadratic, normal_prior, require_squares
 from sbpfast.targets._target import Target, require_finite
 
 CELLS = 2**20  # linear predictors that are worked on at a time
@@ -101,11 +100,8 @@ class Softmax(Target):
     def _hess(self, x):
         return self._mean_hessians(x, 1)
 
-    def hess_mean(self, x):
-        """Mean of the Hessians over the points x (n, D), (D, D); no Hessian of a point is formed."""
-        x = _checks.points("x", x, self.dim)
-        if len(x) == 0:
-            raise ValueError("x must hold at least one point")
+    def _hess_mean(self, x):
+        """No Hessian of a point is formed."""
         return self._mean_hessians(x, len(x))[0]
 
     def _hess_means(self, x, m, form):
@@ -185,9 +181,7 @@ def multinomial_regression(
             raise ValueError("prior_mean must be 0 where the prior is symmetric")
     else:
         scale = _scales(prior_scale, ((), (d,), shape), shape).ravel()
-        proper = scale[np.isfinite(scale)]
-        constant = -float(np.log(proper).sum()) - 0.5 * len(proper) * math.log(2.0 * math.pi)
-        quad = Quadratic(1.0 / scale**2, _shaped("prior_mean", prior_mean, ((), (d,), shape), shape).ravel(), constant)
+        quad = normal_prior(len(scale), scale, _shaped("prior_mean", prior_mean, ((), (d,), shape), shape).ravel())
     return Softmax(X, y, weights, n_classes, quad)
 
 

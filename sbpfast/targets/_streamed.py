@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from sbpfast import _checks
 from sbpfast.targets._dask import DaskRows, is_dask
 from sbpfast.targets._design import DenseDesign
-from sbpfast.targets._quadratic import Quadratic
+from sbpfast.targets._quadratic import Quadratic, normal_prior
 from sbpfast.targets._ridge import Ridge, quadratic_part
 from sbpfast.targets._ridge import ridge as plain_ridge
 from sbpfast.targets._row_block import Block
@@ -138,25 +137,3 @@ def _require_parameters(parameters, rows):
             raise ValueError(f"the rows have {name}, which this model does not take")
     if known is not None and "y" not in known:
         raise ValueError("the rows must have y")
-
-
-def normal_prior(d, prior_scale, prior_mean=0.0) -> Quadratic:
-    """Independent normal priors with their constant; where the scale is infinite they are flat and count 0."""
-    scale = _checks.real_array("prior_scale", prior_scale, ndim=(0, 1), finite=False)
-    if scale.shape not in ((), (d,)):
-        raise ValueError(f"prior_scale must be a scalar or have shape ({d},), got {scale.shape}")
-    scale = np.broadcast_to(scale, d)
-    if np.isnan(scale).any() or not (scale > 0).all():
-        raise ValueError("prior_scale must be positive (np.inf for a flat prior)")
-    proper = scale[np.isfinite(scale)]
-    require_squares("prior_scale", proper)
-    constant = -(float(np.log(proper).sum()) + 0.5 * len(proper) * math.log(2.0 * math.pi))
-    mean = _checks.vector("prior_mean", prior_mean, d)
-    return Quadratic(_checks.frozen(1.0 / scale**2), _checks.frozen(mean), constant)
-
-
-def require_squares(name, scale):
-    """Refuse scales whose squares, or one over them, are not doubles."""
-    outside = np.atleast_1d(scale)[~((np.atleast_1d(scale) >= 1e-150) & (np.atleast_1d(scale) <= 1e150))]
-    if len(outside):
-        raise ValueError(f"{name} must lie between 1e-150 and 1e150, got {outside[0]}")

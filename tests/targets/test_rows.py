@@ -142,7 +142,9 @@ def test_estimators_use_the_same_draws(data, estimator):
         np.testing.assert_array_equal(one.stderr[name], other.stderr[name])
 
 
-def test_price_reads_the_rows_once(data):
+@pytest.fixture
+def counted(data):
+    """Rows whose passes are counted, and the list that grows by one a pass."""
     X, y, _, _ = data
     passes = []
 
@@ -150,23 +152,22 @@ def test_price_reads_the_rows_once(data):
         passes.append(1)
         return batches_of([50_000], X=X, y=y)()
 
-    target = sb.targets.logistic_regression(sb.Rows.from_batches(make, dim=D), prior_scale=1.0)
+    return sb.Rows.from_batches(make, dim=D), passes
+
+
+def test_price_reads_the_rows_once(counted):
+    rows, passes = counted
+    target = sb.targets.logistic_regression(rows, prior_scale=1.0)
     q = sb.Gaussian(np.full(D, 0.1), 0.01 * np.eye(D))
     before = len(passes)
     sb.expectation_grad(target, q, estimator="price", n_samples=4096, rng=3)
     assert len(passes) == before + 1
 
 
-def test_a_pass_a_step(data):
+def test_a_pass_a_step(counted):
     """Beside those of the steps: one to check the rows, one for the subsample from which the fit starts."""
-    X, y, _, _ = data
-    passes = []
-
-    def make():
-        passes.append(1)
-        return batches_of([50_000], X=X, y=y)()
-
-    fit = sb.fit(sb.targets.logistic_regression(sb.Rows.from_batches(make, dim=D), prior_scale=1.0), rng=0)
+    rows, passes = counted
+    fit = sb.fit(sb.targets.logistic_regression(rows, prior_scale=1.0), rng=0)
     assert fit.converged and len(passes) <= fit.n_iter + 3
 
 

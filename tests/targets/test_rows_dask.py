@@ -1,5 +1,6 @@
 """Dask collections as rows: the bits of memory for any chunks, on threads, processes, and when a worker dies."""
 
+import contextlib
 import os
 
 import numpy as np
@@ -25,6 +26,20 @@ def data():
 def memory(data):
     X, y, weights = data
     return sb.fit(sb.targets.logistic_regression(X, y, prior_scale=1.0, weights=weights), rng=0)
+
+
+@contextlib.contextmanager
+def processes(n_workers):
+    """The client of a cluster of worker processes."""
+    distributed = pytest.importorskip("distributed")
+    settings = {"n_workers": n_workers, "threads_per_worker": 1, "dashboard_address": ":0", "processes": True}
+    with distributed.LocalCluster(**settings) as cluster, distributed.Client(cluster) as client:
+        yield client
+
+
+@pytest.fixture
+def chunked(data):
+    return tuple(da.from_array(a, chunks=25_000) for a in data)
 
 
 def same_fit(one, other):
@@ -100,44 +115,37 @@ def test_estimators_of_expectations(data):
 
 
 @pytest.mark.filterwarnings("ignore")  # of distributed's own making
-def test_a_cluster_of_processes(data, memory):
-    distributed = pytest.importorskip("distributed")
-    settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0", "processes": True}
-    with distributed.LocalCluster(**settings) as cluster, distributed.Client(cluster):
-        X, y, weights = (da.from_array(a, chunks=25_000) for a in data)
-        target = sb.targets.logistic_regression(X, y, prior_scale=1.0, weights=weights)
-        same_fit(memory, sb.fit(target, rng=0))
+def test_a_cluster_of_processes(data, memory, chunked):
+    X, y, weights = chunked
+    with processes(2):
+        same_fit(memory, sb.fit(sb.targets.logistic_regression(X, y, prior_scale=1.0, weights=weights), rng=0))
         few = sb.targets.logistic_regression(X[:500, :], y[:500], prior_scale=1.0)
         same_fit(sb.fit(sb.targets.logistic_regression(data[0][:500], data[1][:500], prior_scale=1.0)), sb.fit(few))
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_worker_that_dies_changes_no_bit(data, memory):
-    distributed = pytest.importorskip("distributed")
-    settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0", "processes": True}
-    with distributed.LocalCluster(**settings) as cluster, distributed.Client(cluster):
-        X, y, weights = (da.from_array(a, chunks=25_000) for a in data)
-        target = sb.targets.logistic_regression(X, y, prior_scale=1.0, weights=weights)
-        steps = []
+def test_a_worker_that_dies_changes_no_bit(memory, chunked):
+    X, y, weights = chunked
+    steps = []
+    with processes(2) as client:
 
         def kill(step):
             steps.append(step)
             if len(steps) == 2:
-                pid = next(iter(cluster.workers.values())).process.process.pid
+                pid = next(iter(client.cluster.workers.values())).process.process.pid
                 os.kill(pid, 9)
 
+        target = sb.targets.logistic_regression(X, y, prior_scale=1.0, weights=weights)
         same_fit(memory, sb.fit(target, rng=0, callback=kill))
         assert len(steps) >= 2
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_lost_scheduler_leaves_the_last_step(data, memory):
-    distributed = pytest.importorskip("distributed")
-    settings = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0", "processes": True}
-    X, y, weights = (da.from_array(a, chunks=25_000) for a in data)
-    with distributed.LocalCluster(**settings) as cluster, distributed.Client(cluster) as client:
+def test_a_lost_scheduler_leaves_the_last_step(memory, chunked):
+    X, y, weights = chunked
+    with processes(1) as client:
         target = sb.targets.logistic_regression(X, y, prior_scale=1.0, weights=weights)
         stopped = sb.fit(target, rng=0, callback=lambda step: client.close() if step.n_iter == 2 else None)
     assert not stopped.converged and stopped.n_iter == 2 and "the scheduler of the cluster is gone" in stopped.message
