@@ -216,16 +216,19 @@ class Report(NamedTuple):
     findings: list[Finding]
 
 
-def run(calls, seed=0, only="", seconds=np.inf) -> Report:
-    """Make calls in turn from all generators whose name contains `only`."""
+def run(calls, seed=0, only="", seconds=np.inf, show=None) -> Report:
+    """Make calls in turn from all generators whose name contains `only`; `show` is called with findings at once."""
     names = [name for name in GENERATORS if only in name]
     findings, made, discarded, end = [], 0, 0, time.monotonic() + seconds
     number = 0
     while made < calls and time.monotonic() < end and names:
         for name in names:
             try:
-                findings += check(name, number, seed)
+                found = check(name, number, seed)
                 made += 1
+                findings += found
+                for finding in found if show else ():
+                    show(finding)
             except (Discard, TooSlow):
                 discarded += 1
         number += 1
@@ -242,13 +245,15 @@ def main():
     parser.add_argument("--show", type=int, default=3, help="findings to print of each kind and generator")
     chosen = parser.parse_args()
     register_all()
-    report = run(chosen.calls, chosen.seed, chosen.only, chosen.seconds)
     shown: collections.Counter = collections.Counter()
-    for finding in report.findings:
+
+    def show(finding):
         key = finding.kind, finding.generator, finding.detail.split(":")[0]
         shown[key] += 1
         if shown[key] <= chosen.show:
-            print(finding)
+            print(finding, flush=True)
+
+    report = run(chosen.calls, chosen.seed, chosen.only, chosen.seconds, show)
     kinds = collections.Counter(f.kind for f in report.findings)
     print(f"{report.calls} calls, {report.discarded} discarded, {len(report.findings)} findings {dict(kinds)}")
     return 1 if report.findings else 0
