@@ -34,10 +34,7 @@ class Grouping(NamedTuple):
 def labels_of(name, labels, rows) -> np.ndarray:
     """Labels of one kind, one a row, none of them missing."""
     unused = _unused(getattr(labels, "cat", labels))
-    try:
-        array = np.asarray(labels)
-    except ValueError as error:
-        raise ValueError(f"groups[{name!r}] must hold one label a row, got a ragged sequence: {error}") from None
+    array = _checks.rectangular(f"groups[{name!r}]", labels)
     if array.shape != (rows,):
         raise ValueError(f"groups[{name!r}] must hold one label for each of the {rows} rows, got shape {array.shape}")
     refuse_missing_labels(f"groups[{name!r}]", array)

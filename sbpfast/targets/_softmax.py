@@ -11,7 +11,7 @@ from sbpfast import _checks, _core
 from sbpfast._forms import FullForm
 from sbpfast._means import group_sizes
 from sbpfast.targets._design import Design, as_design
-from sbpfast.targets._quadratic import Quadratic, normal_prior, require_squares
+from sbpfast.targets._quadratic import _QUIET, Quadratic, normal_prior, require_squares
 from sbpfast.targets._target import Target, require_finite
 
 CELLS = 2**20  # linear predictors that are worked on at a time
@@ -48,6 +48,7 @@ class Softmax(Target):
     def _blocks(self, n):
         return self.design.blocks(max(1, CELLS // max(1, n * self.n_predictors)))
 
+    @_QUIET
     def _rows_at(self, x, rows, m=0):
         """Log likelihoods (rows, n), probabilities (rows, P, n), and sums of curvatures over m draws, for some rows."""
         n, p, d = len(x), self.n_predictors, self.design.shape[1]
@@ -68,6 +69,7 @@ class Softmax(Target):
     def _grad(self, x):
         return self._value_and_grad(x)[1]
 
+    @_QUIET
     def _value_and_grad(self, x, n_threads=None):
         n, p, d = len(x), self.n_predictors, self.design.shape[1]
         value, grad = self.quadratic.value(x), self.quadratic.grad(x)
@@ -86,6 +88,7 @@ class Softmax(Target):
         probability[later, self.y[rows][later] - 1] += 1.0
         return probability
 
+    @_QUIET
     def _hvp(self, x, v):
         n, p, d = len(x), self.n_predictors, self.design.shape[1]
         out = -self.quadratic.apply(v)
@@ -107,6 +110,7 @@ class Softmax(Target):
     def _hess_means(self, x, m, form):
         return np.stack([form.of_hessians(h[None], 1)[0] for h in self._mean_hessians(x, m)])
 
+    @_QUIET
     def _mean_hessians(self, x, m):
         """Means of the Hessian over groups of m points, (groups, D, D): summed over draws in every row first."""
         sizes = group_sizes(len(x), m)
