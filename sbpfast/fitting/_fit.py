@@ -198,8 +198,11 @@ def exact_source(target, structure, n_threads) -> ExactSource | None:
     """The moments of a target without draws, where its kind and the structure have them."""
     if isinstance(target, Ridge):
         return ExactMoments(target, n_threads)
-    kinds: dict[type, type[ExactSource]] = {UnknownNoise: UnknownNoiseMoments, Softmax: SoftmaxMoments}
-    return kinds[type(target)](target, n_threads) if structure == "full" and type(target) in kinds else None
+    if structure == "full" and isinstance(target, Softmax):
+        return SoftmaxMoments(target, n_threads)
+    if structure == "full" and isinstance(target, UnknownNoise):
+        return UnknownNoiseMoments(target, n_threads)
+    return None
 
 
 def _new_loop(source, q0, structure, rank, tol, max_samples) -> NaturalFit:

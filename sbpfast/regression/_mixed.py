@@ -23,6 +23,7 @@ from sbpfast.regression import _mixed_files, _mixed_page, _mixed_predictions, _m
 from sbpfast.regression._input import (
     Columns,
     codes_of_labels,
+    in_memory,
     refuse_missing_labels,
     response,
     sample_weights,
@@ -220,15 +221,16 @@ class BayesianMixedRegression(Regression):
         return model
 
     def fit(
-        self, X: Any, y: ArrayLike, groups: Any = None, slopes: Mapping[str, Any] | None = None, *,
+        self, X: Any, y: ArrayLike | None = None, groups: Any = None, slopes: Mapping[str, Any] | None = None, *,
         trials: ArrayLike | None = None, offset: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
     ) -> Self:  # fmt: skip
         """Fit the posterior; returns self.
 
         Parameters
         ----------
-        X : array_like or data frame (N, d)
-            Columns of the fixed effects; there may be none.
+        X : array_like or data frame (N, d), Rows, dask array or data frame
+            Columns of the fixed effects; there may be none.  `Rows` bring y and what else they have with them.  The
+            last three are read into memory, since groups need all rows at hand: at most 2^27 numbers.
         y : array_like (N,)
             Labels of two classes, counts or numbers; with ``trials``, counts of successes.
         groups : dict of array_like (N,)
@@ -250,6 +252,7 @@ class BayesianMixedRegression(Regression):
         FitWarning
             The fit did not converge, or the data say next to nothing about a coefficient.
         """
+        X, y, sample_weight, offset, trials = in_memory(X, y, sample_weight, offset, trials)
         return self._fit(X, y, groups, slopes, trials, offset, sample_weight, {})
 
     @_in_range

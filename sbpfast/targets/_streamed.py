@@ -98,7 +98,7 @@ def takes_rows(model):
                 raise TypeError("y must be given with X; only Rows bring it with them")
             return model(X, y, **options)
         prior = {name: options.pop(name) for name in ("prior_scale", "prior_mean") if name in options}
-        _require_parameters(parameters, rows)
+        require_parameters(parameters, rows)
         if "rates" in parameters and options.get("rates") is None:
             options["rates"] = rows.fractions
         return StreamedRidge(rows, PartOf(regression, options), normal_prior(rows.dim, **prior))
@@ -136,7 +136,8 @@ def as_rows(X, y, options) -> Rows | None:
     return None
 
 
-def _require_parameters(parameters, rows):
+def require_parameters(parameters, rows):
+    """Refuse rows without y, or with what a model does not take, where that is known before they are read."""
     known = rows._source.columns
     for name in () if known is None else known:
         if name not in parameters:
