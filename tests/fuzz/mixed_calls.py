@@ -1,4 +1,8 @@
-"""Calls of the mixed regression: settings, groups and slopes of every kind, and methods of a fitted one."""
+"""Calls of the mixed regression: settings, groups and slopes of every kind, and methods of a fitted one.
+
+A fit is some hundred fits at given scales, each of up to hundreds of steps where data are degenerate: it may take more
+time than other calls, and has its turn less often.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ from target_calls import design
 from values import array, size, some_spoiled, words
 
 import sbpfast as sb
+
+TIMES, EVERY = 6.0, 5
 
 RESPONSES = {
     "logistic": lambda r, n: r.integers(0, 2, n).astype(float),
@@ -64,7 +70,7 @@ def _answers(model, data):
     return [*found, model.sample_params(3, rng=0)]
 
 
-@generator("mixed.fit")
+@generator("mixed.fit", EVERY)
 def _fit(r):
     name = str(r.choice(list(RESPONSES)))
     settings, data = _settings(r, name), _data(r, name)
@@ -72,10 +78,10 @@ def _fit(r):
     def call():
         return _answers(sb.BayesianMixedRegression(**settings).fit(**data), data)
 
-    return Call(call, text=f"BayesianMixedRegression({words(settings)}).fit({words(data)})")
+    return Call(call, text=f"BayesianMixedRegression({words(settings)}).fit({words(data)})", times=TIMES)
 
 
-@generator("mixed.bad data")
+@generator("mixed.bad data", EVERY)
 def _bad_data(r):
     name = str(r.choice(list(RESPONSES)))
     data = _data(r, name)
@@ -86,16 +92,18 @@ def _bad_data(r):
     return Call(
         lambda: sb.BayesianMixedRegression(name, random_state=0).fit(**data).coef_,
         text=f"BayesianMixedRegression({name!r}).fit({words(data)})",
+        times=TIMES,
     )
 
 
-@generator("mixed.bad settings")
+@generator("mixed.bad settings", EVERY)
 def _bad_settings(r):
     name = str(r.choice(list(RESPONSES)))
     settings, data = some_spoiled(r, sb.BayesianMixedRegression(name).get_params(), 0.8), _data(r, name)
     return Call(
         lambda: sb.BayesianMixedRegression(**settings).fit(**data).coef_,
         text=f"BayesianMixedRegression({words(settings)}).fit({words(data)})",
+        times=TIMES,
     )
 
 
