@@ -14,6 +14,8 @@ import scipy
 from sbpfast import _checks, _core
 from sbpfast._means import BLOCK_ROWS
 
+SOON_DENSE = 2**16  # multiplications that take less time than scipy's setting up of a sparse product
+
 
 def as_design(name, a) -> Design:
     """The design of a matrix, checked: C-contiguous float64, or CSR."""
@@ -205,6 +207,9 @@ class SparseDesign(Design):
         return abs(self.matrix).max(axis=0).toarray().ravel()
 
     def weighted_gram(self, w, n_threads):
+        if self.n_rows * self.shape[1] ** 2 <= SOON_DENSE:
+            rows = self.matrix.toarray()
+            return rows.T @ (w[:, None] * rows)
         return (self.matrix.T @ (scipy.sparse.diags_array(w) @ self.matrix)).toarray()
 
     def weighted_gram_dot(self, w, v, n_threads):

@@ -12,7 +12,7 @@ from sbpfast import _checks, _core
 from sbpfast._forms import FullForm
 from sbpfast._means import BLOCK_ROWS, group_sizes
 from sbpfast.targets._design import DenseDesign, Design, as_design
-from sbpfast.targets._quadratic import Quadratic, normal_prior, require_squares
+from sbpfast.targets._quadratic import _QUIET, Quadratic, normal_prior, require_squares
 from sbpfast.targets._row_block import Block
 from sbpfast.targets._rows import Rows
 from sbpfast.targets._streamed import as_rows
@@ -84,12 +84,14 @@ class Softmax(Target):
         _core.softmax.softmax_derivatives(eta, y, m, value, curvature, n_threads)
         return value, eta, curvature
 
+    @_QUIET
     def _value(self, x, n_threads=None):
         value = self.quadratic.value(x)
         for part in self.over_parts(Softmax._part_value, x, _core.effective_threads(n_threads)):
             value += part
         return require_finite("f", value, x)
 
+    @_QUIET
     def _part_value(self, x, n_threads):
         value = np.zeros(len(x))
         for rows in self._blocks(len(x)):
@@ -99,6 +101,7 @@ class Softmax(Target):
     def _grad(self, x):
         return self._value_and_grad(x)[1]
 
+    @_QUIET
     def _value_and_grad(self, x, n_threads=None):
         value, grad = self.quadratic.value(x), self.quadratic.grad(x)
         for part_value, part_grad in self.over_parts(Softmax._part_grad, x, _core.effective_threads(n_threads)):
@@ -106,6 +109,7 @@ class Softmax(Target):
             grad += part_grad
         return require_finite("f", value, x), grad
 
+    @_QUIET
     def _part_grad(self, x, n_threads):
         n, p, d = len(x), self.n_predictors, self.n_columns
         value, grad = np.zeros(n), np.zeros((n, self.dim))
@@ -124,12 +128,14 @@ class Softmax(Target):
         probability[later, self.y[rows][later] - 1] += 1.0
         return probability
 
+    @_QUIET
     def _hvp(self, x, v):
         out = -self.quadratic.apply(v)
         for part in self.over_parts(Softmax._part_hvp, x, v, _core.effective_threads()):
             out += part
         return out
 
+    @_QUIET
     def _part_hvp(self, x, v, n_threads):
         n, p, d = len(x), self.n_predictors, self.n_columns
         out = np.zeros_like(v)
@@ -151,6 +157,7 @@ class Softmax(Target):
     def _hess_means(self, x, m, form):
         return np.stack([form.of_hessians(h[None], 1)[0] for h in self._mean_hessians(x, m)])
 
+    @_QUIET
     def _mean_hessians(self, x, m):
         """Means of the Hessian over groups of m points, (groups, D, D): summed over draws in every row first."""
         out = np.zeros((len(group_sizes(len(x), m)), self.dim, self.dim))
@@ -160,6 +167,7 @@ class Softmax(Target):
             FullForm.subtract(hessian, self.quadratic.precision)
         return require_finite("the Hessian of f", out, x[:: max(m, 1)])
 
+    @_QUIET
     def _part_hessians(self, x, m, n_threads):
         sizes = group_sizes(len(x), m)
         out = np.zeros((len(sizes), self.dim, self.dim))

@@ -51,7 +51,7 @@ def _read(array, rows):
 
 def _sliceable(name, value, ndim):
     if not hasattr(value, "shape") or not hasattr(value, "__getitem__"):
-        value = np.asarray(value)
+        value = _checks.rectangular(name, value)
     if len(value.shape) != ndim:
         raise ValueError(f"{name} must have {ndim} dimension(s), got shape {tuple(value.shape)}")
     return value
@@ -90,5 +90,6 @@ def _block(batch, number) -> Block:
             f"batch {number} must have X and may have {', '.join(COLUMNS)}; got {', '.join(map(str, batch))}"
         )
     X = _checks.real_array("X", batch["X"], ndim=2, finite=False, dtypes=(np.float64, np.float32))
-    columns: dict[str, Any] = {name: np.asarray(batch[name]) for name in COLUMNS if batch.get(name) is not None}
+    given = [name for name in COLUMNS if batch.get(name) is not None]
+    columns: dict[str, Any] = {name: _checks.rectangular(name, batch[name]) for name in given}
     return Block(X, **columns)
