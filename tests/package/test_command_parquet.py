@@ -137,6 +137,7 @@ print(numpy.concatenate(parts).shape)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of memory as Linux has them")
 def test_more_rows_than_the_memory_allowed(tmp_path):
     """Less memory is allowed than the rows need: held whole they fail, streamed they do not."""
