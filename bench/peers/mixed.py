@@ -87,6 +87,7 @@ def nuts_of_groups(scale_prior, n_draws, seed=0):
         numpyro.sample("y", dist.Bernoulli(logits=X @ coef + intercept + sd * v[index]), obs=y)
 
     def call(X, y, index):
+        jax.clear_caches()  # every data set has a shape of its own
         chain = infer.MCMC(infer.NUTS(model), num_warmup=n_draws, num_samples=2 * n_draws, progress_bar=False)
         chain.run(jax.random.PRNGKey(seed), X / X.std(axis=0), y, index, int(index.max()) + 1)
         draws = {name: np.asarray(value) for name, value in chain.get_samples().items()}

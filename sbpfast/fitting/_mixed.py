@@ -140,16 +140,18 @@ class MixedModel:
         return Conditional.at(self, factors, mean, np.maximum(w, 1e-3 * max(float(w.max()), 1e-300)))
 
     def moved(self, here, factors, expected=None) -> Conditional:
-        """The Gaussian of the same effects and curvatures at other scales, or of those expected if they are better."""
-        if expected is not None:
+        """The Gaussian of the same effects and curvatures at other scales, or of those expected if they make one."""
+        changed = [np.linalg.solve(new, old) for new, old in zip(factors, here.factors)]
+        mean = self._mapped(here.mean, changed)
+        starts = [] if expected is None else [expected]
+        for start in (*starts, (mean, here.w)):
             try:
-                ahead = Conditional.at(self, factors, *expected)
+                ahead = Conditional.at(self, factors, *start)
                 if ahead.elbo > -math.inf:
                     return ahead
             except np.linalg.LinAlgError:
-                pass
-        changed = [np.linalg.solve(new, old) for new, old in zip(factors, here.factors)]
-        return Conditional.at(self, factors, self._mapped(here.mean, changed), here.w)
+                pass  # a link whose curvature has both signs
+        return Conditional.at(self, factors, mean, np.maximum(here.w, 0.0))
 
     def _mapped(self, mean, maps):
         shape = self.rows.shape

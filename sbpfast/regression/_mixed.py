@@ -10,6 +10,7 @@ import numpy as np
 from sbpfast import _checks
 from sbpfast._protocol import column_names, floats
 from sbpfast.fitting import Fit, FitWarning
+from sbpfast.fitting._importance import UNTRUSTED, USABLE, verdict
 from sbpfast.fitting._improper import dependent_columns, flat_direction, refuse_improper
 from sbpfast.fitting._mixed import MixedModel
 from sbpfast.fitting._mixed_evidence import judged
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 FLAT = 1e-12  # smallest eigenvalue of the columns' correlations: below it, one is a combination of others
 FAR = 30.0  # units, a posterior standard deviation under a flat prior that asks whether there is a posterior
+FEW = 500  # draws, from fewer of which k-hat is no reason for a warning
 SCALES = ("integrate", "maximise")
 
 
@@ -106,7 +108,8 @@ class BayesianMixedRegression(Regression):
     log_evidence_, khat_, elbo_, log_likelihood_
         The log marginal likelihood by importance sampling of the fit and its Pareto k-hat; the bound below it that the
         fit maximises; the log likelihood at the posterior means with the levels integrated out.  Under "maximise" all
-        are at the best scales.  Computed when first asked for.
+        are at the best scales.  Computed when first asked for, as `summary` does; a k-hat that is not to be trusted is
+        a FitWarning then.
     message_ : str
         How the fit went, and which scales are 0.
     classes_, n_features_in_, feature_names_in_, prior_scale_, intercept_prior_scale_, n_iter_, n_rows_
@@ -400,6 +403,14 @@ class BayesianMixedRegression(Regression):
         if not hasattr(self, "_judged"):
             key = 0 if self.random_state is None else self.random_state
             self._judged = judged(self._model, self._posterior, key)
+            found = self._judged
+            if found.n >= FEW and verdict(found.khat, found.ess, found.n) == UNTRUSTED:
+                _checks.warn(
+                    f"The mixture of Gaussians is a poor approximation: Pareto k-hat is {found.khat:.2f}, above "
+                    f"{USABLE}, so its moments may be wrong and the log evidence, too. Use a tighter prior of the "
+                    "coefficients or scales, merge groups of next to no rows, or run Markov chain Monte Carlo.",
+                    FitWarning,
+                )
         return self._judged
 
     @property
@@ -467,8 +478,8 @@ class BayesianMixedRegression(Regression):
     def save(self, path: Any) -> None:
         """Write the fitted model to a file that `sbpfast.load`, or this class's `load`, reads.
 
-        It holds arrays alone, neither the data nor what a formula has learned: a model that was read predicts from
-        arrays.  Pickles hold the formula, too.
+        It holds arrays and plain values, not the data.  A formula is kept with what it has learned, if the functions it
+        calls are formulae's own and NumPy's ufuncs; else a FitWarning says that it is left out, and pickles keep it.
         """
         self._fitted("save")
         _mixed_files.write(self, path)
