@@ -53,6 +53,19 @@ def statsmodels_fit(method):
     return call
 
 
+def statsmodels_variational(X, y, index):
+    """A call that returns the slope and the standard deviation of the intercepts."""
+    fit = statsmodels_fit("fit_vb")
+    if fit is None:
+        return None
+
+    def call():
+        sd, _, slope, _ = fit(X, y, index)
+        return slope, sd
+
+    return call
+
+
 def gpboost_laplace(likelihood="bernoulli_logit"):
     """A call of (X, y, index or indices (N, k)); the deviations of the groups are `call.deviations` of it."""
     gpboost = optional("gpboost")
