@@ -109,8 +109,9 @@ class _Ratios:
             v = centre + arrow.roots.mT @ x
             at = eta + sum(z[a] * v[:, level, a] for a in range(len(z)))
             terms = self.model.likelihood.log_density(slice(None), at)
-            sums = rows.sums[k].of_rows(np.ones(rows.n_rows), np.ascontiguousarray(terms.T)).T
-            logs[:, i] = sums - 0.5 * (v**2).sum(axis=2) + 0.5 * float(x @ x) + self.log_weights[i]
+            logs[:, i] = (
+                rows.sums[k].of_rows(terms.T).T - 0.5 * (v**2).sum(axis=2) + 0.5 * float(x @ x) + self.log_weights[i]
+            )
         roots = np.log(np.diagonal(arrow.roots, axis1=1, axis2=2)).sum()
         return scipy.special.logsumexp(logs, axis=1).sum(axis=1) + roots
 

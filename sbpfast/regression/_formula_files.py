@@ -45,8 +45,9 @@ def _down(value) -> Any:
     if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in NUMBERS:
         return {"array": [value.dtype.str, value.tolist(), isinstance(value, np.ndarray)]}
     kind = type(value)
-    if callable(value) and getattr(operator, getattr(value, "__name__", ""), None) is value:
-        return {"operator": value.__name__}
+    name = getattr(value, "__name__", "")
+    if name and getattr(operator, name, None) is value:
+        return {"operator": name}
     if not kind.__module__.startswith("formulae."):
         raise NotStorable(f"{kind.__module__}.{kind.__qualname__}")
     if kind.__name__ == "Environment":

@@ -237,6 +237,7 @@ class BayesianMixedRegression(Regression):
         design = self._design(X)
         likelihood = Likelihood(family, as_design("X", design), y, offset, weights, trials)
         layout = self._layout(family, coded_groups, shares, unit)
+        del y, shares
         model = MixedModel(Rows(design, coded_groups), likelihood, 1.0 / scale**2)
         start = np.zeros(design.shape[1])
         if self.fit_intercept:
