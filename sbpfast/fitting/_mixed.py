@@ -85,6 +85,7 @@ class Conditional:
 
     def _evaluate(self):
         rows, likelihood = self.model.rows, self.model.likelihood
+        self.arrow.invert()
         self.t, self.curvature = np.empty(rows.n_rows), np.empty(rows.n_rows, dtype=np.float32)
         value, images = likelihood.constant, self.arrow.with_images(rows)
         by_fixed = -self.model.fixed_precision * self.mean.fixed

@@ -59,7 +59,7 @@ class Arrow:
         border[np.arange(p), np.arange(p)] += fixed_precision
         if self.shape.n_crossed:
             self._add_crossed(rows, columns, w, border, joins)
-        self._factor_border(0.5 * (border + border.T))
+        self.border_factor = np.linalg.cholesky(0.5 * (border + border.T))
         self.logdet = 2.0 * float(np.log(np.diagonal(self.border_factor)).sum() - np.log(self._root_diagonals).sum())
 
     @property
@@ -89,8 +89,8 @@ class Arrow:
             border[:p, :p] += DenseDesign(rows.X[part]).weighted_gram(these, _core.effective_threads())
         return border
 
-    def _factor_border(self, border):
-        self.border_factor = np.linalg.cholesky(border)
+    def invert(self) -> None:
+        """The covariance of the border, which variances and draws need and solving does not."""
         if self.shape.n_crossed:
             p, self.cov = self.shape.n_fixed, _inverse(self.border_factor)
             self.fixed_images = (self.b_crossed.T @ self.cov[p:, :p]).reshape(*self.b_fixed.shape)  # of C_fq B_q

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 FLAT = 1e-12  # smallest eigenvalue of the columns' correlations: below it, one is a combination of others
 FAR = 30.0  # units, a posterior standard deviation under a flat prior that asks whether there is a posterior
+SLOW_BORDER, LARGEST_BORDER = 5000, 20_000  # effects of all crossed groups but the largest: four dense matrices of them
 FEW = 500  # draws, from fewer of which k-hat is no reason for a warning
 SCALES = ("integrate", "maximise")
 
@@ -211,14 +212,15 @@ class BayesianMixedRegression(Regression):
         Raises
         ------
         TypeError, ValueError
-            Labels of the wrong length, missing ones, a group of one level, and what the other regressions refuse.
+            Labels of the wrong length, missing ones, a group of one level, crossed groups with more than 20,000 effects
+        beside the largest, and what the other regressions refuse.
         ImproperDensity
             Flat priors and data that separate, or columns that are combinations of others.
 
         Warns
         -----
         FitWarning
-            The fit did not converge, or the data say next to nothing about a coefficient.
+            The fit did not converge, the data say next to nothing of a coefficient, or crossed groups will take long.
         """
         return self._fit(X, y, groups, slopes, trials, offset, sample_weight, {})
 
@@ -239,6 +241,7 @@ class BayesianMixedRegression(Regression):
         layout = self._layout(family, coded_groups, shares, unit)
         del y, shares
         model = MixedModel(Rows(design, coded_groups), likelihood, 1.0 / scale**2)
+        _check_border(model.rows.shape, known)
         start = np.zeros(design.shape[1])
         if self.fit_intercept:
             start[-1] = centre
@@ -624,6 +627,21 @@ class BayesianMixedRegression(Regression):
         if X is not None:
             likelihood = self._log_likelihoods(X, y, groups, slopes, trials, offset, n_samples, seed)
         return _mixed_predictions.inference_data(self, params, effects, likelihood)
+
+
+def _check_border(shape, known) -> None:
+    """Refuse crossed groups that are too large for a dense matrix of all but the largest group; warn before."""
+    size, main = shape.n_crossed, known[shape.main].name
+    if size <= SLOW_BORDER:
+        return
+    what = (
+        f"the groups beside {main!r} have {size} effects together, which are held as dense matrices of "
+        f"{8e-9 * size**2:.1f} GB each"
+    )
+    if size > LARGEST_BORDER:
+        raise ValueError(f"groups: {what}; {LARGEST_BORDER} are the most. Leave one out, or merge its rare levels")
+    text = f"{what[0].upper()}{what[1:]}; the time of a fit grows with the cube of their number."
+    _checks.warn(text, FitWarning)
 
 
 def _units(family, y, offset, shares) -> tuple[float, float]:

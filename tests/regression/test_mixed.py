@@ -431,6 +431,16 @@ def test_bad_input_is_named(case):
         sb.BayesianMixedRegression(**settings).fit(**({"X": X, "y": Y} | arguments))
 
 
+def test_crossed_groups_too_large_for_a_dense_border_are_refused(monkeypatch):
+    X, y, groups = simulated("logistic")
+    many = np.arange(42_000) % 21_000
+    with pytest.raises(ValueError, match=r"beside 'a' have 21000 effects .* 3\.5 GB each; 20000 are the most"):
+        sb.BayesianMixedRegression().fit(np.zeros((42_000, 0)), many % 2, {"a": many, "b": np.roll(many, 1)})
+    monkeypatch.setattr("sbpfast.regression._mixed.SLOW_BORDER", 3)
+    with pytest.warns(sb.FitWarning, match="The groups beside 'herd' have 4 effects together"):
+        sb.BayesianMixedRegression(scales="maximise").fit(X, y, groups)
+
+
 def test_flat_priors_without_a_posterior_are_refused():
     separated = np.sign(Y - 0.5)[:, None]
     with pytest.raises(sb.ImproperDensity, match="never falls along a line of parameters 0"):
