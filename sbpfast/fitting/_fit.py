@@ -147,8 +147,8 @@ def fit(
     array([0.1975, 0.9323])
     """
     target = _as_target(target)
-    exact = _check_target(target, estimator, structure)
     _checks.choice("structure", structure, STRUCTURES)
+    exact = _check_target(target, estimator, structure)
     rank = _checked_rank(rank, structure, target.dim)
     tol = _default_tol(exact, structure, target.dim) if tol is None else _checks.scalar("tol", tol, above=0.0)
     max_iter, max_samples = _checks.count("max_iter", max_iter, 0), _checks.count("max_samples", max_samples)
@@ -198,8 +198,11 @@ def exact_source(target, structure, n_threads) -> ExactSource | None:
     """The moments of a target without draws, where its kind and the structure have them."""
     if isinstance(target, Ridge):
         return ExactMoments(target, n_threads)
-    kinds: dict[type, type[ExactSource]] = {UnknownNoise: UnknownNoiseMoments, Softmax: SoftmaxMoments}
-    return kinds[type(target)](target, n_threads) if structure == "full" and type(target) in kinds else None
+    if structure == "full" and isinstance(target, Softmax):
+        return SoftmaxMoments(target, n_threads)
+    if structure == "full" and isinstance(target, UnknownNoise):
+        return UnknownNoiseMoments(target, n_threads)
+    return None
 
 
 def _new_loop(source, q0, structure, rank, tol, max_samples) -> NaturalFit:
