@@ -520,3 +520,15 @@ def test_predictions_beyond_the_range_of_numbers_name_the_row():
     for method in (model.predict, model.predict_linear):
         with pytest.raises(ValueError, match="the linear predictor of row 1 of X overflows"):
             method(far)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 2.0, np.nan, "0.9", None])
+def test_levels_of_tables_are_refused_in_words(level):
+    models = [
+        sb.BayesianMixedRegression("linear").fit(X, Y, groups=ONE),
+        sb.BayesianGammaRegression().fit(X, np.abs(Y) + 1.0),
+    ]
+    for model in models:
+        with pytest.raises((TypeError, ValueError), match="level must be"):
+            model.summary(level=level)
+        str(model.summary(level=np.longdouble(1) / 3))
