@@ -96,7 +96,8 @@ def evaluations(table):
 
 DATA = {
     "grouseticks": ("lme4", grouse_ticks), "cbpp": ("lme4", cbpp), "Contraception": ("mlmRev", contraception),
-    "towns and country": ("mlmRev", towns_and_country), "VerbAgg": ("lme4", verbal_aggression), "InstEval": ("lme4", evaluations),
+    "towns and country": ("mlmRev", towns_and_country), "VerbAgg": ("lme4", verbal_aggression),
+    "InstEval": ("lme4", evaluations),
 }  # fmt: skip
 REFERENCES = {
     "grouseticks": {"intercept": 0.64907, "96": 0.94352, "97": -1.43669, "sd location": 1.289},
