@@ -1,9 +1,10 @@
 """What NUTS saves when it begins at a draw of the fit and in the fit's metric: PyMC's, nutpie's and NumPyro's.
 
 Of every model: the sampler as it comes (1000 steps of warm-up), and begun by ``fit.nuts_init()`` with 150 steps that
-adapt the step size alone (NumPyro sees PyMC's density translated to JAX; nutpie takes the mean only and adapts its metric as ever, in 300).  Seconds are the
-processor's, those of the fit included; gradients are leapfrog steps of the warm-up and of the draws; the smallest bulk
-effective sample size, the largest R-hat and the divergences are of 4 chains of 500 draws.
+adapt the step size alone (NumPyro sees PyMC's density translated to JAX; nutpie takes the mean only and adapts its
+metric as ever, in 300).  Seconds are the processor's, those of the fit included; gradients are leapfrog steps of the
+warm-up and of the draws; the smallest bulk effective sample size, the largest R-hat and the divergences are of 4 chains
+of 500 draws.
 """
 
 from __future__ import annotations
