@@ -7,7 +7,9 @@ import numpy as np
 from sbpfast._forms import FullForm, LowRankForm
 from sbpfast._means import BLOCK, RunningMean, group_cross, group_mean, group_sizes
 from sbpfast._streams import FACTOR_NOISE, NOISE, normal_rows
-from sbpfast.fitting._moments import ExactMoments, Moments, SampledMoments
+from sbpfast.fitting._moments import ExactMoments
+from sbpfast.fitting._sampler import SampledMoments
+from sbpfast.fitting._source import Moments
 from sbpfast.gaussian import LowRankGaussian
 from sbpfast.gaussian._draws import LOG_2PI
 from sbpfast.targets._expectations import curvature_moments, link_expectations

@@ -14,6 +14,8 @@ import scipy
 from sbpfast import _checks, _core
 from sbpfast._means import BLOCK_ROWS
 
+LIKE_A_LINK = 500  # columns whose product takes as long as a link function
+
 
 def as_design(name, a) -> Design:
     """The design of a matrix, checked: C-contiguous float64, or CSR."""

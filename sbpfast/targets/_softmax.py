@@ -10,7 +10,7 @@ import numpy as np
 from sbpfast import _checks, _core
 from sbpfast._forms import FullForm
 from sbpfast._means import group_sizes
-from sbpfast.targets._design import Design, as_design
+from sbpfast.targets._design import LIKE_A_LINK, Design, as_design
 from sbpfast.targets._quadratic import Quadratic, normal_prior, require_squares
 from sbpfast.targets._target import Target, require_finite
 
@@ -23,6 +23,8 @@ class Softmax(Target):
     A point x holds the coefficients of class 1, then those of class 2, and so on: (K - 1) d numbers.
     """
 
+    _ours = True
+
     def __init__(self, design: Design, y, weights, n_classes, quad):
         self.design, self.y, self.weights, self.quadratic = design, y, weights, quad
         self.n_classes, self.n_rows = n_classes, design.n_rows
@@ -34,6 +36,10 @@ class Softmax(Target):
 
     def _has(self, name):
         return name != "value_and_grad"
+
+    @property
+    def _link_work(self) -> int:
+        return max(self.n_rows, 1) * max(self.n_predictors, self.dim // LIKE_A_LINK)
 
     def every(self, stride) -> Softmax:
         """The same with every stride-th row, the weights scaled up to the same sum: a cheap stand-in."""
