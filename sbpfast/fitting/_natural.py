@@ -37,7 +37,7 @@ class NaturalFit:
     def __init__(self, source: Source, mean, shape, tol, max_draws):
         self.source = source
         self.mean, self.shape = mean, shape
-        self.tol, self.max_draws = tol, max_draws
+        self.tol, self.max_draws = tol, max_draws // 2 * 2 or 2
         self.exact = source.exact
         self.n = 0 if self.exact else max(LEAST_DRAWS, 1 << (4 * len(mean) - 1).bit_length())
         self.n_iter = self.stalled = self.caution = 0

@@ -25,6 +25,12 @@ class SampledMoments:
         """From the first n of the draws, by gradients alone."""
         return SampledMoments(self.target, False, self.key, min(n, self.n), self.n_threads, self.counts)
 
+    def counted(self, block) -> np.ndarray:
+        """The gradients at a block of draws, which bring the values and count with them."""
+        for kind in ("values", "gradients", *(("hessians",) if self.hessian else ())):
+            self.counts[kind] += block.draws.n
+        return block.grad
+
     def value_and_grad(self, x):
         self.counts["values"] += len(x)
         self.counts["gradients"] += len(x)
