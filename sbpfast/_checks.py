@@ -37,11 +37,7 @@ def real_array(name, value, *, ndim=None, shape=None, dtypes=(np.float64,), fini
     if hasattr(value, "toarray"):
         raise TypeError(f"{name} must be dense, sparse arrays are not taken: use .toarray()")
     refuse_mask(name, value)
-    try:
-        array = np.asarray(value)
-    except (ValueError, TypeError) as error:
-        kind = ValueError if isinstance(value, list | tuple) else TypeError
-        raise kind(f"{name} is not a rectangular array: {error}") from None
+    array = rectangular(name, value)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     dtype = array.dtype if array.dtype in dtypes else dtypes[0]
@@ -61,6 +57,15 @@ def real_array(name, value, *, ndim=None, shape=None, dtypes=(np.float64,), fini
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise ValueError(f"{name} must be finite, got {array[where]} at index {where}")
     return array
+
+
+def rectangular(name, value) -> np.ndarray:
+    """`value` as an array of any kind."""
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError) as error:
+        kind = ValueError if isinstance(value, list | tuple) else TypeError
+        raise kind(f"{name} is not a rectangular array: {error}") from None
 
 
 def refuse_mask(name, value) -> None:

@@ -86,8 +86,13 @@ def gamma_each(const uint64_t[::1] key, uint64_t stream, const double[::1] shape
                int n_threads):
     """Gammas of rate 1 and their logarithms, out[i] of shape parameter shape[i]; NaN where that is not positive."""
     cdef Py_ssize_t n = shape.shape[0], i, count = ceil_div(n, ROW)
-    for i in prange(count, nogil=True, num_threads=threads_for(2000.0 * count, n_threads), schedule="guided"):
-        _gamma_row(&key[0], stream, i, min(ROW, n - i * ROW), &shape[i * ROW], &out[i * ROW], &log_out[i * ROW])
+    cdef double work = 10000.0 * count
+    cdef int threads = threads_for(work, n_threads)
+    cdef Py_ssize_t step = stretch_of(work, count, threads), part
+    for part in range(ceil_div(count, step)):
+        for i in prange(part * step, end_of(part, step, count), nogil=True, num_threads=threads, schedule="guided"):
+            _gamma_row(&key[0], stream, i, min(ROW, n - i * ROW), &shape[i * ROW], &out[i * ROW], &log_out[i * ROW])
+        PyErr_CheckSignals()
 
 
 cdef void _gamma_row(const uint64_t *key, uint64_t stream, Py_ssize_t row, Py_ssize_t lanes, const double *shape,
@@ -106,8 +111,13 @@ def von_mises_each(const uint64_t[::1] key, uint64_t stream, const double[::1] c
                    int n_threads):
     """tan(x / 2) for x von Mises with mean 0 and concentration[i]; NaN where that is negative."""
     cdef Py_ssize_t n = concentration.shape[0], i, count = ceil_div(n, ROW)
-    for i in prange(count, nogil=True, num_threads=threads_for(6000.0 * count, n_threads), schedule="guided"):
-        _von_mises_row(&key[0], stream, i, min(ROW, n - i * ROW), &concentration[i * ROW], &tangent[i * ROW])
+    cdef double work = 6000.0 * count
+    cdef int threads = threads_for(work, n_threads)
+    cdef Py_ssize_t step = stretch_of(work, count, threads), part
+    for part in range(ceil_div(count, step)):
+        for i in prange(part * step, end_of(part, step, count), nogil=True, num_threads=threads, schedule="guided"):
+            _von_mises_row(&key[0], stream, i, min(ROW, n - i * ROW), &concentration[i * ROW], &tangent[i * ROW])
+        PyErr_CheckSignals()
 
 
 cdef void _von_mises_row(const uint64_t *key, uint64_t stream, Py_ssize_t row, Py_ssize_t lanes,
@@ -124,8 +134,13 @@ cdef void _von_mises_row(const uint64_t *key, uint64_t stream, Py_ssize_t row, P
 
 def simplex_each(const double[:, ::1] log_gamma, double[:, ::1] x, double[:, ::1] log_x, int n_threads):
     """Rows of k log gammas (n, k) to points of the simplex and their logarithms."""
-    cdef Py_ssize_t n = x.shape[0], k = x.shape[1], i
+    cdef Py_ssize_t n = x.shape[0], k = x.shape[1], i, count = ceil_div(n, ROW)
     if n == 0 or k == 0:
         return
-    for i in prange(ceil_div(n, ROW), nogil=True, num_threads=threads_for(30.0 * n * k, n_threads), schedule="guided"):
-        rows_simplex(min(ROW, n - i * ROW), k, &log_gamma[i * ROW, 0], &x[i * ROW, 0], &log_x[i * ROW, 0])
+    cdef double work = 30.0 * n * k
+    cdef int threads = threads_for(work, n_threads)
+    cdef Py_ssize_t step = stretch_of(work, count, threads), part
+    for part in range(ceil_div(count, step)):
+        for i in prange(part * step, end_of(part, step, count), nogil=True, num_threads=threads, schedule="guided"):
+            rows_simplex(min(ROW, n - i * ROW), k, &log_gamma[i * ROW, 0], &x[i * ROW, 0], &log_x[i * ROW, 0])
+        PyErr_CheckSignals()

@@ -24,7 +24,7 @@ VM_INLINE double stirling_tail(double a) {
     return a < 12.0 ? tail + shift : tail;
 }
 
-/* shapes below it are taken for it: the derivatives have reached their limits there, and quotients do not overflow */
+/* shapes of the gamma below it are taken for it: the derivative has reached its limit, and quotients do not overflow */
 #define LEAST_SHAPE 1e-290
 
 /* x^a e^-x / Gamma(a); beyond 40 a and 1500 it has underflowed */
@@ -79,15 +79,44 @@ static void gammainc_da_block(ptrdiff_t n, double *a, double *x, double *out) {
         out[i] = good < 0.5 ? NAN : inside > 0.5 ? value : 0.0;) /* P is 0 or 1 at the ends, whatever a is */
 }
 
+/* Where products of the shapes would leave the range of numbers, each of three limits is within 1e-15 of the truth:
+
+     a + b < 1e-20      I = b/(a + b): its derivatives are homogeneous of degree -1, and both shapes are scaled up
+     one is far less    the derivative in the lesser shape does not depend on it, that in the other is proportional to it
+     b > 1e100 > 1e20 > a   I depends on b x alone, and b is scaled down (a > 1e100 has I = 0 unless x = 1)
+ */
+#define SMALL_SHAPES 1e-20
+#define FAR_LESS 1e-25
+#define GREAT_SHAPE 1e100
+
+/* The derivative is `factor` times that at the shapes and the point that these become. */
+static void tame_shapes(ptrdiff_t padded, double *shape, double *partner, double *factor) {
+    VECTORS(padded,
+        double total = shape[i] + partner[i];
+        double up = (total > 0.0) & (total < SMALL_SHAPES) ? SMALL_SHAPES / total : 1.0;
+        double p = up * shape[i];
+        double q = up * partner[i];
+        double least_p = FAR_LESS * (q < 1.0 ? q : 1.0);
+        double least_q = FAR_LESS * (p < 1.0 ? p : 1.0);
+        double lift = (q > 0.0) & (q < least_q) ? least_q : q;
+        factor[i] = q < lift ? up * (q / lift) : up;
+        shape[i] = (p > 0.0) & (p < least_p) ? least_p : p;
+        partner[i] = lift;)
+}
+
 /* d/da (which = 0) or d/db (which = 1) of I_x(a, b), the regularised incomplete beta function */
 static void betainc_block(ptrdiff_t n, int which, double *a, double *b, double *x, double *out) {
-    double y[BLOCK], log_end[BLOCK], w[BLOCK];
+    double y[BLOCK], log_end[BLOCK], w[BLOCK], factor[BLOCK];
     double *end = which ? y : x, *other = which ? x : y, sign = which ? 1.0 : -1.0;
     ptrdiff_t padded = pad(n, a);
     pad(n, b), pad(n, x);
+    tame_shapes(padded, which ? b : a, which ? a : b, factor);
     VECTORS(padded,
-        a[i] = (a[i] > 0.0) & (a[i] < LEAST_SHAPE) ? LEAST_SHAPE : a[i];
-        b[i] = (b[i] > 0.0) & (b[i] < LEAST_SHAPE) ? LEAST_SHAPE : b[i];)
+        double down = (b[i] > GREAT_SHAPE) & (a[i] < 1e20) ? GREAT_SHAPE / b[i] : 1.0;
+        double near = x[i] / down;
+        b[i] *= down;
+        x[i] = down < 1.0 ? (near < 0.5 ? near : x[i] <= 1.0 ? 0.5 : x[i]) : x[i];
+        factor[i] *= which ? down : 1.0;)
     VECTORS(padded, y[i] = 1.0 - x[i];)
     VECTORS(padded, log_end[i] = end[i] < 0.5 ? vm_log(end[i]) : vm_log1p(-other[i]);)
     if (which) beta_one_weight(padded, b, a, y, x, log_end, w);
@@ -97,6 +126,6 @@ static void betainc_block(ptrdiff_t n, int which, double *a, double *b, double *
         double good = (x[i] >= 0.0) & (x[i] <= 1.0) ? shapes : 0.0;
         double inside = (x[i] > 0.0) & (x[i] < 1.0) ? 1.0 : 0.0;
         double kernel = beta_kernel(a[i], b[i], x[i], y[i]);
-        double value = kernel > 0.0 ? sign * w[i] * kernel : 0.0;
+        double value = kernel > 0.0 ? sign * w[i] * kernel * factor[i] : 0.0;
         out[i] = good < 0.5 ? NAN : inside > 0.5 ? value : 0.0;)
 }

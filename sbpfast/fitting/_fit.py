@@ -146,8 +146,8 @@ def fit(
     array([0.1975, 0.9323])
     """
     target = _as_target(target)
-    exact = _check_target(target, estimator, structure)
     _checks.choice("structure", structure, STRUCTURES)
+    exact = _check_target(target, estimator, structure)
     rank = _checked_rank(rank, structure, target.dim)
     tol = _default_tol(exact, structure, target.dim) if tol is None else _checks.scalar("tol", tol, above=0.0)
     max_iter, max_samples = _checks.count("max_iter", max_iter, 0), _checks.count("max_samples", max_samples)

@@ -115,9 +115,9 @@ class Mixing:
         """The share of its change that each row's w takes, (N,)."""
         now = self._sums.of(change)
         if self._before is not None:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                factor = (now / self._before - 1.0 + self._shares) / self._shares  # of a step of rate 1
-            self._shares = np.clip(1.0 / (1.0 - np.clip(np.nan_to_num(factor), -3.0, 0.0)), LEAST_SHARE, 1.0)
+            ratio = np.divide(now, self._before, out=np.ones_like(now), where=self._before != 0.0)
+            factor = (ratio - 1.0 + self._shares) / self._shares  # of a step of rate 1
+            self._shares = np.clip(1.0 / (1.0 - np.clip(factor, -3.0, 0.0)), LEAST_SHARE, 1.0)
         self._before = now
         return self._shares[self._sums.index]
 
@@ -139,8 +139,15 @@ class MixedModel:
         _, _, w = self.likelihood.expectations(slice(None), m, np.zeros(rows.n_rows))
         return Conditional.at(self, factors, mean, np.maximum(w, 1e-3 * max(float(w.max()), 1e-300)))
 
-    def moved(self, here, factors) -> Conditional:
-        """The Gaussian of the same effects and curvatures at other scales."""
+    def moved(self, here, factors, expected=None) -> Conditional:
+        """The Gaussian of the same effects and curvatures at other scales, or of those expected if they are better."""
+        if expected is not None:
+            try:
+                ahead = Conditional.at(self, factors, *expected)
+                if ahead.elbo > -math.inf:
+                    return ahead
+            except np.linalg.LinAlgError:
+                pass
         changed = [np.linalg.solve(new, old) for new, old in zip(factors, here.factors)]
         return Conditional.at(self, factors, self._mapped(here.mean, changed), here.w)
 

@@ -31,6 +31,9 @@ class Effects:
     def plus(self, step, rate=1.0) -> Effects:
         return Effects(self.fixed + rate * step.fixed, self.crossed + rate * step.crossed, self.main + rate * step.main)
 
+    def times(self, factor) -> Effects:
+        return Effects(factor * self.fixed, factor * self.crossed, factor * self.main)
+
     def dot(self, other) -> float:
         return float(self.fixed @ other.fixed + self.crossed @ other.crossed + np.vdot(self.main, other.main))
 
@@ -88,15 +91,13 @@ class Arrow:
 
     def _factor_border(self, border):
         self.border_factor = np.linalg.cholesky(border)
-        self.cov, failed = scipy.linalg.lapack.dpotri(self.border_factor, lower=1)
-        if failed:
-            raise np.linalg.LinAlgError("the border is not positive definite")
-        self.cov = np.tril(self.cov) + np.tril(self.cov, -1).T
         if self.shape.n_crossed:
-            p, cov = self.shape.n_fixed, self.cov
-            self.fixed_images = (self.b_crossed.T @ cov[p:, :p]).reshape(*self.b_fixed.shape)  # of C_fq B_q
+            p, self.cov = self.shape.n_fixed, _inverse(self.border_factor)
+            self.fixed_images = (self.b_crossed.T @ self.cov[p:, :p]).reshape(*self.b_fixed.shape)  # of C_fq B_q
         else:
-            self.root = np.linalg.cholesky(self.cov)
+            inverse, _ = scipy.linalg.lapack.dtrtri(self.border_factor, lower=1)
+            self.root = inverse.T
+            self.cov = self.root @ inverse
 
     # the other groups
 
@@ -182,7 +183,7 @@ class Arrow:
         inner = self._block_solved(g.main)
         border = np.concatenate([g.fixed, g.crossed])
         border -= np.concatenate([joins @ inner.ravel() for joins in self.joins])
-        border = scipy.linalg.cho_solve((self.border_factor, True), border, check_finite=False)
+        border, _ = scipy.linalg.lapack.dpotrs(self.border_factor, border, lower=1)
         return Effects(border[:p], border[p:], inner - self.main_images(border[None])[0])
 
     def _block_solved(self, v):
@@ -260,6 +261,13 @@ class Arrow:
     @property
     def fixed_cov(self) -> np.ndarray:
         return self.cov[: self.shape.n_fixed, : self.shape.n_fixed]
+
+
+def _inverse(factor):
+    """C = (L L^T)^-1."""
+    cov, _ = scipy.linalg.lapack.dpotri(factor, lower=1)
+    cov = np.tril(cov)
+    return cov + np.tril(cov, -1).T
 
 
 def _crossed(shape, columns):

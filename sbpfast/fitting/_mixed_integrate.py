@@ -12,10 +12,11 @@ import math
 
 import numpy as np
 
+from sbpfast.fitting._mixed_arrow import Effects
 from sbpfast.fitting._mixed_scales import TOL
 
 MOST_ON_GRID = 3
-STEPS = (0.6, 1.0, 1.2)  # of the grid, by dimension
+STEPS = (0.8, 1.1, 1.2)  # of the grid, by dimension: the trapezoid rule of a Gaussian is off by 2 exp(-2 (pi/step)^2)
 DROPS = (8.0, 6.5, 5.0)  # of the log density, to where the grid goes
 MOST_POINTS = 400
 RADIUS = 1.1  # of the sphere of the design, times the root of the dimension
@@ -39,7 +40,7 @@ WALSH = (
     247,
 )  # factors of resolution V (Sanchez & Sanchez 2005)
 LEAST_SHARE = 1e-6  # of the weight, below which a point is dropped
-POINT_TOL = 1e-7  # of the conditional fits at the points, whose ELBOs are weights
+POINT_TOL = 1e-6  # of the conditional fits at the points, whose ELBOs are weights
 STEP = 0.2  # in standard deviations, for the curvature
 
 
@@ -59,12 +60,13 @@ def integrated(profile, maximum, keep) -> tuple[list[Point], float]:
     if dim > len(WALSH):
         raise ValueError(f"scales='integrate' takes at most {len(WALSH)} scales and other parameters, got {dim}")
     profile(maximum.theta, TOL)
-    axes = _axes(profile, maximum)
+    axes, drift = _axes(profile, maximum)
+    points = Points(profile, maximum.theta, axes, drift, keep)
     if dim <= MOST_ON_GRID:
-        found = _grid(profile, maximum, axes, keep)
+        found = _grid(points, dim)
         log_cell = dim * math.log(STEPS[dim - 1])
     else:
-        found = _design(profile, maximum, axes, keep)
+        found = _design(points, dim)
         log_cell = 0.5 * dim * math.log(2.0 * math.pi) + math.log(1.0 - RADIUS**-2)
     logs = np.array([point.log_weight for point in found])
     total = float(np.logaddexp.reduce(logs))
@@ -76,47 +78,76 @@ def integrated(profile, maximum, keep) -> tuple[list[Point], float]:
 
 
 def _axes(profile, maximum):
-    """Columns, one standard deviation of theta along each eigenvector of the curvature."""
+    """Columns, one standard deviation of theta along each eigenvector of the curvature; and how fits follow theta."""
     dim, centre = profile.layout.dim, profile.here
     size = STEP * np.sqrt(np.diagonal(maximum.inverse_hessian))
-    hessian = np.empty((dim, dim))
+    hessian, drift = np.empty((dim, dim)), Drift(centre)
     for i in range(dim):
         ends = []
         for sign in (1.0, -1.0):
             theta = maximum.theta.copy()
             theta[i] += sign * size[i]
-            ends.append(profile(theta, TOL, centre)[1])
-        hessian[i] = (ends[1] - ends[0]) / (2.0 * size[i])
+            ends.append((profile(theta, TOL, centre)[1], profile.here))
+        hessian[i] = (ends[1][0] - ends[0][0]) / (2.0 * size[i])
+        drift.add(ends[0][1], ends[1][1], 2.0 * size[i])
     profile.here = centre
     unit = np.sqrt(np.diagonal(maximum.inverse_hessian))
     values, vectors = np.linalg.eigh(0.5 * (hessian + hessian.T) * np.outer(unit, unit))
     values = np.maximum(values, 0.05)  # of a direction about which the data say nothing
-    return unit[:, None] * vectors / np.sqrt(values)
+    return unit[:, None] * vectors / np.sqrt(values), drift
 
 
-def _at(profile, maximum, axes, z, log_factor, keep, start):
-    theta = maximum.theta + axes @ z
-    value, _ = profile(theta, POINT_TOL, start)
-    return Point(theta, value + log_factor, profile.here.elbo, keep(profile.here))
+class Drift:
+    """How a conditional fit's mean and curvatures move with theta, to first order, by differences of fits."""
+
+    def __init__(self, centre):
+        self.centre, self.means, self.logs = centre, [], []
+
+    def add(self, after, before, size) -> None:
+        """The next element of theta, from fits at both its ends."""
+        self.means.append(after.mean.plus(before.mean, -1.0).times(1.0 / size))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            self.logs.append(np.nan_to_num((after.w - before.w) / (size * self.centre.w), posinf=0.0, neginf=0.0))
+
+    def ahead(self, fit, change) -> tuple[Effects, np.ndarray]:
+        """Mean and curvatures expected at a change of theta from a fit."""
+        mean, log = fit.mean, np.zeros_like(fit.w)
+        for slope, rate, by in zip(self.means, self.logs, change):
+            mean, log = mean.plus(slope, by), log + by * rate
+        return mean, fit.w * np.exp(np.clip(log, -1.0, 1.0))
 
 
-def _grid(profile, maximum, axes, keep) -> list[Point]:
+class Points:
+    """Conditional fits at values of theta in units of the axes, each from another's."""
+
+    def __init__(self, profile, theta, axes, drift, keep):
+        self.profile, self.theta, self.axes, self.drift, self.keep = profile, theta, axes, drift, keep
+        self.centre = profile.here
+
+    def at(self, z, log_factor=0.0, start=None) -> Point:
+        """The point at z; `start` is another's (z, fit), the centre's where it is not given."""
+        nearest, fit = (np.zeros_like(z), self.centre) if start is None else start
+        theta = self.theta + self.axes @ z
+        value, _ = self.profile(theta, POINT_TOL, fit, self.drift.ahead(fit, self.axes @ (z - nearest)))
+        return Point(theta, value + log_factor, self.profile.here.elbo, self.keep(self.profile.here))
+
+
+def _grid(points, dim) -> list[Point]:
     """From the maximum outwards, each point from its neighbour's fit."""
-    dim = profile.layout.dim
     step, drop = STEPS[dim - 1], DROPS[dim - 1]
     origin = (0,) * dim
-    centre = _at(profile, maximum, axes, np.zeros(dim), 0.0, keep, profile.here)
-    points, front = {origin: centre}, [(origin, profile.here)]
+    centre = points.at(np.zeros(dim))
+    found, front = {origin: centre}, [(origin, points.profile.here)]
     while front:
         nearest, front = front, []
         for at, fit in nearest:
             for neighbour, fall in _outwards(at, step):
-                expected = points[at].log_weight - 0.7 * fall
-                if neighbour in points or expected < centre.log_weight - drop or len(points) > MOST_POINTS:
+                expected = found[at].log_weight - 0.7 * fall
+                if neighbour in found or expected < centre.log_weight - drop or len(found) > MOST_POINTS:
                     continue
-                points[neighbour] = _at(profile, maximum, axes, step * np.array(neighbour), 0.0, keep, fit)
-                front.append((neighbour, profile.here))
-    return list(points.values())
+                found[neighbour] = points.at(step * np.array(neighbour), start=(step * np.array(at), fit))
+                front.append((neighbour, points.profile.here))
+    return list(found.values())
 
 
 def _outwards(at, step):
@@ -127,13 +158,11 @@ def _outwards(at, step):
                 yield (*at[:i], k + sign, *at[i + 1 :]), 0.5 * step**2 * (2 * abs(k) + 1)
 
 
-def _design(profile, maximum, axes, keep) -> list[Point]:
+def _design(points, dim) -> list[Point]:
     """The centre and a sphere of points: stars on the axes and the corners of a fractional factorial."""
-    dim, centre = profile.layout.dim, profile.here
     sphere = RADIUS * np.concatenate([math.sqrt(dim) * np.vstack([np.eye(dim), -np.eye(dim)]), corners(dim)])
     log_factor = 0.5 * dim * RADIUS**2 - math.log(len(sphere) * (RADIUS**2 - 1.0))
-    found = [_at(profile, maximum, axes, np.zeros(dim), 0.0, keep, centre)]
-    return found + [_at(profile, maximum, axes, z, log_factor, keep, centre) for z in sphere]
+    return [points.at(np.zeros(dim)), *(points.at(z, log_factor) for z in sphere)]
 
 
 def corners(dim) -> np.ndarray:

@@ -13,6 +13,8 @@ from sbpfast.fitting._mixed import by_group, predictor
 from sbpfast.fitting._mixed_arrow import Arrow, Effects
 from sbpfast.fitting._mixed_scales import LEAST, Layout, standard_deviations
 
+BISECTIONS = 50
+
 
 class Component(NamedTuple):
     """The conditional Gaussian at one value of the scales."""
@@ -67,6 +69,26 @@ class MixedPosterior:
         off = means - mean
         cov = sum(c.weight * c.arrow.fixed_cov for c in self.components)
         return mean, cov + (self.weights[:, None] * off).T @ off
+
+    def fixed_quantiles(self, p) -> np.ndarray:
+        """Of every fixed effect, whose distribution is a mixture of normals, (n_fixed,)."""
+        means, sds = self._fixed_components()
+        reach = abs(scipy.special.ndtri(p)) + 1.0
+        low, high = (means - reach * sds).min(axis=0), (means + reach * sds).max(axis=0)
+        for _ in range(BISECTIONS):
+            middle = 0.5 * (low + high)
+            below = self.weights @ scipy.special.ndtr((middle - means) / sds) < p
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        return 0.5 * (low + high)
+
+    def fixed_above(self, value=0.0) -> np.ndarray:
+        """The probability of every fixed effect to be above a value, (n_fixed,)."""
+        means, sds = self._fixed_components()
+        return self.weights @ scipy.special.ndtr((means - value) / sds)
+
+    def _fixed_components(self):
+        means = np.stack([c.mean.fixed for c in self.components])
+        return means, np.sqrt(np.stack([np.diagonal(c.arrow.fixed_cov) for c in self.components]))
 
     def effects(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Means and standard deviations (J, r) of the levels' effects, by group."""

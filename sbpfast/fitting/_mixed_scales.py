@@ -7,6 +7,7 @@ matrices uniform.  F(theta), the largest ELBO, has a free gradient: q needs no d
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -34,11 +35,7 @@ class Layout(NamedTuple):
 
     def blocks(self):
         """For every group its rows and columns of L and their places in theta."""
-        start = 0
-        for r in self.widths:
-            row, column = np.tril_indices(r)
-            yield row, column, np.arange(start, start + len(row))
-            start += len(row)
+        return _blocks(self.widths)
 
     def start(self) -> np.ndarray:
         theta = np.zeros(self.dim)
@@ -97,6 +94,16 @@ class Layout(NamedTuple):
         return value + sum(v for v, _ in learned), by_theta
 
 
+@functools.cache
+def _blocks(widths):
+    out, start = [], 0
+    for r in widths:
+        row, column = np.tril_indices(r)
+        out.append((row, column, np.arange(start, start + len(row))))
+        start += len(row)
+    return out
+
+
 def _log_volume(r) -> float:
     """The logarithm of the volume of the correlation matrices of r variables (Lewandowski, Kurowicka & Joe 2009)."""
     k = np.arange(1, r)
@@ -131,9 +138,10 @@ class Profile:
         self.model.likelihood.set(self.layout.values(theta))
         self.here = self.model.start(self.layout.factors(theta), fixed)
 
-    def __call__(self, theta, tol, start=None) -> tuple[float, np.ndarray]:
+    def __call__(self, theta, tol, start=None, expected=None) -> tuple[float, np.ndarray]:
+        """At theta, from the fit `start`, the last one where there is none, or from the mean and w `expected`."""
         self.model.likelihood.set(self.layout.values(theta))
-        moved = self.model.moved(self.here if start is None else start, self.layout.factors(theta))
+        moved = self.model.moved(self.here if start is None else start, self.layout.factors(theta), expected)
         self.here = here = self.model.fitted(moved, tol)
         self.n_fits += 1
         prior, slope = self.layout.log_prior(theta, self.density)

@@ -51,35 +51,43 @@ class SoftmaxMoments(RowSource):
         quad = self.target.quadratic
         gradient, hessian = np.zeros(self.dim), np.zeros((self.dim, self.dim))
         with np.errstate(over="ignore", invalid="ignore"):
-            value = self._data(mean, chol, spread, gradient, hessian)
+            value = 0.0
+            for part_value, part_gradient, part_hessian in self._parts(mean, chol, spread):
+                value, gradient, hessian = value + part_value, gradient + part_gradient, hessian + part_hessian
             r = mean - quad.mean
             pull = quad.apply(r)
             held = quad.precision @ chol if quad.precision.ndim == 2 else quad.precision[:, None] * chol
             value += quad.constant - 0.5 * float(r @ pull + (spread and (chol * held).sum()))
             return value, chol.T @ (gradient - pull), chol.T @ (held - hessian @ chol)
 
-    def _data(self, mean, chol, spread, gradient, hessian) -> float:
-        """The rows' part of E f; adds theirs of E[grad f] (D,) and E[Hess f] (D, D)."""
-        target, value = self.target, 0.0
-        p, d = target.n_predictors, target.design.shape[1]
-        nodes, weights = normal_rule(p) if spread else (np.zeros((p, 1)), np.ones(1))
-        for rows in target.design.blocks(max(64, BLOCK // (p * self.dim))):
-            design, y = target.design[rows], target.y[rows]
-            m = np.ascontiguousarray(design.dot(mean.reshape(p, d).T))
-            cov = _predictor_cov(design, chol, p) if spread else np.zeros((len(y), p, p))
-            v, prob, curvature = np.empty(len(y)), np.empty((len(y), p)), np.empty((len(y), p, p))
-            _core.softmax.softmax_expectations(m, cov, y, nodes, weights, v, prob, curvature, self.n_threads)
-            w = target.weights[rows]
-            value += float(w @ v)
-            gradient += design.transposed_dots(w[:, None] * target._residuals(prob, rows)).T.ravel()
-            target._add_hessian(curvature, rows, 1.0, hessian)
-        return value
+    def _parts(self, mean, chol, spread):
+        """What blocks of rows add to E f, E[grad f] (D,) and E[Hess f] (D, D)."""
+        return self.target.over_parts(softmax_moments, mean, chol, spread, self.n_threads)
 
     def diagonal_curvature(self, mean) -> np.ndarray:
         hessian = np.zeros((self.dim, self.dim))
-        self._data(mean, np.eye(self.dim), 0.0, np.zeros(self.dim), hessian)
+        for _, _, part in self._parts(mean, np.eye(self.dim), False):
+            hessian += part
         FullForm.subtract(hessian, self.target.quadratic.precision)
         return -np.diagonal(hessian)
+
+
+def softmax_moments(part, mean, chol, spread, n_threads):
+    """Of some rows: their part of E f, of E[grad f] (D,) and of E[Hess f] (D, D)."""
+    value, gradient, hessian = 0.0, np.zeros(part.dim), np.zeros((part.dim, part.dim))
+    p, d = part.n_predictors, part.n_columns
+    nodes, weights = normal_rule(p) if spread else (np.zeros((p, 1)), np.ones(1))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for rows in part.design.blocks(max(64, BLOCK // (p * part.dim))):
+            design, y, w = part.design[rows], part.y[rows], part.weights[rows]
+            m = np.ascontiguousarray(design.dot(mean.reshape(p, d).T))
+            cov = _predictor_cov(design, chol, p) if spread else np.zeros((len(y), p, p))
+            v, prob, curvature = np.empty(len(y)), np.empty((len(y), p)), np.empty((len(y), p, p))
+            _core.softmax.softmax_expectations(m, cov, y, nodes, weights, v, prob, curvature, n_threads)
+            value += float(w @ v)
+            gradient += design.transposed_dots(w[:, None] * part._residuals(prob, rows)).T.ravel()
+            part._add_hessian(curvature, rows, 1.0, hessian, n_threads)
+    return value, gradient, hessian
 
 
 def _predictor_cov(design, chol, p):

@@ -355,7 +355,7 @@ class GaussianBernoulliRBM(Transformer):
     def free_energy_hvp(self, v, u) -> np.ndarray:
         """Hess F(v_i) u_i for each row, (n, V), without the Hessians; u may be one row for all."""
         model = self._model()
-        v, u = model.points("v", v), model.points("u", np.atleast_2d(u))
+        v, u = model.points("v", v), model.points("u", u if _checks.dimensions(u) > 1 else [u])
         if len(u) not in (1, len(v)):
             raise ValueError(f"u must have 1 or {len(v)} rows, as many as v, got {len(u)}")
         return _number("Hess F(v) u", model.free_energy_hvp, v, np.broadcast_to(u, v.shape), self.n_threads)

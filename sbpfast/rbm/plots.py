@@ -33,7 +33,7 @@ def _image_grid(images, columns, gap=1, between=np.nan):
 def _image_shape(rbm, image_shape):
     """(rows, columns) of an image, for a machine with as many features as pixels."""
     features = rbm._model().n_visible
-    if np.ndim(image_shape) != 1 or len(image_shape) != 2:
+    if _checks.dimensions(image_shape) != 1 or len(image_shape) != 2:
         raise ValueError(f"image_shape must be two numbers, rows and columns, got {image_shape!r}")
     shape = tuple(_checks.count("image_shape", k) for k in image_shape)
     if shape[0] * shape[1] != features:
@@ -98,7 +98,7 @@ def chains(
     axes : matplotlib Axes, optional
     """
     image_shape = _image_shape(rbm, image_shape)
-    times = sorted(_checks.count("times", t, 0) for t in np.atleast_1d(times).tolist())
+    times = sorted(_checks.count("times", t, 0) for t in (times if _checks.dimensions(times) else [times]))
     if not times:
         raise ValueError("times must hold at least one number of steps")
     rng = np.random.default_rng(rng)  # one that all the pieces of the chains advance

@@ -10,13 +10,22 @@ from sbpfast import _checks
 from sbpfast._protocol import column_names
 from sbpfast.fitting import Fit, fit
 from sbpfast.regression._arviz import inference_data
-from sbpfast.regression._input import Columns, Data, floats, matrix, response, sample_weights
+from sbpfast.regression._input import (
+    Columns,
+    Data,
+    feature_names,
+    floats,
+    matrix,
+    response,
+    sample_weights,
+    streamed_rows,
+)
 from sbpfast.regression._laws import Law
 from sbpfast.regression._learned import PRIOR, Evidence, Learned, Scalar, maximised
 from sbpfast.regression._priors import (
     DEFAULT,
     coefficient_scales,
-    in_units_of,
+    in_units,
     intercept_scale,
     is_auto,
     warn_of_silent_data,
@@ -28,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from sbpfast.fitting import Summary
+    from sbpfast.targets._rows import Rows
 
 ROWS = 8192  # rows of X whose predictions are worked on at a time
 
@@ -57,6 +67,10 @@ class BayesianRegression(Regression):
     def _encoded(self, y) -> tuple[np.ndarray, dict[str, Any]]:
         """The response as numbers, and fitted attributes that it determines."""
         return floats("y", y), {}
+
+    def _streamed(self, rows: Rows) -> tuple[Data, dict[str, Any]]:
+        """Rows that are streamed as the data of the fit, and fitted attributes that their responses determine."""
+        return Data(rows), {}
 
     def _numbers(self, y) -> np.ndarray:
         """The response as the numbers of the fit."""
@@ -121,13 +135,17 @@ class BayesianRegression(Regression):
     # fitting
 
     def fit(
-        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, offset: ArrayLike | None = None
-    ) -> Self:
+        self, X: Any, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
+    ) -> Self:  # fmt: skip
         """Fit the posterior; returns self.
 
         Parameters
         ----------
-        X : array_like, data frame or scipy.sparse array (N, d)
+        X : array_like, data frame or scipy.sparse array (N, d), Rows, dask array or data frame
+            `Rows` bring y, weights and offset with them.  They and collections of dask are read at every pass and never
+            held as a whole: a pass finds the units of the priors (and one over y the classes), the others are those
+            of `sbpfast.fit`.
         y : array_like (N,)
         sample_weight : array_like (N,), optional
             Non-negative; multiplies each row's log likelihood.
@@ -182,23 +200,31 @@ class BayesianRegression(Regression):
 
     def _fit(self, X, y, sample_weight, offset, trials) -> Self:
         _checks.flag("fit_intercept", self.fit_intercept)
-        names = column_names(X)
-        X = matrix(X)
+        rows = streamed_rows(X, y, sample_weight=sample_weight, offset=offset, trials=trials)
+        if rows is None:
+            names, X = column_names(X), matrix(X)
+            d = X.shape[1]
+        else:
+            names, rows = feature_names(rows), rows.with_intercept(self.fit_intercept)
+            d = rows.dim - rows.intercept
         with np.errstate(all="ignore"):  # what overflows is found in the fit, and said
-            data, attributes = self._data(X, y, sample_weight, offset, trials, self._encoded)
-            scale = self._prior_scales(X, data)
+            if rows is None:
+                data, attributes = self._data(X, y, sample_weight, offset, trials, self._encoded)
+            else:
+                data, attributes = self._streamed(rows)
+            scale = self._prior_scales(d, data)
             rng = self.random_state
             if isinstance(rng, np.random.RandomState):
                 rng = int(rng.randint(2**63, dtype=np.uint64))
-            learned = self._learn(data, scale, X.shape[1])
+            learned = self._learn(data, scale, d)
             values = {name: number.value for name, number in learned.items()}
-            scale = _with_factor(scale, X.shape[1], values.pop(PRIOR, 1.0))
+            scale = _with_factor(scale, d, values.pop(PRIOR, 1.0))
             result, more = self._fitted(data, scale, rng, values)
         # nothing is changed before all has gone well
         self._keep_names(names)
         self.__dict__.pop("formula_", None)
         vars(self).update(attributes | more | {"learned_": learned})
-        self._keep(result, X.shape[1], scale)
+        self._keep(result, d, scale)
         return self
 
     def _learn(self, data, scale, d) -> dict[str, Learned]:
@@ -223,13 +249,14 @@ class BayesianRegression(Regression):
         trials = None if trials is None else _checks.vector("trials", floats("trials", trials), rows)
         return Data(self._design(X), y, weights, offset, trials), attributes
 
-    def _prior_scales(self, X, data):
+    def _prior_scales(self, d, data):
         """Prior standard deviations of the coefficients and, last, of the intercept; for "auto" those of scale 1."""
         auto = is_auto(self.prior_scale)
-        scale = coefficient_scales(DEFAULT if auto else self.prior_scale, X.shape[1])
+        scale = coefficient_scales(DEFAULT if auto else self.prior_scale, d)
         intercept = intercept_scale(self.intercept_prior_scale)
         if _checks.flag("autoscale", self.autoscale):
-            scale, intercept = in_units_of(X, data.shares, scale, intercept, *self._units(data))
+            columns = data.survey.columns
+            scale, intercept = in_units(columns.mean[:d], columns.sd[:d], scale, intercept, *self._units(data))
         scale = scale / DEFAULT if auto else scale
         return np.append(scale, intercept) if self.fit_intercept else scale
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -11,7 +12,15 @@ import scipy
 from sbpfast import _checks, targets
 from sbpfast.regression import _multinomial
 from sbpfast.regression._base import BayesianRegression, interval_ends
-from sbpfast.regression._input import codes_of_labels, floats, refuse_missing_labels, response, sample_weights
+from sbpfast.regression._input import (
+    Data,
+    classes_of,
+    codes_of_labels,
+    floats,
+    refuse_missing_labels,
+    response,
+    sample_weights,
+)
 from sbpfast.regression._laws import LAWS
 from sbpfast.regression._priors import warn_of_silent_data
 
@@ -51,14 +60,30 @@ class Classifier(BayesianRegression):
             classes, codes = np.unique(y, return_inverse=True)
         except TypeError as error:
             raise TypeError(f"y must hold labels of one kind: {error}") from None
+        self._check_classes(classes)
+        return codes.astype(np.float64), {"classes_": classes}
+
+    def _check_classes(self, classes):
         got = f"got {len(classes)} class{'es' * (len(classes) != 1)}: {classes[:5].tolist()}"
-        if len(classes) > 2 and y.dtype.kind == "f" and (y != np.floor(y)).any():
+        if len(classes) > 2 and classes.dtype.kind == "f" and (classes != np.floor(classes)).any():
             raise ValueError(f"Unknown label type: continuous. y must hold classes, {got}")
         if len(classes) < 2 and self._multi_class:
             raise ValueError(f"y must hold at least two classes, {got}")
         if len(classes) != 2 and not self._multi_class:
             raise ValueError(f"Only binary classification is supported. y must hold exactly two classes, {got}")
-        return codes.astype(np.float64), {"classes_": classes}
+
+    def _streamed(self, rows):
+        if "trials" in rows.columns and self._binomial:
+            self._refuse_class_weights()
+            return Data(rows), {"classes_": np.array([0, 1])}
+        classes = classes_of(rows, self._check_classes)
+        rows = rows.labelled(classes)
+        if len(classes) > 2 and "offset" in rows.columns:
+            raise ValueError(f"an offset belongs to the linear predictor of two classes, y has {len(classes)}")
+        data = Data(rows, n_classes=len(classes))
+        if self.class_weight is not None:
+            data = replace(data, design=rows.labelled(classes, self._class_weights(data, classes)))
+        return data, {"classes_": classes}
 
     def _numbers(self, y):
         return codes_of_labels(y, self.classes_)
@@ -66,22 +91,27 @@ class Classifier(BayesianRegression):
     def _data(self, X, y, sample_weight, offset, trials, encoded):
         data, attributes = super()._data(X, y, sample_weight, offset, trials, encoded)
         classes = attributes.get("classes_", getattr(self, "classes_", None))
-        data = data._replace(n_classes=len(classes))
+        data = replace(data, n_classes=len(classes))
         if data.n_classes > 2 and offset is not None:
             raise ValueError(f"an offset belongs to the linear predictor of two classes, y has {data.n_classes}")
         if self.class_weight is None:
             return data, attributes
         if trials is not None:
-            raise ValueError("class_weight belongs to rows of one class each, not to trials")
+            self._refuse_class_weights()
         of_class = self._class_weights(data, classes)
         weights = 1.0 if data.weights is None else data.weights
-        return data._replace(weights=weights * of_class[data.y.astype(int)]), attributes
+        return replace(data, weights=weights * of_class[data.y.astype(int)]), attributes
+
+    def _refuse_class_weights(self):
+        if self.class_weight is not None:
+            raise ValueError("class_weight belongs to rows of one class each, not to trials")
 
     def _class_weights(self, data, classes):
         """The factor of each class."""
         if isinstance(self.class_weight, str):
             _checks.choice("class_weight", self.class_weight, ("balanced",))
-            shares = np.bincount(data.y.astype(int), data.shares, data.n_classes)
+            weights = sum(data.over_blocks(_weights_of_classes, data.n_classes))
+            shares = weights / weights.sum()
             return 1.0 / (data.n_classes * np.maximum(shares, np.finfo(float).tiny))
         if not isinstance(self.class_weight, Mapping):
             kind = type(self.class_weight).__name__
@@ -142,6 +172,10 @@ class Classifier(BayesianRegression):
         return self.classes_[drawn] if trials is None else drawn
 
 
+def _weights_of_classes(block, n_classes) -> np.ndarray:
+    return np.bincount(block.y.astype(int), block.weights, n_classes)
+
+
 class BayesianLogisticRegression(Classifier):
     """Bayesian logistic regression: of two classes, of more (multinomial, by the softmax), and binomial.
 
@@ -198,7 +232,7 @@ class BayesianLogisticRegression(Classifier):
     def fit(
         self,
         X: Any,
-        y: ArrayLike,
+        y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         offset: ArrayLike | None = None,
         trials: ArrayLike | None = None,
@@ -207,7 +241,8 @@ class BayesianLogisticRegression(Classifier):
 
         Parameters
         ----------
-        X : array_like, data frame or scipy.sparse array (N, d)
+        X : array_like, data frame or scipy.sparse array (N, d), Rows, dask array or data frame
+            The last three as for `BayesianPoissonRegression.fit`; one more pass, over y, finds the classes.
         y : array_like (N,)
             Labels of classes; with ``trials``, counts of successes.
         sample_weight : array_like (N,), optional

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -22,6 +23,7 @@ from sbpfast.regression import _mixed_files, _mixed_page, _mixed_predictions, _m
 from sbpfast.regression._input import (
     Columns,
     codes_of_labels,
+    in_memory,
     refuse_missing_labels,
     response,
     sample_weights,
@@ -59,6 +61,38 @@ class Answer(dict):
             return self[name]
         except KeyError:
             raise AttributeError(name) from None
+
+
+MOST_NATS = 1e13  # of an ELBO, whose rounding hides what there is to gain beyond
+
+
+def _in_range(method):
+    """Of what works with numbers of every size: what overflows is found in the result, and said."""
+
+    @wraps(method)
+    def quiet(*args, **kwargs):
+        with np.errstate(all="ignore"):
+            try:
+                return method(*args, **kwargs)
+            except (np.linalg.LinAlgError, OverflowError):
+                raise _beyond_precision() from None
+
+    return quiet
+
+
+def _beyond_precision() -> ValueError:
+    return ValueError(
+        "the posterior cannot be computed in double precision: columns, offset, weights, response or scales of priors "
+        "are too large or too small; rescale them"
+    )
+
+
+def _refuse_overflow(*of_rows):
+    """Raise where a number (..., N) of some row of X is not finite."""
+    for values in of_rows:
+        lost = ~np.isfinite(values).all(axis=tuple(range(np.ndim(values) - 1)))
+        if lost.any():
+            raise ValueError(f"the linear predictor of row {int(np.argmax(lost))} of X overflows double precision")
 
 
 class BayesianMixedRegression(Regression):
@@ -187,15 +221,16 @@ class BayesianMixedRegression(Regression):
         return model
 
     def fit(
-        self, X: Any, y: ArrayLike, groups: Any = None, slopes: Mapping[str, Any] | None = None, *,
+        self, X: Any, y: ArrayLike | None = None, groups: Any = None, slopes: Mapping[str, Any] | None = None, *,
         trials: ArrayLike | None = None, offset: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
     ) -> Self:  # fmt: skip
         """Fit the posterior; returns self.
 
         Parameters
         ----------
-        X : array_like or data frame (N, d)
-            Columns of the fixed effects; there may be none.
+        X : array_like or data frame (N, d), Rows, dask array or data frame
+            Columns of the fixed effects; there may be none.  `Rows` bring y and what else they have with them.  The
+            last three are read into memory, since groups need all rows at hand: at most 2^27 numbers.
         y : array_like (N,)
             Labels of two classes, counts or numbers; with ``trials``, counts of successes.
         groups : dict of array_like (N,)
@@ -217,8 +252,10 @@ class BayesianMixedRegression(Regression):
         FitWarning
             The fit did not converge, or the data say next to nothing about a coefficient.
         """
+        X, y, sample_weight, offset, trials = in_memory(X, y, sample_weight, offset, trials)
         return self._fit(X, y, groups, slopes, trials, offset, sample_weight, {})
 
+    @_in_range
     def _fit(self, X, y, groups, slopes, trials, offset, sample_weight, intercepts) -> Self:
         family = self._checked_settings()
         names, X = column_names(X), self._matrix(X)
@@ -230,6 +267,8 @@ class BayesianMixedRegression(Regression):
         trials = None if trials is None else _checks.vector("trials", floats("trials", trials), rows)
         known, coded_groups = coded(groups, slopes, rows, intercepts)
         centre, unit = _units(family, y, offset, shares)
+        if not (math.isfinite(centre) and math.isfinite(unit)):
+            raise _beyond_precision()
         scale = self._prior_scales(X, shares, centre, unit)
         design = self._design(X)
         likelihood = Likelihood(family, as_design("X", design), y, offset, weights, trials)
@@ -239,6 +278,8 @@ class BayesianMixedRegression(Regression):
         if self.fit_intercept:
             start[-1] = centre
         posterior, message, converged = self._solve(model, layout, start, known)
+        if not (math.isfinite(posterior.log_total) and np.isfinite(posterior.fixed()[1]).all()):
+            raise _beyond_precision()
         self._refuse_flat(posterior, model, scale, unit)
         # nothing is changed before all has gone well
         self._keep_names(names)
@@ -313,6 +354,8 @@ class BayesianMixedRegression(Regression):
         profile, theta = Profile(model, layout, self.scales == "integrate"), layout.start()
         try:
             profile.begin(theta, start)
+            if not abs(profile.here.elbo) < MOST_NATS:
+                raise _beyond_precision()
             maximum = maximise(profile, theta)
         except np.linalg.LinAlgError:
             self._refuse_dependent(model)
@@ -488,9 +531,12 @@ class BayesianMixedRegression(Regression):
         found, seen = recoded(self._known, groups, slopes, len(X))
         return Rows(self._design(X), found), seen, offset
 
+    @_in_range
     def _predictors(self, X, groups, slopes, offset):
         rows, seen, offset = self._new(X, groups, slopes, offset)
-        return self._posterior.predictors(rows, seen, offset)
+        moments = self._posterior.predictors(rows, seen, offset)
+        _refuse_overflow(moments.m, moments.t)
+        return moments
 
     def predict(
         self, X: Any, groups: Any = None, slopes: Mapping[str, Any] | None = None, *, offset: ArrayLike | None = None
@@ -522,13 +568,16 @@ class BayesianMixedRegression(Regression):
         p = _mixed_predictions.mean_response(LAWS[self.family], self._predictors(X, groups, slopes, offset))
         return np.column_stack([1.0 - p, p])
 
+    @_in_range
     def predict_linear(
         self, X: Any, groups: Any = None, slopes: Mapping[str, Any] | None = None, *, offset: ArrayLike | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the linear predictor of every row, (N,) each; arguments as for `predict`."""
         weights, m, t = self._predictors(X, groups, slopes, offset)
         mean = weights @ m
-        return mean, np.sqrt(weights @ (t**2 + (m - mean) ** 2))
+        sd = np.sqrt(weights @ (t**2 + (m - mean) ** 2))
+        _refuse_overflow(sd)
+        return mean, sd
 
     def score(
         self, X: Any, y: ArrayLike, groups: Any = None, slopes: Mapping[str, Any] | None = None, *,
@@ -563,11 +612,14 @@ class BayesianMixedRegression(Regression):
 
     sample_predictive = posterior_predictive
 
+    @_in_range
     def _drawn_predictors(self, X, n, groups, slopes, offset, rng):
         rows, seen, offset = self._new(X, groups, slopes, offset)
         generator = np.random.default_rng(rng)
         chosen, effects = self._posterior.draw(_checks.count("n", n), generator)
-        return self._posterior.drawn_predictors(rows, seen, offset, chosen, effects, generator), chosen, generator
+        eta = self._posterior.drawn_predictors(rows, seen, offset, chosen, effects, generator)
+        _refuse_overflow(eta)
+        return eta, chosen, generator
 
     def loo(
         self, X: Any, y: ArrayLike, groups: Any = None, slopes: Mapping[str, Any] | None = None, *,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sbpfast import _checks
-from sbpfast._protocol import column_names, dense_matrix, floats
+from sbpfast._protocol import column_names, floats
 from sbpfast.fitting import FitWarning
 from sbpfast.fitting._mixed_rows import Group
 from sbpfast.regression._input import refuse_missing_labels
@@ -34,7 +34,7 @@ class Grouping(NamedTuple):
 def labels_of(name, labels, rows) -> np.ndarray:
     """Labels of one kind, one a row, none of them missing."""
     unused = _unused(getattr(labels, "cat", labels))
-    array = np.asarray(labels)
+    array = _checks.rectangular(f"groups[{name!r}]", labels)
     if array.shape != (rows,):
         raise ValueError(f"groups[{name!r}] must hold one label for each of the {rows} rows, got shape {array.shape}")
     refuse_missing_labels(f"groups[{name!r}]", array)
@@ -90,11 +90,15 @@ def slope_columns(name, columns, rows) -> tuple[np.ndarray, list[str]]:
     """Columns (N, r) of numbers and their names."""
     found = column_names(columns)
     names = None if found is None else list(found)
-    if np.ndim(columns) == 1:
+    if hasattr(columns, "toarray"):
+        raise TypeError(f"slopes[{name!r}] must be dense, sparse arrays are not taken: use .toarray()")
+    array = floats(f"slopes[{name!r}]", columns)
+    if array.ndim == 1:
         given = getattr(columns, "name", None)
         names = [given] if isinstance(given, str) else None
-        columns = np.asarray(columns).reshape(-1, 1)
-    array = floats(f"slopes[{name!r}]", dense_matrix(columns))
+        array = array[:, None]
+    if array.ndim != 2:
+        raise ValueError(f"slopes[{name!r}] must be one column or have 2 dimensions, got shape {array.shape}")
     if array.shape[0] != rows or array.shape[1] == 0:
         raise ValueError(f"slopes[{name!r}] must have {rows} rows and at least one column, got shape {array.shape}")
     return array, names if names is not None else [f"slope{i}" for i in range(array.shape[1])]

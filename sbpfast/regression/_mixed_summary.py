@@ -95,10 +95,8 @@ def _row(posterior, values, level, positive):
 def _fixed(model, level):
     mean = np.append(model.coef_, model.intercept_) if model.fit_intercept else model.coef_
     sd = np.sqrt(np.diagonal(model._fixed_cov))
-    half = scipy.special.ndtri(0.5 + 0.5 * level) * sd
-    columns = {
-        "mean": mean, "sd": sd, "low": mean - half, "high": mean + half, "P(>0)": scipy.special.ndtr(mean / sd),
-    }  # fmt: skip
+    low, high = (model._posterior.fixed_quantiles(p) for p in (0.5 - 0.5 * level, 0.5 + 0.5 * level))
+    columns = {"mean": mean, "sd": sd, "low": low, "high": high, "P(>0)": model._posterior.fixed_above()}
     order = [len(mean) - 1, *range(len(mean) - 1)] if model.fit_intercept else list(range(len(mean)))
     names = model._coefficient_names()
     columns = {name: column[order] for name, column in columns.items()}

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy
 
-from sbpfast import _checks
+from sbpfast import _checks, _core
 from sbpfast.fitting import FitWarning
+from sbpfast.regression._survey import design_of, moments_of, survey_of
+from sbpfast.targets._row_block import Block
 
 ALIKE = 0.9  # of a prior's sd, above which a posterior's says that the data have not spoken
-ROUNDING = 1e-13  # of a column's largest value: what it varies by less is constant
 SHOWN = 5  # names in a warning
-ROWS = 8192  # worked on at a time
 DEFAULT = 2.5  # scale of the coefficients' prior, in units of the data
 
 
@@ -43,36 +42,22 @@ def intercept_scale(prior_scale) -> float:
 
 def column_moments(X, shares):
     """Mean of every column of X, and its standard deviation, 1 for a column that is constant."""
-    mean = np.asarray(X.T @ shares)
-    if scipy.sparse.issparse(X):
-        rows, columns = X.nonzero()
-        deviations = np.asarray(X[rows, columns]).ravel() - mean[columns]
-        present = np.bincount(columns, shares[rows], X.shape[1])
-        variance = np.bincount(columns, shares[rows] * deviations**2, X.shape[1]) + (1.0 - present) * mean**2
-        largest = abs(X).max(axis=0).toarray().ravel()
-    else:
-        variance, largest = np.zeros(X.shape[1]), np.zeros(X.shape[1])
-        for start in range(0, X.shape[0], ROWS):
-            part = X[start : start + ROWS]
-            variance += shares[start : start + ROWS] @ (part - mean) ** 2
-            largest = np.maximum(largest, np.abs(part).max(axis=0))
-    sd = np.sqrt(variance)
-    return mean, np.where(sd > ROUNDING * largest, sd, 1.0)
+    moments = moments_of(design_of(X), shares, _core.effective_threads())
+    return moments.mean, moments.sd
 
 
 def units_of_numbers(y, offset, shares) -> tuple[float, float]:
     """Where a linear predictor that is the mean of y lies and how far it spreads."""
-    left = y - offset
-    centre = float(shares @ left)
-    spread = float(np.sqrt(shares @ (left - centre) ** 2))
-    return centre, spread if spread > ROUNDING * np.abs(left).max() else 1.0
+    return _survey(y, offset, shares).units_of_numbers()
 
 
 def units_of_logarithms(y, offset, shares) -> tuple[float, float]:
     """The same of one that is the logarithm of the mean."""
-    mean = float(shares @ y)
-    log_exposure = scipy.special.logsumexp(np.broadcast_to(offset, y.shape), b=shares)
-    return (float(np.log(mean) - log_exposure) if mean > 0.0 else 0.0), 1.0
+    return _survey(y, offset, shares).units_of_logarithms()
+
+
+def _survey(y, offset, shares):
+    return survey_of(Block(np.empty((len(y), 0)), y, shares, np.broadcast_to(offset, y.shape)))
 
 
 def in_units_of(X, shares, scale, intercept_scale, location, unit):
@@ -82,6 +67,11 @@ def in_units_of(X, shares, scale, intercept_scale, location, unit):
     may be far from the data.
     """
     mean, sd = column_moments(X, shares)
+    return in_units(mean, sd, scale, intercept_scale, location, unit)
+
+
+def in_units(mean, sd, scale, intercept_scale, location, unit):
+    """The same for columns of these means and standard deviations."""
     scale = scale * (unit / sd)
     away = mean != 0.0
     balanced = np.array([unit, location, *(scale[away] * mean[away])])

@@ -9,6 +9,7 @@ import numpy as np
 import scipy
 
 from sbpfast import _checks, _core, targets
+from sbpfast._means import BLOCK_ROWS
 from sbpfast.fitting import fit
 from sbpfast.regression._base import BayesianRegression, interval_ends
 from sbpfast.regression._input import floats, response, sample_weights
@@ -22,7 +23,7 @@ from sbpfast.regression._predictive import (
     poisson_quantile,
     precision_nodes,
 )
-from sbpfast.regression._priors import is_auto, units_of_logarithms, units_of_numbers
+from sbpfast.regression._priors import is_auto
 from sbpfast.regression._regression import r_squared
 from sbpfast.targets._regressions import continued_negative_binomial
 from sbpfast.targets._unknown_noise import linear_regression_unknown_noise
@@ -59,7 +60,7 @@ class Regressor(BayesianRegression):
         raise NotImplementedError
 
     def _units(self, data):
-        return units_of_numbers(data.y, data.offset, data.shares)
+        return data.survey.units_of_numbers()
 
     def score(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, offset: ArrayLike | None = None
@@ -76,7 +77,7 @@ class LogLink(Regressor):
     _counts = True
 
     def _units(self, data):
-        return units_of_logarithms(data.y, data.offset, data.shares)
+        return data.survey.units_of_logarithms()
 
     def predict(self, X: Any, offset: ArrayLike | None = None) -> np.ndarray:
         """Expected responses E exp(x . coef), (N,): with the posterior integrated, exp(m + t^2/2)."""
@@ -169,10 +170,10 @@ class BayesianNegativeBinomialRegression(Dispersed):
         self.dispersion = dispersion
 
     def _unknown(self, data):
-        if (data.y < 0.0).any():
-            raise ValueError(f"y must be not negative, got {data.y.min()}")
-        mean = float(data.shares @ data.y)
-        excess = float(data.shares @ (data.y - mean) ** 2) - mean
+        if data.survey.least < 0.0:
+            raise ValueError(f"y must be not negative, got {data.survey.least}")
+        mean = data.survey.mean
+        excess = data.survey.variance - mean
         guess = mean * mean / excess if excess > 0.0 else 10.0
         return Scalar("dispersion", min(max(guess, 0.1), 50.0), 1e-3, 1e5)
 
@@ -222,8 +223,8 @@ class BayesianGammaRegression(Dispersed):
         self.shape = shape
 
     def _unknown(self, data):
-        if not (data.y > 0.0).all():
-            raise ValueError(f"y must be positive, got {data.y[~(data.y > 0.0)][0]}")
+        if not data.survey.least > 0.0:
+            raise ValueError(f"y must be positive, got {data.survey.least}")
         return Scalar("shape", 1.0, 1e-2, 1e6)
 
     def _target(self, data, scale, **learned):
@@ -309,8 +310,9 @@ class BayesianStudentTRegression(Regressor):
             warnings.simplefilter("ignore")  # of scales on the way
             for _ in range(3):
                 q = fit(self._with_scale(data, prior, guess), rng=0).q
-                residual = np.abs(data.y - data.offset - data.design @ q.mean)
-                noise = 1.4826 * _median(residual, data.shares)
+                parts = data.over_blocks(_some_residuals, q.mean, -(-data.design.shape[0] // BLOCK_ROWS))
+                residuals, weights = np.concatenate(list(parts), axis=1)
+                noise = 1.4826 * _median(residuals, weights / weights.sum())
                 guess = max(noise, LEAST * unit)
             if noise < 0.01 * guess:  # interpolated: the data say nothing about noise
                 return INTERPOLATED * unit
@@ -346,6 +348,14 @@ class BayesianStudentTRegression(Regressor):
         g, weights = precision_nodes(_checks.scalar("df", self.df, above=0.0))
         sd = np.sqrt(t * t + (self.scale_**2 / g)[:, None])
         return lambda p: mixture_quantile(p, np.broadcast_to(m, sd.shape), sd, weights)
+
+
+def _some_residuals(block, mean, stride) -> np.ndarray:
+    """Sizes of residuals, and weights, of every stride-th row, (2, n)."""
+    some = slice(-block.start % stride, None, stride)
+    offset = 0.0 if block.offset is None else block.offset[some]
+    residuals = np.abs(block.y[some] - offset - block.X[some] @ mean)
+    return np.stack([residuals, np.ones(len(residuals)) if block.weights is None else block.weights[some]])
 
 
 def _median(values, shares) -> float:

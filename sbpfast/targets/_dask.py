@@ -7,6 +7,7 @@ the chunks.  The client adds in the order of the blocks.  Dask is imported with 
 from __future__ import annotations
 
 import concurrent.futures
+import copy
 import sys
 import uuid
 from collections.abc import Iterator
@@ -100,6 +101,11 @@ class DaskSource:
     def batches(self) -> Iterator[Block]:
         raise NotImplementedError("rows of dask are read by tasks")
 
+    def without_x(self) -> DaskSource:
+        bare = copy.copy(self)
+        bare.pieces, bare.dim, bare.names = {name: p for name, p in self.pieces.items() if name != "X"}, 0, None
+        return bare
+
 
 class DaskRows(Rows):
     """Rows of dask collections."""
@@ -113,7 +119,7 @@ class DaskRows(Rows):
     def over_blocks(self, function, *arguments):
         import dask
 
-        at_once = max(LEAST_AT_ONCE, NUMBERS_AT_ONCE // self.dim**2)
+        at_once = max(LEAST_AT_ONCE, NUMBERS_AT_ONCE // max(self.dim, 1) ** 2)
         payload = dask.delayed((function, arguments), name=f"sbpfast-{uuid.uuid4().hex}", traverse=False)
         starts = range(0, self.n_rows, BLOCK_ROWS)
         for i in range(0, len(starts), at_once):
@@ -128,8 +134,12 @@ class DaskRows(Rows):
         for name, pieces in self._source.pieces.items():
             covering = pieces.covering(start, min(start + BLOCK_ROWS, self.n_rows))
             chunks[name], cuts[name] = [c for c, _, _ in covering], [(low, high) for _, low, high in covering]
-        facts = self._source.dim, self._source.names, "finite" in self._known
+        size = min(BLOCK_ROWS, self.n_rows - start)
+        facts = size, self._source.dim, self._source.names, "finite" in self._known, self._labels, self.intercept
         return dask.delayed(_run, pure=False)(payload, chunks, cuts, start, facts)
+
+    def over_labels(self, function):
+        return self._bare().over_blocks(function)
 
     def read(self):
         for start in range(0, self.n_rows, BLOCK_ROWS):
@@ -142,12 +152,15 @@ def _itself(block):
 
 def _run(payload, chunks, cuts, start, facts):
     """A task: bring the block together, check it, and call the function."""
-    (function, arguments), (dim, names, finite) = payload, facts
-    columns = {
+    (function, arguments), (size, dim, names, finite, labels, intercept) = payload, facts
+    columns: dict[str, Any] = {"X": np.empty((size, 0))} | {
         name: _joined([_plain(chunk)[low:high] for chunk, (low, high) in zip(chunks[name], cuts[name])])
         for name in chunks
     }
-    return function(as_checked(Block(**columns, start=start), dim, names, finite), *arguments)
+    block = as_checked(Block(**columns, start=start), dim, names, finite, labels)
+    if intercept:
+        block = block._replace(X=np.column_stack([block.X, np.ones(size)]))
+    return function(block, *arguments)
 
 
 def _joined(pieces) -> np.ndarray:

@@ -15,6 +15,7 @@ from sbpfast import _checks, _core
 from sbpfast._means import BLOCK_ROWS
 
 LIKE_A_LINK = 500  # columns whose product takes as long as a link function
+SOON_DENSE = 2**16  # multiplications that take less time than scipy's setting up of a sparse product
 
 
 def as_design(name, a) -> Design:
@@ -98,6 +99,14 @@ class Design(ABC):
         """The diagonal of A^T diag(w) A, (d,)."""
 
     @abstractmethod
+    def squared_deviations(self, mean, w, n_threads) -> np.ndarray:
+        """sum_j w_j (a_j - mean)^2 of every column, (d,)."""
+
+    @abstractmethod
+    def largest(self) -> np.ndarray:
+        """The largest |a_j| of every column, (d,)."""
+
+    @abstractmethod
     def weighted_gram(self, w, n_threads) -> np.ndarray:
         """A^T diag(w) A, (d, d)."""
 
@@ -144,6 +153,16 @@ class DenseDesign(Design):
         _core.contract.weighted_sum_of_squares(self.matrix, w, out, n_threads)
         return out
 
+    def squared_deviations(self, mean, w, n_threads):
+        total, step = np.zeros(self.shape[1]), max(1, 2**17 // max(self.shape[1], 1))
+        for start in range(0, self.n_rows, step):
+            rows = slice(start, start + step)
+            total += DenseDesign(self.matrix[rows] - mean).weighted_squares(w[rows], n_threads)
+        return total
+
+    def largest(self):
+        return np.maximum(self.matrix.max(axis=0, initial=0.0), -self.matrix.min(axis=0, initial=0.0))
+
     def weighted_gram(self, w, n_threads):
         total, out = np.zeros((2, self.shape[1], self.shape[1]))
         for rows in self.blocks():
@@ -178,7 +197,20 @@ class SparseDesign(Design):
     def weighted_squares(self, w, n_threads):
         return (self.matrix * self.matrix).T @ w
 
+    def squared_deviations(self, mean, w, n_threads):
+        rows, columns = self.matrix.nonzero()
+        deviations = np.asarray(self.matrix[rows, columns]).ravel() - mean[columns]
+        present = np.bincount(columns, w[rows], self.shape[1])
+        absent = np.maximum(w.sum() - present, 0.0)
+        return np.bincount(columns, w[rows] * deviations**2, self.shape[1]) + absent * mean**2
+
+    def largest(self):
+        return abs(self.matrix).max(axis=0).toarray().ravel()
+
     def weighted_gram(self, w, n_threads):
+        if self.n_rows * self.shape[1] ** 2 <= SOON_DENSE:
+            rows = self.matrix.toarray()
+            return rows.T @ (w[:, None] * rows)
         return (self.matrix.T @ (scipy.sparse.diags_array(w) @ self.matrix)).toarray()
 
     def weighted_gram_dot(self, w, v, n_threads):

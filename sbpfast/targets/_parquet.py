@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +93,11 @@ class Parquet:
             yield Block(self._matrix(batch, start), **columns)
             start += batch.num_rows
 
+    def without_x(self) -> Parquet:
+        bare = copy.copy(self)
+        bare._explaining, bare.names, bare.dim = [], [], 0
+        return bare
+
     def _matrix(self, batch, start) -> np.ndarray:
         X, at = np.empty((batch.num_rows, self.dim)), 0
         for column in self._explaining:
@@ -176,7 +182,7 @@ def _values(name, values, start, text_allowed=False) -> np.ndarray:
     if _is_text(values.type):
         if not text_allowed:
             raise TypeError(f"column {name!r} must hold numbers, got text")
-        return np.asarray(values.to_pylist(), dtype=object)
+        return values.to_numpy(zero_copy_only=False).astype(object)
     if _arrow().types.is_decimal(values.type):
         values = values.cast(_arrow().float64())
     return values.to_numpy(zero_copy_only=False)

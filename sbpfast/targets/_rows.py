@@ -6,6 +6,7 @@ the bits of every sum depend on the rows and their order alone.  Reading runs on
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,7 +17,7 @@ from sbpfast import _checks
 from sbpfast._means import BLOCK_ROWS
 from sbpfast.targets._design import DenseDesign, Design
 from sbpfast.targets._parquet import Parquet
-from sbpfast.targets._row_block import Block, Source
+from sbpfast.targets._row_block import Block, Labels, Source
 from sbpfast.targets._sources import Arrays, Batches
 
 
@@ -27,9 +28,9 @@ class RowsLost(ConnectionError):
 class Rows(Design):
     """Rows (N, d) with their responses, read block by block: of Parquet files, arrays, memory maps or batches.
 
-    Targets of regressions and `sbpfast.targets.ridge` take them in place of X and y, `sbpfast.contract.price` in place
-    of A; estimators do not.  A pass over them needs two blocks of 65536 rows in memory.  The results have the bits that
-    the same rows give in memory.
+    Targets of regressions, `sbpfast.targets.ridge` and the `fit` of regression estimators take them in place of X and
+    y, `sbpfast.contract.price` in place of A.  A pass over them needs two blocks of 65536 rows in memory.  The results
+    have the bits that the same rows give in memory.
 
     Make them by `from_parquet`, `from_arrays` or `from_batches`.
 
@@ -49,6 +50,7 @@ class Rows(Design):
     def __init__(self, source: Source, intercept: bool = False):
         self._source, self.intercept = source, _checks.flag("intercept", intercept)
         self._known: dict[str, Any] = {} if source.n_rows is None else {"n_rows": source.n_rows}
+        self._labels: Labels | None = None
 
     @classmethod
     def from_arrays(cls, X, y, weights=None, offset=None, trials=None) -> Rows:
@@ -113,8 +115,18 @@ class Rows(Design):
     def fractions(self) -> bool:
         """Whether some y is no whole number."""
         if "fractions" not in self._known:
-            self._known["fractions"] = any(list(self.over_blocks(_has_fractions)))
+            self._known["fractions"] = any(list(self.without_x().over_blocks(_has_fractions)))
         return self._known["fractions"]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the rows have beside x."""
+        if "columns" not in self._known:
+            known = self._source.columns
+            if known is None:
+                known = tuple(next(self._source.batches(), Block(np.empty((0, 0)))).columns())
+            self._known["columns"] = known
+        return self._known["columns"]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -133,6 +145,42 @@ class Rows(Design):
     def __repr__(self):
         rows = self._known.get("n_rows", "unknown")
         return f"Rows(dim={self.dim}, rows={rows}, of {self._source.kind})"
+
+    # the same rows, read in another way
+
+    def with_intercept(self, intercept: bool) -> Rows:
+        """With a last column of ones, or without the one that is added here."""
+        rows = copy.copy(self)
+        rows.intercept = intercept
+        return rows
+
+    def without_x(self) -> Rows:
+        """What there is beside x, of which much can be read at little cost."""
+        rows = copy.copy(self)
+        rows._source, rows.intercept = self._source.without_x(), False
+        rows._known = {name: known for name, known in self._known.items() if name != "finite"}
+        return rows
+
+    def labelled(self, classes, factors=None) -> Rows:
+        """With y the places of labels among classes, and weights times the factors of the classes."""
+        rows = copy.copy(self)
+        rows._labels = Labels(classes, factors)
+        rows._known = {name: known for name, known in self._known.items() if name != "fractions"}
+        return rows
+
+    def over_labels(self, function) -> Iterator[Any]:
+        """function(block) for all rows, of blocks without X whose y is of any kind, as it is."""
+        bare, count = self._bare(), 0
+        for batch in bare._checked_batches():
+            count += len(batch.X)
+            yield function(batch)
+        self._require_some(count)
+        self._known.setdefault("n_rows", count)
+
+    def _bare(self) -> Rows:
+        bare = self.without_x()
+        bare._labels = Labels()
+        return bare
 
     # reading
 
@@ -156,15 +204,21 @@ class Rows(Design):
                 f"the rows of {self._source.kind} must be the same in every pass: there were {known} at first, then "
                 f"{count}; an iterator that is used up after one pass cannot be read again"
             )
+        self._require_some(count)
+
+    def _require_some(self, count):
         if count == 0:
-            raise ValueError(f"there must be at least one row, got none from {self._source.kind}")
+            raise ValueError(
+                f"there must be at least one row, got none from {self._source.kind}; an iterator that is used up after "
+                "one pass cannot be read again"
+            )
 
     def _checked_batches(self) -> Iterator[Block]:
         start, finite = 0, "finite" in self._known
         for batch in self._source.batches():
             if len(batch.X):
                 batch = batch._replace(start=start)
-                yield as_checked(batch, self._source.dim, self._source.names, finite)
+                yield as_checked(batch, self._source.dim, self._source.names, finite, self._labels)
                 start += len(batch.X)
         self._known["finite"] = True  # all of them
 
@@ -214,6 +268,12 @@ class Rows(Design):
     def weighted_squares(self, w, n_threads):
         return sum(part.weighted_squares(w[rows], n_threads) for rows, part in self._parts())
 
+    def squared_deviations(self, mean, w, n_threads):
+        return sum(part.squared_deviations(mean, w[rows], n_threads) for rows, part in self._parts())
+
+    def largest(self):
+        return np.max([part.largest() for _, part in self._parts()], axis=0)
+
     def weighted_gram(self, w, n_threads):
         return sum(part.weighted_gram(w[rows], n_threads) for rows, part in self._parts())
 
@@ -257,11 +317,16 @@ def _empty(like: Block, intercept: bool) -> Block:
     return Block(X, **columns)
 
 
-def as_checked(batch: Block, dim, names, finite=False) -> Block:
+def as_checked(batch: Block, dim, names, finite=False, labels=None) -> Block:
     """As float64 of the right shapes, finite unless that is known; the text of an error names the row, from 0."""
+    if labels is not None:
+        batch = labels.coded(batch)
     columns: dict[str, Any] = {}
     for name, column in batch.columns().items():
-        columns[name] = _numbers(name, column, batch.start, 1, None, finite)
+        if name == "y" and labels is not None and labels.classes is None:
+            columns[name] = np.asarray(column)
+        else:
+            columns[name] = _numbers(name, column, batch.start, 1, None, finite)
         if columns[name].shape != (len(batch.X),):
             raise ValueError(
                 f"{name} must have one entry for each row of X: a batch at row {batch.start} has {len(batch.X)} rows "
@@ -270,7 +335,8 @@ def as_checked(batch: Block, dim, names, finite=False) -> Block:
     X = _numbers("X", batch.X, batch.start, 2, names, finite)
     if X.shape[1] != dim:
         raise ValueError(f"X must have {dim} columns in every batch, got {X.shape[1]} in that of row {batch.start}")
-    return Block(X, **columns, start=batch.start)
+    block = Block(X, **columns, start=batch.start)
+    return block if labels is None else labels.weighted(block)
 
 
 def _numbers(name, value, start, ndim, names, finite):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -36,6 +37,11 @@ class Arrays:
             rows = slice(start, start + BLOCK_ROWS)
             yield Block(_read(self.X, rows), **{name: _read(c, rows) for name, c in self._columns.items()})
 
+    def without_x(self) -> Arrays:
+        bare = copy.copy(self)
+        bare.X, bare.dim = np.empty((self.n_rows, 0)), 0
+        return bare
+
 
 def _read(array, rows):
     """Some of the rows; those of a memory map are read now, by who asks, and not when they are first used."""
@@ -45,7 +51,7 @@ def _read(array, rows):
 
 def _sliceable(name, value, ndim):
     if not hasattr(value, "shape") or not hasattr(value, "__getitem__"):
-        value = np.asarray(value)
+        value = _checks.rectangular(name, value)
     if len(value.shape) != ndim:
         raise ValueError(f"{name} must have {ndim} dimension(s), got shape {tuple(value.shape)}")
     return value
@@ -69,7 +75,11 @@ class Batches:
 
     def batches(self) -> Iterator[Block]:
         for number, batch in enumerate(self._make()):
-            yield _block(batch, number)
+            block = _block(batch, number)
+            yield block if self.dim else block._replace(X=block.X[:, :0])
+
+    def without_x(self) -> Batches:
+        return Batches(self._make, 0)
 
 
 def _block(batch, number) -> Block:
@@ -81,5 +91,6 @@ def _block(batch, number) -> Block:
             f"batch {number} must have X and may have {', '.join(COLUMNS)}; got {', '.join(map(str, batch))}"
         )
     X = _checks.real_array("X", batch["X"], ndim=2, finite=False, dtypes=(np.float64, np.float32))
-    columns: dict[str, Any] = {name: np.asarray(batch[name]) for name in COLUMNS if batch.get(name) is not None}
+    given = [name for name in COLUMNS if batch.get(name) is not None]
+    columns: dict[str, Any] = {name: _checks.rectangular(name, batch[name]) for name in given}
     return Block(X, **columns)

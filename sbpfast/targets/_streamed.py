@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from sbpfast import _checks
 from sbpfast.targets._dask import DaskRows, is_dask
 from sbpfast.targets._design import DenseDesign
 from sbpfast.targets._quadratic import Quadratic, normal_prior
@@ -97,7 +98,7 @@ def takes_rows(model):
                 raise TypeError("y must be given with X; only Rows bring it with them")
             return model(X, y, **options)
         prior = {name: options.pop(name) for name in ("prior_scale", "prior_mean") if name in options}
-        _require_parameters(parameters, rows)
+        require_parameters(parameters, rows)
         if "rates" in parameters and options.get("rates") is None:
             options["rates"] = rows.fractions
         return StreamedRidge(rows, PartOf(regression, options), normal_prior(rows.dim, **prior))
@@ -107,10 +108,15 @@ def takes_rows(model):
 
 @wraps(plain_ridge)
 def ridge(a, offset=0.0, link="", weights=1.0, y=None, quadratic=None, **parameters) -> Ridge:
-    rows = as_rows(a, y, {"offset": offset} | ({"weights": weights} if np.ndim(weights) or weights != 1.0 else {}))
+    rows = as_rows(a, y, {"offset": offset} | ({} if _is(weights, 1.0) else {"weights": weights}))
     if rows is None:
         return plain_ridge(a, offset, link, weights, y, quadratic, **parameters)
     return StreamedRidge(rows, PartOf(ridge, {"link": link} | parameters), quadratic_part(quadratic, rows.dim))
+
+
+def _is(value, number) -> bool:
+    """Whether an argument was left at its default, a number."""
+    return _checks.dimensions(value) == 0 and value == number
 
 
 def as_rows(X, y, options) -> Rows | None:
@@ -118,19 +124,20 @@ def as_rows(X, y, options) -> Rows | None:
     brought = {name: options.pop(name) for name in ("weights", "offset", "trials") if name in options}
     if isinstance(X, Rows):
         for name, value in {"y": y, **brought}.items():
-            if value is not None and not (np.ndim(value) == 0 and value == 0.0):
+            if value is not None and not _is(value, 0.0):
                 raise ValueError(f"{name} must not be given beside Rows, which bring theirs with them")
         return X
     if is_dask(X):
         if y is None:
             raise TypeError("y must be given with X; only Rows bring it with them")
-        brought = {name: value for name, value in brought.items() if not (np.ndim(value) == 0 and value == 0.0)}
+        brought = {name: value for name, value in brought.items() if not _is(value, 0.0)}
         return DaskRows(X, y, **brought)
     options.update(brought)
     return None
 
 
-def _require_parameters(parameters, rows):
+def require_parameters(parameters, rows):
+    """Refuse rows without y, or with what a model does not take, where that is known before they are read."""
     known = rows._source.columns
     for name in () if known is None else known:
         if name not in parameters:

@@ -72,7 +72,7 @@ class UnknownNoise(Target):
 
 
 def linear_regression_unknown_noise(
-    X, y, *, prior_scale, log_noise_mean=0.0, log_noise_scale=5.0, offset=0.0, weights=None
+    X, y=None, *, prior_scale, log_noise_mean=0.0, log_noise_scale=5.0, offset=0.0, weights=None
 ) -> UnknownNoise:
     """Log joint density of linear regression in (coefficients, log sigma), the last parameter being log sigma.
 
@@ -80,7 +80,7 @@ def linear_regression_unknown_noise(
 
     Parameters
     ----------
-    X : array_like or scipy.sparse array (N, d)
+    X : array_like, scipy.sparse array (N, d), Rows, dask array or data frame
     y : array_like (N,)
     prior_scale : float or array_like (d,)
         ``np.inf`` is a flat prior, which counts 0.
@@ -92,7 +92,8 @@ def linear_regression_unknown_noise(
     -------
     Target
         Of dimension d + 1, with every derivative and normalising constant; `sbpfast.fit` knows its moments under a
-        full-covariance Gaussian in closed form.  The data enter by sufficient statistics.
+        full-covariance Gaussian in closed form.  The data enter by sufficient statistics: two passes are made here,
+        and none by a fit.
 
     Notes
     -----
@@ -100,9 +101,10 @@ def linear_regression_unknown_noise(
     a residual of 1e-13 of the norm of y is added.
     """
     known = linear_regression(X, y, noise_scale=1.0, prior_scale=prior_scale, offset=offset, weights=weights)
-    w = -2.0 * known.weights
-    n = float(w.sum())
-    reduced = _triangle(known.design, known.y - known.offset, np.sqrt(w))
+    n = -2.0 * known.weight_sum
+    reduced = np.zeros((known.dim, known.dim + 1))  # so that there never are fewer rows
+    for part in known.over_parts(_triangle, 1):
+        reduced = np.asarray(np.linalg.qr(np.vstack([reduced, part]), mode="r"))
     factor, z = reduced[:, :-1], reduced[:, -1]
     (rank, best), floor = _least_squares(factor, z), max(ROUNDING * float(np.linalg.norm(z)), LEAST)
     if float(np.linalg.norm(z - factor @ best)) < floor and n > rank:
@@ -114,12 +116,13 @@ def linear_regression_unknown_noise(
     return UnknownNoise(factor, z, n, known.quadratic.precision, mean, scale, constant)
 
 
-def _triangle(design, y, weights):
-    """The triangular factor of the weighted (A, y), whatever the scales of the columns."""
-    d = design.shape[1]
-    out = np.zeros((d, d + 1))  # so that there never are fewer rows
-    for rows in design.blocks(max(ROWS, 4 * d)):
-        part = weights[rows, None] * np.column_stack([design[rows].dense(), y[rows]])
+def _triangle(known, _):
+    """The triangular factor of the weighted (A, y) of some rows, whatever the scales of the columns."""
+    d = known.dim
+    y, weights = known.y - known.offset, np.sqrt(-2.0 * known.weights)
+    out = np.zeros((d, d + 1))
+    for rows in known.design.blocks(max(ROWS, 4 * d)):
+        part = weights[rows, None] * np.column_stack([known.design[rows].dense(), y[rows]])
         out = np.asarray(np.linalg.qr(np.vstack([out, part]), mode="r"))
     return out
 

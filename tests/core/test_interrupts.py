@@ -6,6 +6,7 @@ import pytest
 import sbpfast as sb
 from sbpfast import _core
 from sbpfast._reference import ridge
+from sbpfast.gaussian._precision_rows import low_rank_moments, low_rank_sample
 
 SECONDS = 1.0
 
@@ -35,6 +36,61 @@ def test_blocks_of_values_answer(answer_to_interrupt, rows, n, name):
     assert answer_to_interrupt(lambda: call(x)) < SECONDS
 
 
+KEY = np.arange(4, dtype=np.uint64)
+
+
+@pytest.mark.parametrize("name", ["gamma", "von Mises", "simplex"])
+def test_draws_of_one_parameter_each_answer(answer_to_interrupt, name):
+    """Of 30 million elements, some ten seconds of one processor."""
+    n = 30_000_000
+    given, out, log_out = np.full((n // 10, 10), 2.5), np.empty((n // 10, 10)), np.empty((n // 10, 10))
+    flat = [array.reshape(-1) for array in (given, out, log_out)]
+
+    def call():
+        for _ in range(50):  # a processor may be quicker than that
+            if name == "gamma":
+                _core.draws.gamma_each(KEY, 0, *flat, 1)
+            elif name == "von Mises":
+                _core.draws.von_mises_each(KEY, 0, *flat[:2], 1)
+            else:
+                _core.draws.simplex_each(given, out, log_out, 1)
+
+    assert answer_to_interrupt(call) < SECONDS
+
+
+@pytest.mark.parametrize("name", ["sample", "moments"])
+def test_batches_of_low_rank_factors_answer(answer_to_interrupt, name):
+    """200,000 members of 64 coordinates and 16 columns."""
+    r = np.random.default_rng(0)
+    diag, factor = np.ones((200_000, 64)), np.repeat(r.standard_normal((1, 64, 16)), 200_000, axis=0)
+    if name == "sample":
+        eps = np.zeros((1, 200_000, 64))
+        call = lambda: [low_rank_sample(diag, diag, factor, eps) for _ in range(50)]
+    else:
+        call = lambda: [low_rank_moments(diag, factor) for _ in range(50)]
+    assert answer_to_interrupt(call) < SECONDS
+
+
+def test_where_draws_of_one_parameter_each_are_cut():
+    """Twelve million elements take several looks for a signal: no bit shows where."""
+    shape = np.exp(np.random.default_rng(0).standard_normal(12_000_000))
+    whole, log_whole = np.empty_like(shape), np.empty_like(shape)
+    _core.draws.gamma_each(KEY, 0, shape, whole, log_whole, 1)
+    for threads in (2, 5):
+        again, log_again = np.empty_like(shape), np.empty_like(shape)
+        _core.draws.gamma_each(KEY, 0, shape, again, log_again, threads)
+        np.testing.assert_array_equal(again, whole)
+        np.testing.assert_array_equal(log_again, log_whole)
+
+
+@pytest.mark.parametrize("method", ["gibbs", "gibbs-langevin"])
+def test_chains_of_a_large_machine_answer(answer_to_interrupt, method):
+    """20,000 chains of 784 by 500 units: a sweep takes seconds."""
+    w = 0.01 * np.random.default_rng(0).standard_normal((784, 500))
+    rbm = sb.GaussianBernoulliRBM.from_params(w, np.zeros(784), np.zeros(500), np.ones(784))
+    assert answer_to_interrupt(lambda: rbm.sample(20_000, method, n_steps=50, rng=0), wait=1.5) < SECONDS
+
+
 def test_a_machine_is_as_it_was_after_an_interrupt(answer_to_interrupt):
     rbm = machine(32)
     before = rbm._model().copy()
@@ -60,9 +116,8 @@ def test_where_values_are_cut(rows, n):
 
 def test_where_normals_are_cut():
     """130,000 rows in one call and in two."""
-    key = np.arange(4, dtype=np.uint64)
     whole, parts = np.empty((1300, 100, 64)), np.empty((1300, 100, 64))
-    _core.random.fill_normal(key, 3, 5, whole, 2)
-    _core.random.fill_normal(key, 3, 5, parts[:700], 1)
-    _core.random.fill_normal(key, 3, 705, parts[700:], 1)
+    _core.random.fill_normal(KEY, 3, 5, whole, 2)
+    _core.random.fill_normal(KEY, 3, 5, parts[:700], 1)
+    _core.random.fill_normal(KEY, 3, 705, parts[700:], 1)
     np.testing.assert_array_equal(whole, parts)

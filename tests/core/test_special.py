@@ -110,3 +110,60 @@ def test_manners_of_a_ufunc():
     np.testing.assert_allclose(single, special.gammainc_da(*rounded), rtol=1e-7)
     assert special.gammainc_da(2, 3).dtype == np.float64
     assert special.gammainc_da(np.empty((0, 3)), 1.0).shape == (0, 3)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(
+    "a,b,x",
+    [
+        (1e-200, 3e-275, 1e-27), (1e-30, 2e-28, 0.7), (1e-19, 1e-21, 0.5), (2e-15, 3e-41, 0.2), (1e-21, 3.0, 0.2),
+        (3.0, 1e-40, 0.4), (1e-26, 1e-3, 0.99), (0.5, 1e-27, 0.9),
+    ],
+)  # fmt: skip
+def test_betainc_of_tiny_shapes(a, b, x, isa):
+    """The oracle is Gauss's series, at enough digits for a difference between neighbours that are almost equal."""
+    module = _core.load("special", isa)
+
+    def series(a, b):
+        return x_**a * (1 - x_) ** b / (a * mp.beta(a, b)) * mp.hyp2f1(a + b, 1, a + 1, x_)
+
+    with mp.workdps(700):
+        a_, b_, x_ = mp.mpf(a), mp.mpf(b), mp.mpf(x)
+        h, k = a_ * mp.mpf(10) ** -30, b_ * mp.mpf(10) ** -30
+        by_a = float((series(a_ + h, b_) - series(a_ - h, b_)) / (2 * h))
+        by_b = float((series(a_, b_ + k) - series(a_, b_ - k)) / (2 * k))
+    assert module.betainc_da(a, b, x) == pytest.approx(by_a, rel=2e-13, abs=0.0)
+    assert module.betainc_db(a, b, x) == pytest.approx(by_b, rel=2e-13, abs=0.0)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(
+    "a,b,x",
+    [
+        (4.9e-184, 8e307, 9.3e-307), (1.5, 1e150, 2e-150), (20.0, 1e200, 2.1e-199), (0.3, 3e101, 1e-104),
+        (5.0, 1e99, 3e-99), (300.0, 1e307, 2.5e-305),
+    ],
+)  # fmt: skip
+def test_betainc_of_a_huge_shape_is_the_gamma_function(a, b, x, isa):
+    module = _core.load("special", isa)
+    with mp.workdps(300):
+        t, least = mp.mpf(b) * mp.mpf(x), mp.mpf(max(a, 1e-100))  # less changes nothing but the derivative in b
+        by_a = mp.diff(lambda s: mp.gammainc(s, 0, t, regularized=True), least, h=least * mp.mpf(10) ** -30)
+        by_b = mp.exp(-t + least * mp.log(t) - mp.loggamma(least)) / mp.mpf(b) * (mp.mpf(a) / least)
+    assert module.betainc_da(a, b, x) == pytest.approx(float(by_a), rel=1e-12, abs=0.0)
+    assert module.betainc_db(a, b, x) == pytest.approx(float(by_b), rel=1e-12, abs=1e-322)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_betainc_is_a_number_for_shapes_of_every_size(isa):
+    """Beyond the range of numbers it is infinite, which only a + b below 1e-308 can do."""
+    r, module = np.random.default_rng(0), _core.load("special", isa)
+    a, b = 10.0 ** r.uniform(-323, 307.9, (2, 100_000))
+    x = np.where(r.random(a.size) < 0.5, 10.0 ** r.uniform(-323, 0, a.size), r.random(a.size))
+    with np.errstate(over="ignore"):
+        x = np.where(r.random(a.size) < 0.3, np.clip(10.0 ** r.uniform(-3, 4, a.size) / b, 0.0, 1.0), x)
+        for name, sign in (("betainc_da", -1.0), ("betainc_db", 1.0)):
+            found = sign * getattr(module, name)(a, b, x)
+            assert (found >= 0.0).all()
+            assert np.isfinite(found[a + b > 1e-308]).all()
+    assert np.isnan(module.betainc_da(1.0, 1e200, [1.5, -1.0, np.nan])).all()

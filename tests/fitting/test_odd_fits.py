@@ -105,3 +105,9 @@ def test_files_whose_arrays_were_exchanged_are_refused(name, saved, tmp_path):
     (tmp_path / "fit.npz").write_bytes(out.getvalue())
     with pytest.raises(ValueError, match="holds a damaged fit"):
         sb.Fit.load(tmp_path / "fit.npz")
+
+
+@pytest.mark.parametrize("structure", [np.ones(3), np.array([1, "a"]), ["full"]], ids=repr)
+def test_a_structure_that_is_no_name(structure):
+    with pytest.raises(ValueError, match="structure must be one of 'full'"):
+        sb.fit(logistic(), structure=structure)

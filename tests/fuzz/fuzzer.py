@@ -7,7 +7,7 @@ A *generator* is a function of a NumPy generator that returns a `Call`.  Modules
 - returns NaN without an error,
 - lets a warning out,
 - changes an array that it was given,
-- takes more than two seconds of the processor.
+- takes more than two seconds of the processor, or more than the call says it may.
 
 ``python tests/fuzz/fuzzer.py --calls 100000 --seed 7 --only kl`` runs it by hand and prints what it found; a call is
 named by its generator and number, and the same seed and number make the same call again.
@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 GENERATORS: dict[str, Callable[[np.random.Generator], Call]] = {}
+EVERY: dict[str, int] = {}
 SECONDS = 2.0
 _FOREIGN_TEXTS = (
     "unhashable", "truth value", "cannot reshape", "could not be broadcast", "could not broadcast", "inhomogeneous",
@@ -48,6 +49,7 @@ class Call(NamedTuple):
     kwargs: dict[str, Any] | None = None
     text: str = ""
     nan_allowed: bool = False  # documented to return NaN in some places
+    times: float = 1.0  # the seconds it may take, as a multiple of SECONDS
 
 
 class Finding(NamedTuple):
@@ -71,13 +73,13 @@ class TooSlow(BaseException):
     """The alarm, which no handler of exceptions in the package may swallow."""
 
 
-def generator(name: str) -> Callable:
-    """Register a generator under a name of its own."""
+def generator(name: str, every: int = 1) -> Callable:
+    """Register a generator under a name of its own, to be called in every round, or in one of `every`."""
 
     def register(function):
         if name in GENERATORS:
             raise ValueError(f"there are two generators {name!r}")
-        GENERATORS[name] = function
+        GENERATORS[name], EVERY[name] = function, every
         return function
 
     return register
@@ -162,12 +164,12 @@ def check(name, number, seed) -> list[Finding]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            with alarm(3.0 * SECONDS):
+            with alarm(3.0 * call.times * SECONDS):
                 result = call.function(*call.args, **(call.kwargs or {}))
             if not call.nan_allowed and has_nan(result):
                 report("nan", f"returned {str(result)[:200]}")
         except TooSlow:
-            report("slow", "stopped after 6 seconds")
+            report("slow", f"stopped after {3.0 * call.times * SECONDS:g} seconds")
         except Exception as error:
             if kind := _error_kind(error):
                 where = traceback.extract_tb(error.__traceback__)[-1]
@@ -177,7 +179,7 @@ def check(name, number, seed) -> list[Finding]:
     for w in caught:
         if issubclass(w.category, RuntimeWarning) and "encountered in" in str(w.message):  # NumPy's
             report("warning", f"{pathlib.Path(w.filename).name}:{w.lineno}: {w.message}")
-    if elapsed > SECONDS and not any(f.kind == "slow" for f in found):
+    if elapsed > call.times * SECONDS and not any(f.kind == "slow" for f in found):
         report("slow", f"{elapsed:.1f} s")
     if not same(given, before):
         report("modified", "an argument was changed")
@@ -216,16 +218,21 @@ class Report(NamedTuple):
     findings: list[Finding]
 
 
-def run(calls, seed=0, only="", seconds=np.inf) -> Report:
-    """Make calls in turn from all generators whose name contains `only`."""
+def run(calls, seed=0, only="", seconds=np.inf, show=None) -> Report:
+    """Make calls in turn from all generators whose name contains `only`; `show` is called with findings at once."""
     names = [name for name in GENERATORS if only in name]
     findings, made, discarded, end = [], 0, 0, time.monotonic() + seconds
     number = 0
     while made < calls and time.monotonic() < end and names:
         for name in names:
+            if number % EVERY.get(name, 1):
+                continue
             try:
-                findings += check(name, number, seed)
+                found = check(name, number, seed)
                 made += 1
+                findings += found
+                for finding in found if show else ():
+                    show(finding)
             except (Discard, TooSlow):
                 discarded += 1
         number += 1
@@ -242,13 +249,15 @@ def main():
     parser.add_argument("--show", type=int, default=3, help="findings to print of each kind and generator")
     chosen = parser.parse_args()
     register_all()
-    report = run(chosen.calls, chosen.seed, chosen.only, chosen.seconds)
     shown: collections.Counter = collections.Counter()
-    for finding in report.findings:
+
+    def show(finding):
         key = finding.kind, finding.generator, finding.detail.split(":")[0]
         shown[key] += 1
         if shown[key] <= chosen.show:
-            print(finding)
+            print(finding, flush=True)
+
+    report = run(chosen.calls, chosen.seed, chosen.only, chosen.seconds, show)
     kinds = collections.Counter(f.kind for f in report.findings)
     print(f"{report.calls} calls, {report.discarded} discarded, {len(report.findings)} findings {dict(kinds)}")
     return 1 if report.findings else 0

@@ -12,18 +12,21 @@ from values import array, size, some_spoiled, words
 import sbpfast as sb
 
 ESTIMATORS = {
-    "BayesianLogisticRegression": lambda r, n: r.integers(0, 2, n).astype(float),
+    "BayesianLogisticRegression": lambda r, n: r.integers(0, r.integers(2, 5), n).astype(float),
     "BayesianProbitRegression": lambda r, n: r.integers(0, 2, n).astype(float),
     "BayesianPoissonRegression": lambda r, n: r.poisson(2.0, n).astype(float),
     "BayesianLinearRegression": array,
     "BayesianStudentTRegression": array,
+    "BayesianNegativeBinomialRegression": lambda r, n: r.poisson(2.0, n).astype(float),
+    "BayesianGammaRegression": lambda r, n: np.abs(array(r, n)) + 1e-3,
 }
 
 
 def _settings(r) -> dict:
     given: dict = {"max_iter": 30, "random_state": 0}
     if r.random() < 0.4:
-        given["prior_scale"] = float(r.choice([1e-3, 0.5, 100.0, np.inf, size(r, True)]))
+        scales = (1e-3, 0.5, 100.0, np.inf, size(r, True), "auto")
+        given["prior_scale"] = scales[int(r.integers(len(scales)))]
     for name in ("autoscale", "fit_intercept"):
         if r.random() < 0.3:
             given[name] = bool(r.integers(2))

@@ -14,6 +14,8 @@ REGRESSIONS = {
     "logistic": ({}, lambda r, n: r.integers(0, 2, n).astype(float)),
     "probit": ({}, lambda r, n: r.integers(0, 2, n).astype(float)),
     "poisson": ({}, lambda r, n: r.poisson(2.0, n).astype(float)),
+    "cloglog": ({}, lambda r, n: r.integers(0, 2, n).astype(float)),
+    "gamma": ({"shape": 1.5}, lambda r, n: np.abs(array(r, n)) + 1e-3),
     "linear": ({"noise_scale": 0.7}, array),
     "student_t": ({"df": 4.0, "scale": 0.7}, array),
     "negative_binomial": ({"dispersion": 0.5}, lambda r, n: r.poisson(2.0, n).astype(float)),
@@ -65,7 +67,7 @@ def regression(r, name, n, d) -> dict:
         given["weights"] = np.abs(array(r, n))
     if r.random() < 0.2:
         given["prior_mean"] = array(r, d)
-    if name == "logistic" and r.random() < 0.3:
+    if name in ("logistic", "cloglog") and r.random() < 0.3:
         given["trials"] = given["y"] + r.integers(1, 4, n)
     for key in more:
         if r.random() < 0.2:
@@ -96,7 +98,7 @@ def ridge(r, n, d) -> dict:
     given = {"a": design(r, n, d), "offset": array(r, n), "link": link, "weights": array(r, n)}
     given["y"] = r.integers(0, 2, n).astype(float)
     if r.random() < 0.3:
-        given["quadratic"] = (matrix(r, d), array(r, d), 0.5)
+        given["quadratic"] = targets.quadratic(matrix(r, d), array(r, d), 0.5)
     return given | dict.fromkeys(targets.LINKS[link].parameters, 0.7)
 
 
@@ -144,6 +146,30 @@ def _regression(r):
     name = str(r.choice(list(REGRESSIONS)))
     given = some_spoiled(r, regression(r, name, int(r.integers(0, 6)), int(r.integers(1, 4))))
     return Call(getattr(targets, f"{name}_regression"), kwargs=given, text=f"{name}_regression({words(given)})")
+
+
+def _multinomial(r) -> dict:
+    """Arguments of a multinomial regression."""
+    n, d = int(r.integers(1, 8)), int(r.integers(1, 4))
+    given: dict = {"X": design(r, n, d), "y": r.integers(0, int(r.integers(2, 5)), n)}
+    given["prior_scale"] = float(r.choice([0.3, 1.0, 100.0, np.inf]))
+    if r.random() < 0.2:
+        given["weights"] = np.abs(array(r, n))
+    return given
+
+
+@generator("targets.multinomial")
+def _multinomial_methods(r):
+    given = _multinomial(r)
+    given = some_spoiled(r, given) if r.random() < 0.5 else given
+    method = str(r.choice(["value", "grad", "hess", "hess_mean"]))
+    seed = int(r.integers(2**31))
+
+    def call():
+        f = targets.multinomial_regression(**given)
+        return getattr(f, method)(np.random.default_rng(seed).standard_normal((2, f.dim)))
+
+    return Call(call, text=f"multinomial_regression({words(given)}).{method} at rng {seed}")
 
 
 @generator("targets.methods")

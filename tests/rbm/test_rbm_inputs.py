@@ -168,3 +168,9 @@ def test_far_points_have_no_probability():
     rbm = machine(3, 4)
     far = np.array([[1e200, 0.0, 0.0]])
     assert rbm.free_energy(far) == np.inf and rbm.log_prob(far) == -np.inf and rbm.score(far) == -np.inf
+
+
+def test_ragged_directions_are_refused_in_words():
+    rbm = sb.GaussianBernoulliRBM.from_params(np.ones((3, 2)), np.zeros(3), np.zeros(2), np.ones(3))
+    with pytest.raises(ValueError, match="u is not a rectangular array"):
+        rbm.free_energy_hvp(np.zeros((2, 3)), [1, [2]])

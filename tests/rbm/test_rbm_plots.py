@@ -70,6 +70,8 @@ def test_pictures_of_nonsense_are_refused():
     for call, error, text in (
         (lambda: plots.receptive_fields(rbm, 2), ValueError, "image_shape must be two numbers"),
         (lambda: plots.receptive_fields(rbm, (0.5, 4)), TypeError, "image_shape must be an integer"),
+        (lambda: plots.receptive_fields(rbm, [1, [2]]), TypeError, "image_shape must be an integer"),
+        (lambda: plots.chains(rbm, (1, 2), times=[1, [2]]), TypeError, "times must be an integer"),
         (lambda: plots.receptive_fields(rbm, (1, 2), order=[]), ValueError, "order must be one of"),
         (lambda: plots.chains(rbm, (1, 2), times=()), ValueError, "times must hold at least one"),
         (lambda: plots.chains(rbm, (1, 2), times=(-1,)), ValueError, "times must be at least 0"),

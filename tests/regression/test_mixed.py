@@ -341,6 +341,9 @@ BAD = {
         "got 1 of 60, the first at index 3",
     ),
     "slopes of no group": ({}, {"groups": ONE, "slopes": {"h": X}}, "slopes must have names of groups as keys"),
+    "ragged slopes": ({}, {"groups": ONE, "slopes": {"g": [1.0, [2.0]]}}, r"slopes\['g'\] is not a rectangular"),
+    "words for slopes": ({}, {"groups": ONE, "slopes": {"g": ["a"] * 60}}, r"slopes\['g'\] must hold real numbers"),
+    "ragged labels": ({}, {"groups": {"g": [1, [2]] * 30}}, r"groups\['g'\] is not a rectangular array"),
     "short slopes": ({}, {"groups": ONE, "slopes": {"g": X[:5]}}, "must have 60 rows"),
     "three classes": ({}, {"groups": ONE, "y": np.arange(60) % 3}, "exactly two classes, got 3"),
     "counts": ({"family": "poisson"}, {"groups": ONE, "y": -Y}, "y must be not negative"),
@@ -406,3 +409,40 @@ def test_inputs_are_not_changed():
         sb.BayesianMixedRegression().fit(X, Y, ONE)
     for a, b in zip(before, (X, Y, GROUPS["herd"])):
         np.testing.assert_array_equal(a, b)
+
+
+EXTREME = {
+    "huge columns": {"X": np.c_[X[:, :-1], 1e305 * X[:, -1]]},
+    "huge offsets": {"offset": 1e306 * X[:, 0]},
+    "huge weights": {"sample_weight": np.full(60, 1e200)},
+    "huge slopes": {"slopes": {"g": 1e218 * X[:, :1]}},
+}
+
+
+@pytest.mark.parametrize("family", ["logistic", "poisson", "linear"])
+@pytest.mark.parametrize("case", EXTREME)
+def test_numbers_of_every_size_are_fitted_or_refused_in_words(case, family):
+    """RuntimeWarnings are errors in this run."""
+    model, refused = sb.BayesianMixedRegression(family), ""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", sb.FitWarning)
+        try:
+            model.fit(**({"X": X, "y": Y, "groups": ONE} | EXTREME[case]))
+        except ValueError as error:
+            refused = str(error)
+    if refused:
+        assert "in double precision" in refused or "overflow" in refused
+    else:
+        assert np.isfinite(model.coef_).all() and np.isfinite(model.log_evidence_)
+
+
+def test_predictions_beyond_the_range_of_numbers_name_the_row():
+    model = sb.BayesianMixedRegression("linear").fit(X, Y, groups=ONE)
+    far = np.zeros((3, X.shape[1]))
+    far[1] = 1e140
+    mean, sd = model.predict_linear(far)
+    assert np.isfinite(mean).all() and np.isfinite(sd).all()
+    far[1] = 1e200
+    for method in (model.predict, model.predict_linear):
+        with pytest.raises(ValueError, match="the linear predictor of row 1 of X overflows"):
+            method(far)

@@ -8,6 +8,7 @@ import pytest
 import scipy
 from mixed_cases import KINDS, Case, log_density
 
+import sbpfast as sb
 from sbpfast.fitting._mixed import by_group
 from sbpfast.fitting._mixed_evidence import judged
 from sbpfast.fitting._mixed_integrate import RADIUS, WALSH, corners, integrated, is_resolution_five
@@ -238,3 +239,40 @@ def test_tolerances_are_met():
     profile = conditional(case)
     again = profile.model.fitted(profile.here, TOL)
     assert again is profile.here
+
+
+def test_quantiles_of_fixed_effects_are_those_of_the_mixture():
+    case = Case("logistic", sizes=(8,), n=64)
+    profile = case.profile(density=True)
+    profile.begin(profile.layout.start(), np.zeros(2))
+    points, total = integrated(
+        profile, maximise(profile, profile.layout.start()), lambda fit: (fit.mean, fit.arrow.kept())
+    )
+    found = [Component(np.exp(p.log_weight), p.theta, p.elbo, *p.fit) for p in points]
+    posterior = MixedPosterior(profile.layout, found, total)
+    for p in (0.025, 0.5, 0.9):
+        x, below = posterior.fixed_quantiles(p), 0.0
+        for c in found:
+            below += c.weight * scipy.stats.norm.cdf(x, c.mean.fixed, np.sqrt(np.diagonal(c.arrow.fixed_cov)))
+        np.testing.assert_allclose(below, p, rtol=1e-9)
+    drawn = posterior.draw(40_000, np.random.default_rng(0))[1].fixed
+    share, error = (drawn > 0.3).mean(axis=0), 0.5 / np.sqrt(40_000)
+    np.testing.assert_allclose(share, posterior.fixed_above(0.3), atol=4.0 * error)
+
+
+@pytest.mark.slow
+def test_intervals_of_small_groups_cover_at_their_rate():
+    """Parameters and data drawn from the model, so that 95 % of the intervals hold the truth: a binomial test."""
+    covered, repeats = [], 300
+    for seed in range(repeats):
+        r = np.random.default_rng([seed, 7])
+        index = np.repeat(np.arange(50), r.integers(3, 6, 50))
+        x, sd, truth = r.standard_normal((len(index), 1)), abs(r.standard_normal()), r.standard_normal(2)
+        eta = x[:, 0] * truth[0] + truth[1] + sd * r.standard_normal(50)[index]
+        y = r.random(len(index)) < scipy.special.expit(eta)
+        m = sb.BayesianMixedRegression(prior_scale=1.0, intercept_prior_scale=1.0, autoscale=False)
+        fixed, scale = m.fit(x, y, {"g": index}).summary().fixed, m.scales_["g"]
+        inside = (fixed["low"] <= truth[::-1]) & (truth[::-1] <= fixed["high"])
+        covered.append([scale.low <= sd <= scale.high, *inside])
+    for hits in np.sum(covered, axis=0):
+        assert scipy.stats.binomtest(int(hits), repeats, 0.95).pvalue > 1e-3, hits / repeats

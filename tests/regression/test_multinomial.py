@@ -260,3 +260,9 @@ def test_what_the_estimator_refuses():
         sb.BayesianProbitRegression().fit(X[:, :2], LABELS)
     with pytest.raises(ValueError, match="at least two classes, got 1 class"):
         m.fit(X[:, :2], ["ash"] * N)
+
+
+def test_hessians_that_overflow_are_refused():
+    f = sb.targets.multinomial_regression([[1.7e308, 1.7e308], [1.0, 2.0], [0.0, 1.0]], [0, 1, 2], prior_scale=0.3)
+    with pytest.raises(sb.NonFiniteTarget):
+        f.hess(np.ones((1, 4)))

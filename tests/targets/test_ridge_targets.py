@@ -157,3 +157,21 @@ def test_ridge_targets_and_distributions_can_be_pickled():
         sb.LowRankPrecisionGaussian(np.zeros(2), np.ones(2), np.ones((2, 1))),
     ):
         np.testing.assert_array_equal(pickle.loads(pickle.dumps(q)).sample(3, rng=0), q.sample(3, rng=0))
+
+
+@pytest.mark.parametrize("rows,d", [(5, 2), (700, 20)])
+def test_hessians_of_sparse_rows_of_any_size(rows, d):
+    """Few rows are multiplied dense, since many points then take no time; many stay sparse."""
+    r = np.random.default_rng(0)
+    a = r.standard_normal((rows, d)) * (r.random((rows, d)) < 0.3)
+    x = r.standard_normal((3, d))
+    dense, thin = (sb.targets.ridge(m, 0.2, "logistic", y=1.0) for m in (a, scipy.sparse.csr_array(a)))
+    probability = 1 / (1 + np.exp(-(x @ a.T + 0.2)))
+    want = -np.einsum("sj,ji,jk->sik", probability * (1 - probability), a, a)
+    np.testing.assert_allclose(thin.hess(x), want, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(dense.hess(x), want, rtol=1e-12, atol=1e-12)
+
+
+def test_ragged_weights_are_refused_in_words():
+    with pytest.raises(ValueError, match="weights is not a rectangular array"):
+        sb.targets.ridge(np.eye(2), 0.0, "softplus", weights=[1, [2]])

@@ -114,6 +114,25 @@ def test_every_regression_and_every_derivative(data, name):
     np.testing.assert_array_equal(memory.hvp(x, x), stream.hvp(x, x))
 
 
+def test_softmax_and_unknown_noise(data):
+    X, y, weights, offset = data
+    three, rng = y + (X[:, 0] > 1.0), np.random.default_rng(2)
+    memory = sb.targets.multinomial_regression(X, three, prior_scale=1.0, weights=weights)
+    stream = sb.targets.multinomial_regression(sb.Rows.from_arrays(X, three, weights), prior_scale=1.0)
+    x = 0.1 * rng.normal(size=(3, 2 * D))
+    for method in ("value", "grad", "hess", "hess_mean"):
+        np.testing.assert_array_equal(getattr(memory, method)(x), getattr(stream, method)(x))
+    np.testing.assert_array_equal(memory.hvp(x, x), stream.hvp(x, x))
+    with pytest.raises(ValueError, match="n_classes must be at least 2 and more than every y, got 2 and a y of 2"):
+        sb.targets.multinomial_regression(sb.Rows.from_arrays(X, three), prior_scale=1.0, n_classes=2)
+    with pytest.raises(ValueError, match="the rows have offset, which this model does not take"):
+        sb.targets.multinomial_regression(sb.Rows.from_arrays(X, three, offset=offset), prior_scale=1.0)
+    model = sb.regression.linear_regression_unknown_noise
+    memory = model(X, y + offset, prior_scale=1.0, weights=weights, offset=offset)
+    stream = model(sb.Rows.from_arrays(X, y + offset, weights, offset), prior_scale=1.0)
+    same_fit(sb.fit(memory, rng=0), sb.fit(stream, rng=0))
+
+
 def test_trials_and_rates(data):
     X, y, weights, _ = data
     memory = sb.targets.logistic_regression(X, y, prior_scale=1.0, trials=weights)

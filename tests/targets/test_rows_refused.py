@@ -151,6 +151,12 @@ def test_who_needs_rows_in_memory_says_so():
     X, y = columns()
     rows = sb.Rows.from_arrays(X, y)
     with pytest.raises(TypeError, match="X must be in memory"):
-        sb.BayesianLogisticRegression().fit(rows, y)
-    with pytest.raises(TypeError, match="X must be in memory"):
-        sb.targets.multinomial_regression(rows, y, prior_scale=1.0)
+        sb.BayesianLogisticRegression().fit(X, y).predict(rows)
+
+
+def test_ragged_columns_are_refused_in_words():
+    with pytest.raises(ValueError, match="weights is not a rectangular array"):
+        sb.Rows.from_arrays(np.ones((2, 1)), np.ones(2), weights=[1, [2]])
+    batch = {"X": np.ones((2, 1)), "y": [1, [2]]}
+    with pytest.raises(ValueError, match="y is not a rectangular array"):
+        sb.targets.logistic_regression(sb.Rows.from_batches(lambda: iter([batch]), dim=1), prior_scale=1.0)
