@@ -16,8 +16,12 @@ SECOND_LOOK = 32768  # draws before a k-hat above GOOD is believed
 CLIMBING = 500  # evaluations in search of other modes that are never too many
 MOST_WORK = 2 * 10**9  # evaluations of a link function for them
 EQUAL = 0.99  # of n, the effective sample size of weights so equal that their tail is of no consequence
-UNTRUSTED = "not to be trusted"
+FAIR, UNTRUSTED = "fair", "not to be trusted"
 GOOD, USABLE = 0.5, 0.7  # k-hat; above the second, weights cannot repair the moments (Vehtari et al. 2024)
+
+
+class FitWarning(UserWarning):
+    """A fit that did not converge, or whose Gaussian is a poor approximation."""
 
 
 class ImportanceSample(NamedTuple):
@@ -50,13 +54,20 @@ class ImportanceSample(NamedTuple):
     def verdict(self) -> str:
         return verdict(self.khat, self.ess, self.n)
 
+    @property
+    def khat_text(self) -> str:
+        """k-hat and what it says, with its standard error where that may decide."""
+        if self.verdict != FAIR:
+            return f"{self.khat:.2f} ({self.verdict})"
+        return f"{self.khat:.2f} +- {_psis.shape_error(self.khat, self.n):.2f} ({self.verdict})"
+
 
 def verdict(khat, ess, n) -> str:
     """What k-hat says of n weights of a given effective sample size, in words."""
     if khat <= GOOD:
         return "good"
     if khat <= USABLE:
-        return "fair"
+        return FAIR
     return "of no weight" if khat < 1.0 and ess > EQUAL * n else UNTRUSTED
 
 

@@ -86,7 +86,7 @@ def _weights(axes, fit):
         axes.legend(fontsize=9, frameon=False, loc="lower left")
         _decade_ticks(axes)
     size = f"effective sample size {fit.ess:.0f} of {sample.n}"
-    _headline(axes, [f"Pareto k-hat {fit.khat:.2f} ({sample.verdict})", size])
+    _headline(axes, [f"Pareto k-hat {sample.khat_text}", size])
 
 
 def _headline(axes, lines):

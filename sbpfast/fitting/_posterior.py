@@ -8,13 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from sbpfast import _core
+from sbpfast import _checks, _core
 from sbpfast._config import __version__
 from sbpfast._streams import stream_key
-from sbpfast.fitting._psis import smooth
+from sbpfast.fitting._importance import GOOD, USABLE, FitWarning
+from sbpfast.fitting._psis import shape_error, smooth
 from sbpfast.fitting._table import Summary
 
-TABLE_DRAWS = 4096  # behind the rows of a table
+TABLE_DRAWS, MOST_TABLE_DRAWS = 4096, 32768  # behind the rows of a table
+FEW = 0.5  # of n, an effective sample size below which a table takes more draws
+MOVED, UNSETTLED = 0.2, 0.4  # of log sd by the weights, and relative error of a variance, from which a table warns
+MOST_NAMED = 3  # rows in that warning
 POOL, LEAST_POOL = 4, 4096  # draws for each one that is kept, and the least number of them
 SALT = np.uint64(0xD1B54A32D192ED03)  # of the key of a table's draws
 
@@ -60,22 +64,93 @@ def model_summary(fit, level) -> Summary:
     From antithetic draws from q; weighted by importance where k-hat allows, with what q says beside it.
     """
     table = fit.model_parameters
-    x = fit.q._draw(fit._key ^ SALT, 0, TABLE_DRAWS, True, _core.effective_threads()).x
+    corrected = fit._sample().trusted
+    x, ratios, smoothed = _table_draws(fit, corrected)
     draws = table.constrain(np.ascontiguousarray(x))
     rows = [row for variable in table.variables for row in variable.rows(table.coords)]
     values = np.concatenate([draws[v.name].reshape(len(x), -1) for v in table.variables], axis=1)
     equal = np.full(len(x), 1.0 / len(x))
-    corrected = fit._sample().trusted
-    weights = np.exp(smooth(_log_ratios(fit, x)).log_weights) if corrected else equal
+    weights = np.exp(smoothed.log_weights) if corrected else equal
     mean, sd = _weighted_moments(values, weights)
     q_mean, q_sd = _weighted_moments(values, equal)
     low, high = _weighted_quantiles(values, weights, (0.5 - 0.5 * level, 0.5 + 0.5 * level))
     columns = {
-        "mean": mean, "sd": sd, "low": low, "high": high, "P(>0)": weights @ (values > 0.0), "q mean": q_mean,
-        "q sd": q_sd,
+        "mean": mean, "sd": sd, "low": low, "high": high, "P(>0)": weights @ (values > 0.0),
+        "mean error": _error_of_mean(values, mean, weights), "q mean": q_mean, "q sd": q_sd,
     }  # fmt: skip
-    how = "weighted by importance" if corrected else "from q alone: k-hat is too high for importance weights"
-    return Summary(rows, columns, level, f"{fit._headline()}\nOn the model's scale, {len(x)} draws, {how}")
+    lines = [fit._headline(), f"On the model's scale, {len(x)} draws, {_how(smoothed, len(x))}"]
+    for text in _doubts(rows, values, ratios, smoothed, columns) if corrected else ():
+        _checks.warn(text, FitWarning)
+        lines.append(text)
+    return Summary(rows, columns, level, "\n".join(lines))
+
+
+def _table_draws(fit, weighted):
+    """Draws, log ratios and smoothed weights: more draws where few of the weights count, twice what the fit took."""
+    more = min(MOST_TABLE_DRAWS, max(TABLE_DRAWS, 2 * fit._spent)) // 2 * 2
+    ratios, smoothed = np.zeros(0), None
+    for n in (TABLE_DRAWS, more):
+        x = fit.q._draw(fit._key ^ SALT, 0, n, True, _core.effective_threads()).x
+        if not weighted:
+            break
+        ratios = np.concatenate([ratios, _log_ratios(fit, x[len(ratios) :])])
+        smoothed = smooth(ratios)
+        if smoothed.khat <= GOOD or smoothed.ess > FEW * n:
+            break
+    return x, ratios, smoothed
+
+
+def _how(smoothed, n):
+    if smoothed is None:
+        return "from q alone: k-hat is too high for importance weights"
+    if smoothed.khat <= GOOD or smoothed.ess > FEW * n:
+        return "weighted by importance"
+    return (
+        f"weighted by importance: their k-hat is {_shape_text(smoothed.khat, n)}, effective sample size "
+        f"{smoothed.ess:.0f}; errors may exceed those given"
+    )
+
+
+def _shape_text(k, n):
+    return f"{k:.2f} +- {shape_error(k, n):.2f}"
+
+
+def _error_of_mean(values, mean, weights):
+    """Standard error of a weighted mean of antithetic pairs."""
+    pairs = (weights[:, None] * (values - mean)).reshape(len(values) // 2, 2, -1).sum(axis=1)
+    return np.sqrt((pairs * pairs).sum(axis=0))
+
+
+def _doubts(rows, values, ratios, smoothed, columns):
+    """What more draws than the fit took say against the table, in words."""
+    n = len(values)
+    if smoothed.khat - shape_error(smoothed.khat, n) > USABLE:
+        yield (
+            f"Pareto k-hat is {_shape_text(smoothed.khat, n)} by the {n} draws behind the table, above {USABLE}: sds "
+            "and intervals may be too narrow. Transform the parameters or run Markov chain Monte Carlo (nuts_init)."
+        )
+    if open_rows := _unsettled(rows, values, ratios, columns):
+        named = ", ".join(open_rows[:MOST_NAMED])
+        others = f" and {len(open_rows) - MOST_NAMED} more" if len(open_rows) > MOST_NAMED else ""
+        yield (
+            f"The importance weights leave the spread of {named}{others} open: they move it by more than a fifth, and "
+            "their tail is too long to say how far. The sd may be much larger."
+        )
+
+
+def _unsettled(rows, values, ratios, columns) -> list[str]:
+    """Rows whose sd the weights have moved away from q's, and draws further out could move as much again.
+
+    The weighted squares of n deviations, whose tail has the Pareto shape k, have a mean that is off by n^(k - 1): the
+    error from which the threshold of k-hat for n weights is derived in Vehtari et al. (2024).
+    """
+    n, found = len(values), []
+    for i in np.flatnonzero(np.abs(np.log(columns["sd"] / columns["q sd"])) > MOVED):
+        with np.errstate(divide="ignore"):
+            squares = 2.0 * np.log(np.abs(values[:, i] - columns["mean"][i]))
+        if n ** (smooth(ratios + squares).khat - 1.0) > UNSETTLED:
+            found.append(rows[i])
+    return found
 
 
 def _weighted_moments(values, weights):

@@ -46,6 +46,17 @@ def generalised_pareto(x) -> tuple[float, float]:
     return (n * k + 10.0 * 0.5) / (n + 10.0), -k / b
 
 
+def tail_size(n) -> int:
+    """How many of n ratios are the tail."""
+    return math.ceil(min(0.2 * n, 3.0 * math.sqrt(n)))
+
+
+def shape_error(k, n) -> float:
+    """Standard error of a shape k from the tail of n ratios: that of the likelihood, less the weight of the prior."""
+    tail = tail_size(n)
+    return (1.0 + k) * math.sqrt(tail) / (tail + 10.0)
+
+
 def misfit(x, k, scale) -> float:
     """The Cramer-von Mises statistic of sorted excesses against a generalised Pareto distribution."""
     n = len(x)
@@ -65,7 +76,7 @@ def smooth(log_ratios) -> Smoothed:
     top = float(log_ratios.max())
     log_weights = log_ratios - top
     order = np.argsort(log_weights, kind="stable")
-    khat, tail = -math.inf, math.ceil(min(0.2 * n, 3.0 * math.sqrt(n)))
+    khat, tail = -math.inf, tail_size(n)
     while tail >= LEAST_TAIL:
         largest, cut = order[-tail:], math.exp(log_weights[order[-tail - 1]])
         excess = np.exp(log_weights[largest]) - cut

@@ -17,6 +17,7 @@ from sbpfast.fitting._importance import (
     DRAWS,
     GOOD,
     USABLE,
+    FitWarning,
     ImportanceSample,
     first_look,
     importance_sample,
@@ -38,10 +39,6 @@ from sbpfast.targets._target import point_text
 
 STRUCTURES = {"full": FullCovariance, "diagonal": LowRankCovariance, "low_rank": LowRankCovariance}
 VERSION = 1  # of the saved format
-
-
-class FitWarning(UserWarning):
-    """A fit that did not converge, or whose Gaussian is a poor approximation."""
 
 
 class FitStep(NamedTuple):
@@ -361,7 +358,8 @@ class Fit:
         """A table: for each parameter mean, sd, interval, probability of being positive, PSIS-corrected mean and sd.
 
         A fit of another program's model has the rows of the model's variables on the model's own scale: mean, sd and
-        interval from draws, weighted by importance where k-hat allows, with mean and sd under q beside them.
+        interval from draws, weighted by importance where k-hat allows, with the Monte Carlo error of the mean, and with
+        mean and sd under q beside them.
 
         Parameters
         ----------
@@ -369,6 +367,11 @@ class Fit:
             Of the coordinates of x, which then are the rows; the attribute ``names``, or x[0], x[1], ..., by default.
         level : float
             Probability of the central interval.
+
+        Warns
+        -----
+        FitWarning
+            The density has so long a tail along a model's variable that importance weights leave its sd open.
         """
         level = _checks.scalar("level", level, above=0.0, below=1.0)
         if names is None and self.model_parameters is not None:
@@ -391,7 +394,7 @@ class Fit:
         if (sample := self._importance) is not None:
             lines[1] += (
                 f", log evidence {sample.log_evidence:.6g} +- {sample.log_evidence_stderr:.2g}; "
-                f"Pareto k-hat {sample.khat:.2f} ({sample.verdict}), "
+                f"Pareto k-hat {sample.khat_text}, "
                 f"effective sample size {sample.ess:.0f} of {sample.n}"
             )
         if len(self.other_modes):

@@ -1,5 +1,6 @@
 """What a fit of a model hands back: draws, the table, ArviZ's groups, and a sampler's start."""
 
+import re
 import warnings
 
 import numpy as np
@@ -100,6 +101,64 @@ def test_the_table_mends_a_wrong_gaussian_and_says_what_it_was():
     table = wrong_fit().summary()
     np.testing.assert_allclose(table["mean"][1:3] / [1.0, 2.0], 0.0, atol=0.15)
     np.testing.assert_allclose(table["q mean"][1:3], [0.5, 1.0], atol=0.05)
+
+
+def narrow_fit(scale):
+    """A fit whose q is too narrow along the first coordinate, by a factor: its weights have k-hat near 1 - scale^2."""
+    q = sb.Gaussian(np.zeros(3), np.diag([scale * SKEW, 1.0, 2.0]) ** 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return sb.fit(log_normal_target(), q, max_iter=0, rng=0)
+
+
+def test_the_error_of_a_mean_is_that_of_many_tables():
+    target = log_normal_target()
+    means, errors = [], []
+    for seed in range(60):
+        fit = wrong_fit()
+        fit._target, fit._key = target, np.array([seed, 5], dtype=np.uint64)
+        table = fit.summary()
+        means.append(table["mean"])
+        errors.append(table["mean error"])
+    spread, said = np.std(means, axis=0), np.sqrt(np.mean(np.square(errors), axis=0))
+    np.testing.assert_allclose(said, spread, rtol=5 / np.sqrt(2 * 60))
+    assert np.abs(np.mean(means, axis=0)[1] / (spread[1] / np.sqrt(60))) < 5
+
+
+def test_a_table_takes_more_draws_where_few_weights_count(monkeypatch):
+    fit = narrow_fit(0.6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert ", 4096 draws" in fit.summary().headline  # no step, no evaluations
+        monkeypatch.setattr(sb.Fit, "_spent", 20_000)
+        headline = fit.summary().headline
+    assert ", 32768 draws" in headline and "effective sample size" in headline and " +- " in headline
+
+
+def test_a_table_says_which_spread_its_weights_leave_open():
+    fit = narrow_fit(0.55)
+    fit._importance = fit._importance._replace(khat=0.6)
+    with pytest.warns(sb.FitWarning, match="leave the spread of size open") as caught:
+        table = fit.summary()
+    assert str(caught[-1].message) in str(table)
+
+
+def test_more_draws_may_contradict_the_fit():
+    fit = narrow_fit(0.3)
+    assert fit.khat > 0.7 and "from q alone" in str(fit.summary())
+    fit._importance = fit._importance._replace(khat=0.6)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit.summary()
+    assert re.search(r"k-hat is [01]\.\d\d \+- 0\.\d\d by the 4096 draws .* above 0\.7", str(caught[0].message))
+
+
+def test_khat_is_given_with_its_error_where_that_may_decide(fit):
+    assert re.search(r"k-hat -?[\d.]+ \(good\)|k-hat -inf \(good\)", str(fit))
+    judged = fit._importance
+    fit._importance = judged._replace(khat=0.6, n=1024)
+    assert "k-hat 0.60 +- 0.15 (fair)" in str(fit)
+    fit._importance = judged
 
 
 def test_names_survive_a_file(fit, tmp_path):
