@@ -15,14 +15,17 @@ from sbpfast._means import BLOCK, RunningMean, group_mean, group_sizes
 
 GROUPS = 64  # least number of groups behind a standard error, where there are as many draws
 REPLICATES = 16  # independent scrambles of a Sobol sequence
-PROBE = 256  # draws that tell whether replicates that agree are exact
+COUNTING = 64  # where draws are counts: most replicates of 16 may agree, and the few that do not say too little
+PROBE = 256  # independent draws that tell whether replicates that agree are exact, and a baseline
 
 
 Sampling = Literal["mc", "antithetic", "sobol"]
 
 
 # what draws beside those of a run are for
-CONTROL, CHOICE, RESOLUTION = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64)
+CONTROL, CHOICE, RESOLUTION, BASELINE = np.array(
+    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x85EBCA77C2B2AE63], dtype=np.uint64
+)
 
 
 def other_key(key, purpose) -> np.ndarray:
@@ -71,13 +74,22 @@ class Run:
         # independent draws, which are two pairs of antithetic ones
         pair = (2 if sampling == "antithetic" else 1) * (2 if least > 1 and sampling != "sobol" else 1)
         if sampling == "sobol":
-            self.m = max(4 if least > 1 else 1, _power_of_two_above(-(-n_samples // REPLICATES)))
-            self.n = REPLICATES * self.m
+            least_m = 4 if least > 1 else 1
+            counts = "difference" in distribution._estimators and n_samples >= least_m * COUNTING
+            self.replicates = COUNTING if counts else REPLICATES
+            self.m = max(least_m, _power_of_two_above(-(-n_samples // self.replicates)))
+            self.n = self.replicates * self.m
         else:
             self.n = -(-n_samples // pair) * pair if sampling == "antithetic" else n_samples - n_samples % pair
             for_errors = min(BLOCK, _power_of_two_below(self.n // GROUPS))
             self.m = group or max(pair, min(least, _power_of_two_below(self.n // 2)), for_errors)
         self.pair = pair
+
+    @cached_property
+    def baseline(self) -> float:
+        """The mean of f over a few draws that are independent of all others."""
+        draws = self.q._draw(other_key(self.key, BASELINE), 0, min(PROBE, self.n), False, self.n_threads)
+        return float(self.target._value(draws.x, self.n_threads).mean())
 
     def blocks(self, cost) -> Iterator[tuple[Any, bool]]:
         """Blocks of draws, and whether a block holds whole groups or is one part of a group.
@@ -99,8 +111,8 @@ class Run:
         """Independent scrambles of a Sobol sequence (scipy's direction numbers), one replicate a group."""
         dims = sum(self.q._noise_dims())
         seed = [*map(int, self.key)]
-        ends = _Ends(dims, self.m, np.random.default_rng([*seed, REPLICATES]))
-        for replicate in range(REPLICATES):
+        ends = _Ends(dims, self.m, self.replicates, np.random.default_rng([*seed, self.replicates]))
+        for replicate in range(self.replicates):
             sequence = scipy.stats.qmc.Sobol(dims, scramble=True, rng=np.random.default_rng([*seed, replicate]))
             for _ in range(0, self.m, size):
                 u = sequence.random(size) + 2.0**-31  # the points are multiples of 2^-30: to the middle of their cells
@@ -146,7 +158,7 @@ class Run:
             self.target, self.q, PROBE, "mc", other_key(self.key, RESOLUTION), self.n_threads, self._least, self.wrt
         )
         spread = probe.collect(rule, cost)
-        scale = 3.0 / REPLICATES * math.sqrt(probe.n) / self.m
+        scale = 3.0 / self.replicates * math.sqrt(probe.n) / self.m
         return {
             key: np.where(agree[key], np.maximum(errors[key], scale * spread[key].standard_error()), errors[key])[()]
             for key in means
@@ -164,8 +176,8 @@ class _Ends:
     than the spread of the replicates says.
     """
 
-    def __init__(self, dims, m, rng):
-        self.m, self.parts = m, REPLICATES // 2
+    def __init__(self, dims, m, replicates, rng):
+        self.m, self.parts = m, replicates // 2
         order = np.tile(np.arange(self.parts), (2, 2, dims, 1))  # of the folds, for both ends
         self.part = rng.permuted(order, axis=-1)
 

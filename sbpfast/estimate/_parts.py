@@ -32,10 +32,15 @@ def pathwise_part(run, block):
 def score_part(run, block):
     """(f - the mean of f over the other draws of the group) times the score.
 
-    The deviations of f sum to 0 over a group, which cancels the constant part of a Gaussian's second-order score.
+    The deviations of f sum to 0 over a group, which cancels the constant part of a Gaussian's second-order score.  The
+    points of a Sobol sequence all depend on each other: families take their baseline from independent draws.
     """
-    f = baselined(block.f, block.m, run.sampling)
-    if is_chained(run.q):
+    chained_law = is_chained(run.q)
+    if run.sampling == "sobol" and not chained_law:
+        f = block.f - run.baseline
+    else:
+        f = baselined(block.f, block.m, run.sampling)
+    if chained_law:
         weighted = block.draws.u * f[:, None]
         outer = run.q._form().of_outer(weighted, block.draws.u, block.m)
         return chained(run.q, block.mean(weighted), 0.5 * outer)

@@ -7,6 +7,7 @@ beta = c + W^T (b / sigma) and G = W^T W, so log Z needs 2^H terms whatever the 
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +19,7 @@ from sbpfast.rbm._draws import Draws
 from sbpfast.rbm._model import Model, product
 
 LARGEST_SUM = 32  # hidden units whose 2^H states are summed
+MOST_ROUNDING = 0.01  # nats, of log Z by annealed importance sampling
 LARGEST_TABLE = 20  # hidden units whose 2^H probabilities are held in memory, for exact draws
 
 
@@ -305,9 +307,20 @@ def _relaxed_ends(path: Path, v, log_weights, betas, draws: Draws, n_steps=100):
     return v
 
 
+def _refuse_rounding(model: Model, n_betas):
+    """Raise where log P(h) is so large that the rounding of the weights would hide log Z, or leaves float64."""
+    bias, coupling = hidden_machine(model)
+    largest = float(np.abs(bias).sum() + np.abs(coupling).sum() + np.abs(model.visible_bias / model.sigma).sum())
+    if np.finfo(np.float64).eps * (1.0 + math.sqrt(n_betas)) * largest > MOST_ROUNDING:
+        raise ValueError(
+            f"log P(v, h) reaches {largest:.3g}: rounding would hide what annealed importance sampling finds; weights, "
+            "biases or sigma are too large or too small"
+        )
+
+
 def ais_log_partition(model: Model, key, n_chains, n_betas, n_threads) -> LogPartition:
     model = model.astype(np.float64)
-    hidden_machine(model)  # whether log Z is in the range of float64
+    _refuse_rounding(model, n_betas)
     draws = Draws(key, n_threads)
     betas, exact_start = np.linspace(0.0, 1.0, n_betas + 1), model.n_hidden <= LARGEST_TABLE
     with np.errstate(all="ignore"):

@@ -324,6 +324,7 @@ class BayesianRegression(Regression):
     def summary(self, *, level: float = 0.95) -> Summary:
         """A table of the posterior, see `Fit.summary`."""
         self._posterior("summary")
+        level = _checks.scalar("level", level, above=0.0, below=1.0)
         table = self.fit_.summary(level=level)
         lines = [number.text(name, level) for name, number in getattr(self, "learned_", {}).items()]
         table.headline = "\n".join([table.headline, *lines])

@@ -8,6 +8,7 @@ from html import escape
 import numpy as np
 import scipy
 
+from sbpfast import _checks
 from sbpfast.fitting import Summary
 from sbpfast.fitting._importance import verdict
 
@@ -36,6 +37,7 @@ class MixedSummary:
 
 
 def summary(model, level) -> MixedSummary:
+    level = _checks.scalar("level", level, above=0.0, below=1.0)
     return MixedSummary(_headline(model), _random(model, level), _fixed(model, level))
 
 

@@ -1,7 +1,7 @@
 """Calls of the mixed regression: settings, groups and slopes of every kind, and methods of a fitted one.
 
-A fit is some hundred fits at given scales, each of up to hundreds of steps where data are degenerate: it may take more
-time than other calls, and has its turn less often.
+A fit is some hundred fits at given scales, each of up to hundreds of steps where data are degenerate (a handful of rows
+that separate, under flat priors of the scales): it may take half a minute, and has its turn less often.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from values import array, size, some_spoiled, words
 
 import sbpfast as sb
 
-TIMES, EVERY = 6.0, 5
+TIMES, EVERY = 15.0, 20
 
 RESPONSES = {
     "logistic": lambda r, n: r.integers(0, 2, n).astype(float),

@@ -152,3 +152,20 @@ def test_the_ratio_of_both_directions_is_found_at_any_size(ratio):
     """Forward log weights scatter about it, reverse ones about minus it, evenly: it is the balance by symmetry."""
     scatter = np.linspace(-1.0, 1.0, 9) * max(1.0, 1e-3 * abs(ratio))
     assert _bennett(ratio + scatter, -ratio + scatter) == pytest.approx(ratio, rel=1e-9)
+
+
+@pytest.mark.parametrize("which", ["visible_bias", "hidden_bias", "weights"])
+@pytest.mark.parametrize("size", [3e93, 1e20, 1e8, 1e4])
+def test_annealing_refuses_where_rounding_would_hide_the_sum(which, size):
+    """Otherwise it is right to within its own bounds, however large log Z is."""
+    given = {"weights": np.full((2, 3), 0.3), "visible_bias": np.zeros(2), "hidden_bias": np.zeros(3)}
+    given[which].flat[0] = size
+    rbm = sb.GaussianBernoulliRBM.from_params(**given, sigma=np.ones(2))
+    exact = rbm.log_partition()
+    if size > 1e13 or (which == "weights" and size > 1e6):
+        with pytest.raises(ValueError, match="rounding would hide"):
+            rbm.log_partition("ais", n_chains=50, n_betas=200, rng=0)
+    else:
+        found = rbm.log_partition("ais", n_chains=50, n_betas=200, rng=0)
+        assert abs(found.value - exact) < 0.05
+        assert found.lower - 0.01 < exact < found.upper + 0.01
