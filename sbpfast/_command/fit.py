@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from sbpfast import regression, targets
+from sbpfast._command import parquet
 from sbpfast._command.table import Design, TableError, design, levels, read_table
 from sbpfast.data import load_breast_cancer
 from sbpfast.fitting import Fit, FitWarning, fit
@@ -37,7 +38,12 @@ LEAST_SCALE, LARGEST = 1e-100, 1e100  # of a prior, and of a number: their squar
 def add_arguments(parser, *, seed=0, plot=None) -> None:
     """Add the command's arguments to an argparse parser; defaults of two of them, which the parser above may have."""
     add = parser.add_argument
-    add("file", metavar="FILE", help="a table with a header line, comma, semicolon or tab between; - is standard input")
+    add(
+        "file",
+        metavar="FILE",
+        help="a table with a header line, comma, semicolon or tab between; - is standard input; or a Parquet file or a "
+        "folder of them, which may be larger than memory: the rows are read at every pass (needs pyarrow)",
+    )
     add("--response", metavar="COLUMN", help="the column to explain")
     add(
         "--formula",
@@ -108,6 +114,8 @@ def run(options) -> int:
 
 def _of_columns(options):
     """The model fitted to a response and columns, what it is about, and the seconds the fit took."""
+    if parquet.is_parquet(options.file):
+        return parquet.of_columns(options, _named(options.columns), _model(options))
     rows, y, meaning = _problem(options)
     start = time.perf_counter()
     model = _model(options).fit(rows.design, y, **rows.more)
@@ -123,14 +131,16 @@ def _of_formula(options):
         raise TableError(f"--{given[0]} does not go with --formula, which says it")
     try:
         used, groups = columns_of_formula(options.formula)
+        make: Any = regression.BayesianMixedRegression if groups else MODELS[options.model]
+        settings = _settings(options) | ({"family": options.model} if groups else _noise(options))
+        if parquet.is_parquet(options.file):
+            return parquet.of_formula(options, make, settings)
         table = read_table(options.file)
         wanted = [name for name in table.columns if name in used or name == options.weights]
         rows = table.complete(wanted, options.drop_missing)
         weights = rows.numbers(options.weights) if options.weights else None
         data = {name: as_whole(rows[name]) for name in wanted}
-        make: Any = regression.BayesianMixedRegression if groups else MODELS[options.model]
         start = time.perf_counter()
-        settings = _settings(options) | ({"family": options.model} if groups else _noise(options))
         model = make.from_formula(options.formula, data, sample_weight=weights, **settings)
     except (ImportError, TypeError) as error:
         raise TableError(str(error)) from None

@@ -198,3 +198,36 @@ def _codes(name, values, levels, start) -> np.ndarray:
         row = start + int(np.argmax(codes.is_null().to_numpy(zero_copy_only=False)))
         raise ValueError(f"column {name!r} is missing a value in row {row}")
     return codes.to_numpy()
+
+
+class ParquetColumns:
+    """Columns of Parquet files by name, as they are: numbers, booleans or texts, none of them missing."""
+
+    def __init__(self, paths):
+        self.paths = _files(paths)
+        self.names: list[str] = _opened(self.paths[0]).schema_arrow.names
+        self.n_rows = sum(_opened(path).metadata.num_rows for path in self.paths)
+        if self.n_rows == 0:
+            raise ValueError(f"there must be at least one row, got none from {self.paths[0]}")
+
+    def batches(self, names) -> Iterator[dict[str, np.ndarray]]:
+        """The columns of these names, batch by batch."""
+        start = 0
+        for path in self.paths:
+            file = _opened(path)
+            for name in names:
+                if name not in file.schema_arrow.names:
+                    known = ", ".join(file.schema_arrow.names)
+                    raise ValueError(f"{path} has no column {name!r}; its columns are {known}")
+                _kind(path, name, file.schema_arrow.field(name).type)
+            for batch in file.iter_batches(batch_size=BLOCK_ROWS, columns=list(names), use_threads=False):
+                if batch.num_rows:
+                    yield {name: _present(name, batch.column(name), start) for name in names}
+                start += batch.num_rows
+
+
+def _present(name, values, start) -> np.ndarray:
+    column = _values(name, values, start, text_allowed=True)
+    if column.dtype.kind == "f" and np.isnan(column).any():
+        raise ValueError(f"column {name!r} is missing a value in row {start + int(np.argmax(np.isnan(column)))}")
+    return column

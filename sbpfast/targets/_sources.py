@@ -61,17 +61,16 @@ class Batches:
     """Of what a callable gives, once a pass."""
 
     kind = "batches"
-    names: list[str] | None = None
     n_rows: int | None = None
     columns: tuple[str, ...] | None = None
 
-    def __init__(self, make: Callable, dim: int):
+    def __init__(self, make: Callable, dim: int, names: list[str] | None = None):
         if not callable(make):
             raise TypeError(
                 f"make must be callable and give a new iterator of batches at every call, got {type(make).__name__}, "
                 "which would be used up after one pass"
             )
-        self._make, self.dim = make, dim
+        self._make, self.dim, self.names = make, dim, names
 
     def batches(self) -> Iterator[Block]:
         for number, batch in enumerate(self._make()):
