@@ -33,6 +33,18 @@ def assert_unbiased_over_runs(estimates, exact, rounding=1e-11):
     assert_unbiased(estimates.mean(axis=0), exact, error, len(estimates) - 1, rounding)
 
 
+def assert_law(x, cdf):
+    """Independent numbers against a distribution function, or the name of one of SciPy's (Kolmogorov-Smirnov)."""
+    p = scipy.stats.kstest(np.ravel(x), cdf).pvalue
+    assert p > FALSE_ALARM, f"draws of this law, or more unlikely ones, have probability {p:.2g}"
+
+
+def assert_counts(counts, expected=None):
+    """Counts of independent draws against what they are expected to be, all alike by default (chi-square)."""
+    p = scipy.stats.chisquare(counts, expected).pvalue
+    assert p > FALSE_ALARM, f"such counts, or more unlikely ones, have probability {p:.2g}"
+
+
 def assert_standard_normal(z):
     """Moments 1 to 4 and the distribution (Kolmogorov-Smirnov) of independent scores against N(0, 1)."""
     z = np.ravel(z)
@@ -41,7 +53,7 @@ def assert_standard_normal(z):
     for power, mean, variance in ((1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0)):
         off = ((z**power).mean() - mean) / np.sqrt(variance / n)
         assert abs(off) <= quantile * (1.0 if power < 3 else 1.5), f"moment {power} is {off:.1f} standard errors off"
-    assert scipy.stats.kstest(z, "norm").pvalue > FALSE_ALARM
+    assert_law(z, "norm")
 
 
 def assert_calibrated(estimates, errors, exact, freedom=MC_FREEDOM, slack=0.0):

@@ -10,10 +10,8 @@ from sbpfast.estimate._distribution import is_chained
 from sbpfast.estimate._estimators import ESTIMATORS, applies
 from sbpfast.estimate._hold import KINKS, Hold
 from sbpfast.estimate._parts import cost_of_a_draw, pathwise_part, price_part
-from sbpfast.targets._ridge import Ridge
 
 PILOT = 256  # draws of each candidate; a run too short to pay for pilots takes the first that applies
-PER_COORDINATE = 16.0  # multiplications that an f of unknown make takes for each: one elementary function
 
 
 def automatic(target, q, make_run, n_samples) -> tuple[str, tuple[str, ...]]:
@@ -53,11 +51,9 @@ def _contradicted(run) -> bool:
 
 
 def _work(name, target, q) -> float:
-    d = target.dim
-    f = 2.0 * d * target.n_rows if isinstance(target, Ridge) else PER_COORDINATE * d
-    row = ESTIMATORS[name]
+    row, d = ESTIMATORS[name], target.dim
     assert row.work is not None
-    return row.work(d, f, q._form().entries(d) if is_chained(q) else d)
+    return row.work(d, target._multiplications, q._form().entries(d) if is_chained(q) else d)
 
 
 def _variances(result) -> dict[str, float]:

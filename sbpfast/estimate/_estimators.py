@@ -65,7 +65,7 @@ def _price(run):
     Its standard errors need those products for every group of draws, so they replay the streams, when first asked for.
     """
     target, q = run.target, run.q
-    if not isinstance(target, Ridge):
+    if not target._factored:
         return _average_of("price", price_part)(run)
     if target.streamed:
         return _price_by_parts(run)

@@ -7,7 +7,6 @@ import numpy as np
 from sbpfast._forms import FullForm
 from sbpfast._means import BLOCK_ROWS, group_mean, group_sizes
 from sbpfast.estimate._distribution import is_chained
-from sbpfast.targets._ridge import Ridge
 
 
 def chained(q, g, big_g):
@@ -18,13 +17,8 @@ def chained(q, g, big_g):
 
 def price_part(run, block):
     """Bonnet and Price."""
-    q, target = run.q, run.target
-    form = q._form()
-    if isinstance(target, Ridge):
-        g, hessian = target._group_derivatives(block.draws, block.m, form, run.n_threads)
-    else:
-        g, hessian = block.mean(block.grad), target._hess_means(block.draws.x, block.m, form)
-    return chained(q, g, 0.5 * hessian)
+    g, hessian = run.target._group_derivatives(block, run.q._form(), run.n_threads)
+    return chained(run.q, g, 0.5 * hessian)
 
 
 def pathwise_part(run, block):
@@ -73,7 +67,7 @@ def _by_draw(f, term):
 def cost_of_a_draw(run, *names):
     """Doubles a draw occupies while these parts work on it."""
     target, d = run.target, run.target.dim
-    if "price" in names and not isinstance(target, Ridge):
+    if "price" in names and not target._factored:
         return d * d
     rows = min(target.n_rows, BLOCK_ROWS) // run.m if "price" in names else 0  # one number a row and group
     results = run.q._form().entries(d) if is_chained(run.q) else d

@@ -10,12 +10,13 @@ import numpy as np
 from sbpfast import _checks, _core
 from sbpfast._progress import Progress
 from sbpfast._streams import stream_key
-from sbpfast.fitting._importance import DRAWS, work
+from sbpfast.fitting._importance import DRAWS
 from sbpfast.fitting._improper import ImproperDensity
-from sbpfast.fitting._moments import ExactMoments, ExactSource, Sampler
+from sbpfast.fitting._moments import ExactMoments, ExactSource
 from sbpfast.fitting._natural import NaturalFit
 from sbpfast.fitting._result import STRUCTURES, Fit, FitStep, FitWarning
 from sbpfast.fitting._sampled import MOST_TOL, TOL, TOL_A_DIMENSION, SampledFit, sampled_starts
+from sbpfast.fitting._sampler import Sampler
 from sbpfast.fitting._sets import Points
 from sbpfast.fitting._softmax import SoftmaxMoments
 from sbpfast.fitting._start import check_start, full_start, low_rank_start
@@ -24,11 +25,9 @@ from sbpfast.gaussian import DiagonalGaussian
 from sbpfast.gaussian._full import GaussianBase
 from sbpfast.targets import NonFiniteTarget, Target
 from sbpfast.targets._bridges import BRIDGES, bridged
-from sbpfast.targets._ridge import Ridge
-from sbpfast.targets._softmax import Softmax
-from sbpfast.targets._unknown_noise import UnknownNoise
 
 ESTIMATORS = ("auto", "exact", "price", "stein")
+EXACT: tuple[type[ExactSource], ...] = (ExactMoments, UnknownNoiseMoments, SoftmaxMoments)
 CHEAP = 4 * 10**6  # evaluations of a link function that are spent on the diagnostics without being asked
 LONG, LONG_SAMPLED = 50, 10  # steps without convergence, after which another start is tried
 
@@ -154,35 +153,31 @@ def fit(
     max_iter, max_samples = _checks.count("max_iter", max_iter, 0), _checks.count("max_samples", max_samples)
     n_threads = _core.effective_threads(n_threads)
     key = stream_key(rng)
+    if isinstance(q0, Fit):
+        key = q0._key
+    begin: Callable[..., NaturalFit | SampledFit] = _natural_fit
     source: Any
     if exact:
         source = exact_source(target, structure, n_threads)
     elif structure == "full":
-        source = Points(target, estimator == "price", key, n_threads)
+        source, begin = Points(target, estimator == "price", key, n_threads), _sampled_fit
     else:
         source = Sampler(target, estimator != "stein" and target._has("hess"), key, n_threads)
-    loop: NaturalFit | SampledFit
     with np.errstate(all="ignore"):  # a step too far is found in its moments and undone; what overflows is refused
         with Watch(progress, callback) as watch:
             if isinstance(q0, Fit):
-                key, loop = q0._key, q0._continued(source, structure, tol, max_samples)
+                loop = q0._continued(source, structure, tol, max_samples)
                 loop.run(max_iter, watch)
-            elif isinstance(source, Points):
-                loop = _best_sampled(source, q0, tol, max_samples, max_iter, watch)
             else:
-                loop = _new_loop(source, q0, structure, rank, tol, max_samples)
-                loop.run(max_iter, watch)
-                ended = exact or loop.converged or watch.stopped or loop.interrupted
-                if q0 is None and not ended and loop.n_iter >= LONG:
-                    loop = _from_elsewhere(loop, structure, rank, max_iter, watch)
+                loop = begin(source, q0, structure, rank, tol, max_samples, max_iter, watch)
         result = Fit._of(loop, structure, target, key)
         if not loop.converged and not watch.stopped:
             _checks.warn(f"{loop.message[0].upper()}{loop.message[1:]}.", FitWarning)
         if loop.interrupted:
             return result  # at once; what is left out is worked out when it is asked for
-        if not isinstance(target, Ridge | Softmax) or work(target) * DRAWS <= CHEAP:
+        if (target._link_work or 0) * DRAWS <= CHEAP:
             result._diagnose()
-        if not isinstance(target, Ridge | UnknownNoise | Softmax):  # whose gradients are ours
+        if not target._ours:
             result._check_gradient()
             result._look_for_other_modes(n_threads)
         return result
@@ -196,13 +191,20 @@ def _default_tol(exact, structure, d):
 
 def exact_source(target, structure, n_threads) -> ExactSource | None:
     """The moments of a target without draws, where its kind and the structure have them."""
-    if isinstance(target, Ridge):
-        return ExactMoments(target, n_threads)
-    if structure == "full" and isinstance(target, Softmax):
-        return SoftmaxMoments(target, n_threads)
-    if structure == "full" and isinstance(target, UnknownNoise):
-        return UnknownNoiseMoments(target, n_threads)
+    for kind in EXACT:
+        if isinstance(target, kind.of) and structure in kind.structures:
+            return kind(target, n_threads)
     return None
+
+
+def _natural_fit(source, q0, structure, rank, tol, max_samples, max_iter, watch) -> NaturalFit:
+    """From the start asked for; from another, too, where draws led nowhere."""
+    loop = _new_loop(source, q0, structure, rank, tol, max_samples)
+    loop.run(max_iter, watch)
+    ended = source.exact or loop.converged or watch.stopped or loop.interrupted
+    if q0 is None and not ended and loop.n_iter >= LONG:
+        return _from_elsewhere(loop, structure, rank, max_iter, watch)
+    return loop
 
 
 def _new_loop(source, q0, structure, rank, tol, max_samples) -> NaturalFit:
@@ -210,7 +212,7 @@ def _new_loop(source, q0, structure, rank, tol, max_samples) -> NaturalFit:
     return NaturalFit(source, mean, shape, tol, max_samples)
 
 
-def _best_sampled(source, q0, tol, max_samples, max_iter, watch) -> SampledFit:
+def _sampled_fit(source, q0, structure, rank, tol, max_samples, max_iter, watch) -> SampledFit:
     """The first fit that converges, of those from several starts; else that with the highest ELBO."""
     if q0 is None:
         starts = sampled_starts(source, source.target._first_point())

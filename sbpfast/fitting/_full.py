@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from sbpfast.fitting._factors import refactored, upper_factor
-from sbpfast.fitting._moments import Moments
 from sbpfast.fitting._newton import newton_direction
+from sbpfast.fitting._source import Moments
 from sbpfast.gaussian import CholeskyGaussian, Gaussian
 
 
 class FullCovariance:
     """cov = L L^T."""
+
+    always_newton = False  # natural gradients lead near the optimum at once
 
     def __init__(self, chol):
         self.chol = chol

@@ -10,14 +10,11 @@ import numpy as np
 from sbpfast import _core
 from sbpfast._means import BLOCK
 from sbpfast.fitting import _psis
-from sbpfast.targets._ridge import Ridge
-from sbpfast.targets._softmax import Softmax
 
 DRAWS, LEAST_DRAWS = 2048, 128
 SECOND_LOOK = 32768  # draws before a k-hat above GOOD is believed
 CLIMBING = 500  # evaluations in search of other modes that are never too many
 MOST_WORK = 2 * 10**9  # evaluations of a link function for them
-COLUMNS = 500  # of a design matrix, whose product takes as long as a link function
 EQUAL = 0.99  # of n, the effective sample size of weights so equal that their tail is of no consequence
 FAIR, UNTRUSTED = "fair", "not to be trusted"
 GOOD, USABLE = 0.5, 0.7  # k-hat; above the second, weights cannot repair the moments (Vehtari et al. 2024)
@@ -117,21 +114,15 @@ def _weighted_sd(q, first, second):
     return np.sqrt(np.where(weighted > 0.0, weighted, variances))
 
 
-def work(target: Ridge | Softmax) -> int:
-    """What a value costs, in evaluations of a link function."""
-    predictors = target.n_predictors if isinstance(target, Softmax) else 1
-    return max(target.n_rows, 1) * max(predictors, target.dim // COLUMNS)
-
-
 def first_look(target, evaluations) -> int:
     """Draws that judge a fit which took so many evaluations: a quarter as many for densities that may be costly."""
-    return DRAWS if isinstance(target, Ridge | Softmax) else min(DRAWS // 2, max(LEAST_DRAWS, evaluations // 4))
+    return DRAWS if target._link_work else min(DRAWS // 2, max(LEAST_DRAWS, evaluations // 4))
 
 
 def second_look(target, evaluations) -> int:
     """Draws where the first leave k-hat near a threshold, at which few mistake the edge of a plateau for a tail."""
-    if isinstance(target, Ridge | Softmax):
-        return min(SECOND_LOOK, MOST_WORK // work(target))
+    if target._link_work:
+        return min(SECOND_LOOK, MOST_WORK // target._link_work)
     return min(SECOND_LOOK, max(DRAWS // 2, evaluations // 8))
 
 

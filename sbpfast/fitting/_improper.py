@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import scipy
 
-from sbpfast.targets import NonFiniteTarget
+from sbpfast.targets import NonFiniteTarget, Target
 from sbpfast.targets._ridge import Ridge
 from sbpfast.targets._target import point_text
 
@@ -38,7 +38,7 @@ def refuse_improper(target, mean, directions) -> int:
 
     Otherwise the number of points at which f was looked at.
     """
-    direction = flat_direction(target) if isinstance(target, Ridge) else None
+    direction = flat_direction(target)
     if direction is not None:
         reason = f" ({target.link.improper})" if target.link.improper else ""
         raise ImproperDensity(
@@ -84,14 +84,14 @@ def _largest(direction):
     return ", ".join(str(i) for i in sorted(order))
 
 
-def flat_direction(target: Ridge):
+def flat_direction(target: Target):
     """A direction u along which no term of a log-concave ridge target ever falls, by a linear programme; or None.
 
     Far along u a term rises, falls or stays according to the sign of a_j . u alone, so u must lie in a cone; with data
     y of 0 and 1 this is the linear separability of a logistic regression (Albert & Anderson 1984).  Where
     the rows are too many for memory it is not known.
     """
-    whole = target.in_memory()
+    whole = target._in_memory()
     return None if whole is None else _flat_direction(whole)
 
 

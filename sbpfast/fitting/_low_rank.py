@@ -16,8 +16,8 @@ from __future__ import annotations
 import numpy as np
 
 from sbpfast.fitting._low_rank_moments import exact_change, exact_moments, sampled_change, sampled_moments
-from sbpfast.fitting._moments import Moments
 from sbpfast.fitting._newton import conjugate_gradients
+from sbpfast.fitting._source import Moments
 from sbpfast.gaussian import DiagonalGaussian, LowRankGaussian
 from sbpfast.gaussian._draws import LOG_2PI
 from sbpfast.targets import NonFiniteTarget
@@ -38,6 +38,8 @@ class LowRankCovariance:
     With V = D^-1/2 U and [I; V] = Q R it has the inverse C = D^-1/2 (I - B B^T) D^-1/2, where B is the lower part of Q
     and T the upper, and C U = D^-1/2 B T^T.  That keeps its accuracy however small elements of D become.
     """
+
+    always_newton = True  # a natural gradient leaves the structure
 
     def __init__(self, std, factor):
         self.std, self.factor = std, factor

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from typing import NamedTuple
+
 import numpy as np
 
+from sbpfast._blocks import Run
 from sbpfast._forms import FullForm, LowRankForm
-from sbpfast._means import BLOCK, RunningMean, group_cross, group_mean, group_sizes
+from sbpfast._means import BLOCK, RunningMean, group_cross
 from sbpfast._streams import FACTOR_NOISE, NOISE, normal_rows
-from sbpfast.fitting._moments import ExactMoments, Moments, SampledMoments
+from sbpfast.fitting._moments import ExactMoments
+from sbpfast.fitting._sampler import SampledMoments
+from sbpfast.fitting._source import Moments
 from sbpfast.gaussian import LowRankGaussian
 from sbpfast.gaussian._draws import LOG_2PI
 from sbpfast.targets._expectations import curvature_moments, link_expectations
@@ -97,46 +103,63 @@ def _fixed_change(p):
     return lambda d_mean, d_diag, d_factor: (-p @ d_mean, 0.0, p @ d_factor)
 
 
+class Around:
+    """N(mean, D + U U^T) as a run draws from it."""
+
+    def __init__(self, mean, shape):
+        self.mean, self.shape = mean, shape
+
+    def _draw(self, key, start, stop, antithetic, n_threads) -> Deviations:
+        std, factor = self.shape.std, self.shape.factor
+        r = std * normal_rows(key, NOISE, start, stop, len(std), antithetic, n_threads)
+        if k := factor.shape[1]:
+            r += normal_rows(key, FACTOR_NOISE, start, stop, k, antithetic, n_threads) @ factor.T
+        return Deviations(r + self.mean, r)
+
+
+class Deviations(NamedTuple):
+    """Draws, and these less their mean, to all digits."""
+
+    x: np.ndarray
+    r: np.ndarray
+
+    @property
+    def n(self) -> int:
+        return len(self.x)
+
+
 def sampled_moments(source: SampledMoments, mean, shape) -> Moments:
     """From antithetic draws; with u = C (x - mean), (C - P) V = E[(grad f + u) u^T] V, whose noise is the misfit's."""
     std, factor = shape.std, shape.factor
     d, k = factor.shape
-    n = source.n
-    block = min(BLOCK, max(128, 1 << (2**22 // (d * (1 + k))).bit_length()))
-    m = min(block, max(2, 1 << ((n // 64).bit_length() - 1))) if n >= 128 else 2
-    gradient, uphill, hessian, ratios = RunningMean(), RunningMean(), RunningMean(), []
     log_normaliser = 0.5 * (d * LOG_2PI + shape.log_det)
-    for start in range(0, n, block):
-        r = _deviations(source, shape, start, min(start + block, n))
+
+    def rule(block):
+        r, g = block.draws.r, source.counted(block)
         v = shape.scaled_inverse((r / std).T).T  # std u
-        x = r + mean
-        f, g = source.value_and_grad(x)
-        sizes = group_sizes(len(x), m)
-        gradient.add(group_mean(shape.own_gradient(g), m), sizes)
+        means = {
+            "ratio": block.mean(block.f + 0.5 * (r / std * v).sum(axis=1) + log_normaliser),
+            "gradient": block.mean(shape.own_gradient(g)),
+        }
         if source.hessian:
-            source.counts["hessians"] += len(x)
-            h = source.target._hess_means(x, m, FullForm)
-            uphill.add(shape.uphill(-low_rank_form(h, factor)), sizes)
-            hessian.add(h, sizes)
-        else:
-            e = std * g + v
-            rest = group_cross(e, v @ (factor / std[:, None]), m)
-            uphill.add(shape.own_uphill(group_mean(e * v, m), rest), sizes)
-        ratios.append(group_mean(f + 0.5 * (r / std * v).sum(axis=1) + log_normaliser, m))
-    groups = np.concatenate(ratios)
+            h = source.target._hess_means(block.draws.x, block.m, FullForm)
+            return means | {"uphill": shape.uphill(-low_rank_form(h, factor)), "hessian": h}
+        e = std * g + v
+        rest = group_cross(e, v @ (factor / std[:, None]), block.m)
+        return means | {"uphill": shape.own_uphill(block.mean(e * v), rest)}
+
+    run = Run(source.target, Around(mean, shape), source.n, "antithetic", source.key, source.n_threads)
+    statistics: dict[str, RunningMean] = defaultdict(RunningMean)
+    ratios = []
+    for means, sizes in run.groups(rule, max(1, d * (1 + k) // 2)):  # the results of two draws, at least
+        ratios.append(means["ratio"])
+        for name, group_means in means.items():
+            statistics[name].add(group_means, sizes)
+    groups, gradient, uphill = np.concatenate(ratios), statistics["gradient"], statistics["uphill"]
     return Moments(
         float(groups.mean()), gradient.mean, uphill.mean, gradient.standard_error(), uphill.standard_error(), groups,
-        hessian.mean if source.hessian else None,
+        statistics["hessian"].mean if source.hessian else None,
     )  # fmt: skip
-
-
-def _deviations(source, shape, start, stop):
-    """Draws start..stop - 1, less the mean."""
-    r = shape.std * normal_rows(source.key, NOISE, start, stop, len(shape.std), True, source.n_threads)
-    k = shape.factor.shape[1]
-    if k:
-        r += normal_rows(source.key, FACTOR_NOISE, start, stop, k, True, source.n_threads) @ shape.factor.T
-    return r
 
 
 def sampled_change(source: SampledMoments, mean, shape, here):
@@ -148,7 +171,7 @@ def sampled_change(source: SampledMoments, mean, shape, here):
     if here.hessian is not None:
         return _fixed_change(-here.hessian)
     few = source.fewer(FEW)
-    x = mean + _deviations(few, shape, 0, few.n)
+    x = Around(mean, shape)._draw(few.key, 0, few.n, True, few.n_threads).x
     here_gradient = few.value_and_grad(x)[1].mean(axis=0)
 
     def times_p(v):

@@ -18,9 +18,7 @@ import numpy as np
 
 from sbpfast.fitting._factors import is_positive_definite, solved, upper_factor
 from sbpfast.fitting._improper import refuse_improper
-from sbpfast.fitting._low_rank import LowRankCovariance
-from sbpfast.fitting._moments import Moments, Sampler, try_at
-from sbpfast.fitting._newton import affordable
+from sbpfast.fitting._source import Moments, Source, try_at
 from sbpfast.targets import NonFiniteTarget
 
 SHORTEST = 2.0**-12  # the smallest rate tried
@@ -36,14 +34,14 @@ WORST_ERROR = 0.25  # Monte Carlo error of a residual above which nothing has co
 class NaturalFit:
     """The state of a fit and the loop over its steps; the state after k steps determines all later ones."""
 
-    def __init__(self, source, mean, shape, tol, max_draws):
+    def __init__(self, source: Source, mean, shape, tol, max_draws):
         self.source = source
         self.mean, self.shape = mean, shape
-        self.tol, self.max_draws = tol, max_draws
-        self.exact = not isinstance(source, Sampler)
+        self.tol, self.max_draws = tol, max_draws // 2 * 2 or 2
+        self.exact = source.exact
         self.n = 0 if self.exact else max(LEAST_DRAWS, 1 << (4 * len(mean) - 1).bit_length())
         self.n_iter = self.stalled = self.caution = 0
-        self.newton = int(isinstance(shape, LowRankCovariance))
+        self.newton = int(shape.always_newton)
         self.elbo_trace: list[float] = []
         self.residual_trace: list[float] = []
         self.converged = self.interrupted = False
@@ -73,7 +71,7 @@ class NaturalFit:
 
     @property
     def _draws(self):
-        return self.source if self.exact else self.source.draws(self.n)
+        return self.source.draws(self.n)
 
     def _moments(self, mean, shape) -> Moments | None:
         return try_at(shape.moments, self._draws, mean)
@@ -131,9 +129,9 @@ class NaturalFit:
 
     def _adapt(self, before, after):
         """Turn to Newton's method where progress is slow, or to shorter steps where that is not to be had."""
-        if self.exact and isinstance(self.shape, LowRankCovariance):
+        if self.exact and self.shape.always_newton:
             return
-        if self.exact and affordable(self.source.target):
+        if self.source.newton:
             self.newton = int(self.newton or after > SLOW * before)
         elif after > before:  # overshooting
             self.caution = min(self.caution + 1, 3)

@@ -18,15 +18,9 @@ import math
 import numpy as np
 
 from sbpfast.targets._expectations import curvature_moments
-from sbpfast.targets._ridge import Ridge
 
-LARGEST = 2**24  # elements of F that are kept
 FORCING = 1e-2  # relative accuracy of a step; the last ones are solved to the square root of what is left
 MOST_PRODUCTS = 300
-
-
-def affordable(target) -> bool:
-    return isinstance(target, Ridge) and target.n_rows * target.dim <= LARGEST
 
 
 def newton_direction(target, mean, chol, gradient, precision, n_threads):

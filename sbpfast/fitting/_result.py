@@ -28,17 +28,13 @@ from sbpfast.fitting._importance import (
 )
 from sbpfast.fitting._low_rank import LowRankCovariance
 from sbpfast.fitting._mode import WIDER, FarPoints, other_modes
-from sbpfast.fitting._moments import Sampler
 from sbpfast.fitting._natural import NaturalFit
 from sbpfast.fitting._sampled import SampledFit
 from sbpfast.fitting._saved import require_whole
-from sbpfast.fitting._sets import Points
 from sbpfast.fitting._table import Summary
 from sbpfast.gaussian import CholeskyGaussian, DiagonalGaussian, Gaussian, LowRankGaussian
 from sbpfast.targets import NonFiniteTarget, Target
 from sbpfast.targets._parameters import Parameters
-from sbpfast.targets._ridge import Ridge
-from sbpfast.targets._softmax import Softmax
 from sbpfast.targets._target import point_text
 
 STRUCTURES = {"full": FullCovariance, "diagonal": LowRankCovariance, "low_rank": LowRankCovariance}
@@ -118,7 +114,7 @@ class Fit:
         if source.target.dim != self.q.dim:
             raise ValueError(f"q0 must have the dimension of the target, {source.target.dim}, got {self.q.dim}")
         loop: NaturalFit | SampledFit
-        if isinstance(source, Points):
+        if structure == "full" and not source.exact:
             if "frame" not in self._state:
                 raise ValueError("q0 is a fit that another version of sbpfast began; start from its q instead")
             loop = SampledFit(source, self._state["origin"], self._state["frame"], tol, max_samples)
@@ -126,8 +122,6 @@ class Fit:
             arrays = {name[6:]: array for name, array in self._state.items() if name.startswith("shape_")}
             loop = NaturalFit(source, self._state["mean"], STRUCTURES[structure](**arrays), tol, max_samples)
         loop.restore(self._state)
-        if isinstance(source, (Points, Sampler)):
-            source.key = self._key
         for name in self.counts.keys() & source.counts.keys():
             source.counts[name] = self.counts[name]
         return loop
@@ -176,7 +170,7 @@ class Fit:
         try:
             n = n_samples or first_look(self._target, self._spent)
             self._importance = importance_sample(self.q, self._target, n, key)
-            cheap = isinstance(self._target, Ridge | Softmax)
+            cheap = self._target._link_work is not None
             doubtful = self._importance.khat > GOOD and (cheap or not self._importance.all_but_equal)
             if n_samples is None and doubtful:
                 n = max(n, second_look(self._target, self._spent))

@@ -70,7 +70,7 @@ class Points:
     def __init__(self, target: Target, hessian: bool, key, n_threads: int):
         self.target, self.hessian, self.key, self.n_threads = target, hessian, key, n_threads
         self.counts = {"values": 0, "gradients": 0, "hessians": 0}
-        self.looked_at = 0  # points far away, by which no step is led
+        self.looked_at = 0
 
     @property
     def dim(self) -> int:

@@ -15,8 +15,8 @@ import scipy
 
 from sbpfast import _core
 from sbpfast._forms import FullForm
-from sbpfast.fitting._factors import entropy
-from sbpfast.fitting._moments import ExactSource, Moments
+from sbpfast.fitting._moments import RowSource
+from sbpfast.targets._softmax import Softmax
 
 HERMITE = {1: 24, 2: 14, 3: 9}  # nodes a dimension
 POINTS = 256  # of the rule beyond three dimensions
@@ -41,17 +41,10 @@ def normal_rule(p):
     return np.ascontiguousarray(z.T), np.full(len(z), 1.0 / len(z))
 
 
-class SoftmaxMoments(ExactSource):
+class SoftmaxMoments(RowSource):
     """Of a `Softmax`, for a fit: what `ExactMoments` is for a ridge target."""
 
-    def at(self, mean, chol) -> Moments:
-        """Under N(mean, L L^T)."""
-        value, gradient, precision = self._moments(mean, chol, True)
-        return Moments(value + entropy(chol), gradient, precision)
-
-    def at_point(self, mean, chol) -> Moments:
-        """f itself and its derivatives at the mean, in the coordinates of L."""
-        return Moments(*self._moments(mean, chol, False))
+    of = Softmax
 
     def _moments(self, mean, chol, spread):
         self.counts["passes"] += 1
@@ -72,16 +65,11 @@ class SoftmaxMoments(ExactSource):
         return self.target.over_parts(softmax_moments, mean, chol, spread, self.n_threads)
 
     def diagonal_curvature(self, mean) -> np.ndarray:
-        """The diagonal of -Hess f at a point, which sets the scale of the first coordinates."""
         hessian = np.zeros((self.dim, self.dim))
         for _, _, part in self._parts(mean, np.eye(self.dim), False):
             hessian += part
         FullForm.subtract(hessian, self.target.quadratic.precision)
         return -np.diagonal(hessian)
-
-    def every(self, stride) -> SoftmaxMoments:
-        """The same with every stride-th row, counted stride times: a cheap stand-in far from the optimum."""
-        return SoftmaxMoments(self.target.every(stride), self.n_threads)
 
 
 def softmax_moments(part, mean, chol, spread, n_threads):

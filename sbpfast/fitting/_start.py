@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from sbpfast._means import BLOCK_ROWS
 from sbpfast.fitting._factors import definite_factor, is_positive_definite, refactored, solved
 from sbpfast.fitting._full import FullCovariance
 from sbpfast.fitting._improper import ImproperDensity, dependent_columns
 from sbpfast.fitting._low_rank import LowRankCovariance
-from sbpfast.fitting._moments import Sampler, try_at
 from sbpfast.fitting._natural import SHORTEST, NaturalFit
-from sbpfast.fitting._unknown_noise import UnknownNoiseMoments
+from sbpfast.fitting._source import try_at
 from sbpfast.gaussian import LowRankGaussian
 from sbpfast.gaussian._full import GaussianBase
 from sbpfast.targets import NonFiniteTarget
@@ -34,8 +32,7 @@ def find_start(moments, mean):
         raise NonFiniteTarget(
             f"f or a derivative is not finite at {place(mean)}, where the fit starts; pass q0 to start elsewhere"
         )
-    if moments.exact:
-        _check_collinear(here.precision)
+    _check_collinear(here.precision)
     for _ in range(START_STEPS):
         upper, newton = definite_factor(here.precision)
         step = solved(upper, here.gradient)
@@ -109,9 +106,6 @@ def _check_collinear(precision):
         raise dependent_columns(vectors[:, 0])
 
 
-SUBSAMPLE_ROWS = 40000  # a ridge target with more rows starts from a sixteenth of them, or from a block
-
-
 def check_start(q0, target):
     if not isinstance(q0, GaussianBase):
         raise TypeError(f"q0 must be a Gaussian of sbpfast, a Fit or None, got {type(q0).__name__}")
@@ -126,18 +120,9 @@ def full_start(source, q0):
     if q0 is not None:
         check_start(q0, source.target)
         return np.array(q0.mean), FullCovariance(np.array(q0.to_cholesky().chol))
-    if isinstance(source, UnknownNoiseMoments):
-        mean, chol = source.start()
-        return mean, FullCovariance(chol)
-    first = source.target._first_point()
-    return find_start(source.draws(1) if isinstance(source, Sampler) else _coarse(source), first)
-
-
-def _coarse(source):
-    """A cheap stand-in where the rows are many."""
-    rows = source.target.n_rows
-    few = rows < SUBSAMPLE_ROWS or rows < 400 * source.dim
-    return source if few else source.every(max(16, -(-rows // BLOCK_ROWS)))
+    if (known := source.start()) is not None:
+        return known[0], FullCovariance(known[1])
+    return find_start(source.coarse(), source.target._first_point())
 
 
 def low_rank_start(source, q0, rank):
@@ -148,8 +133,7 @@ def low_rank_start(source, q0, rank):
         check_start(q0, source.target)
         return find_low_rank_start(source, np.array(q0.mean), np.sqrt(q0._variances()), rank)
     mean = source.target._first_point()
-    if isinstance(source, Sampler):
-        return find_low_rank_start(source, mean, first_scales(source.draws(1), mean), rank)
-    std = first_scales(source, mean)
-    check_rank(source, mean, std)
-    return find_low_rank_start(_coarse(source), mean, std, rank)
+    std = first_scales(source.draws(1), mean)
+    if source.exact:
+        check_rank(source, mean, std)
+    return find_low_rank_start(source.coarse(), mean, std, rank)

@@ -9,8 +9,9 @@ import scipy
 
 from sbpfast.fitting._factors import entropy
 from sbpfast.fitting._improper import dependent_columns
-from sbpfast.fitting._moments import ExactSource, Moments
-from sbpfast.targets._unknown_noise import LEAST, unit_columns
+from sbpfast.fitting._moments import ExactSource
+from sbpfast.fitting._source import Moments
+from sbpfast.targets._unknown_noise import LEAST, UnknownNoise, unit_columns
 
 MOST_STEPS = 200  # of Newton's method, for two numbers
 EPSILON = float(np.finfo(float).eps)
@@ -19,8 +20,9 @@ EPSILON = float(np.finfo(float).eps)
 class UnknownNoiseMoments(ExactSource):
     """Of an `UnknownNoise`, for a fit: what `ExactMoments` is for a ridge target."""
 
+    of = UnknownNoise
+
     def at(self, mean, chol) -> Moments:
-        """Under N(mean, L L^T)."""
         self.counts["passes"] += 1
         t = self.target
         b, s, of_b, of_s = mean[:-1], mean[-1], chol[:-1], chol[-1]

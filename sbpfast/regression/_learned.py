@@ -78,6 +78,7 @@ class Evidence:
         """The ELBO and its slopes."""
         target = self._target(u)
         source = exact_source(target, "full", self.threads)
+        assert source is not None
         mean, shape = full_start(source, None) if self.loop is None else (self.loop.mean, self.loop.shape)
         self.loop = NaturalFit(source, mean, shape, TOL, 1)
         self.loop.run(MOST_STEPS, lambda *_: False)

@@ -14,6 +14,7 @@ import scipy
 from sbpfast import _checks, _core
 from sbpfast._means import BLOCK_ROWS
 
+LIKE_A_LINK = 500  # columns whose product takes as long as a link function
 SOON_DENSE = 2**16  # multiplications that take less time than scipy's setting up of a sparse product
 
 

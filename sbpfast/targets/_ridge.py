@@ -13,7 +13,7 @@ from sbpfast import _checks, _core
 from sbpfast._forms import FullForm
 from sbpfast._means import BLOCK, BLOCK_ROWS, group_mean, group_sizes
 from sbpfast._streams import LANES, LONG, to_panels, to_rows
-from sbpfast.targets._design import Design, as_design
+from sbpfast.targets._design import LIKE_A_LINK, Design, as_design
 from sbpfast.targets._expectations import link_expectations
 from sbpfast.targets._links import LINKS, Link, link_record
 from sbpfast.targets._quadratic import Quadratic
@@ -24,6 +24,8 @@ _QUIET = np.errstate(over="ignore", invalid="ignore")  # what overflows is found
 
 class Ridge(Target):
     """q(x) + sum_j w_j phi(a_j . x + c_j; y_j), see `ridge`."""
+
+    _ours = _factored = True
 
     def __init__(self, design: Design, offset, link, parameters, weights, y, quad):
         self.design, self.terms = design, np.stack([offset, y, weights])
@@ -69,6 +71,14 @@ class Ridge(Target):
     def _has(self, name):
         return True
 
+    @property
+    def _link_work(self) -> int:
+        return max(self.n_rows, 1) * max(1, self.dim // LIKE_A_LINK)
+
+    @property
+    def _multiplications(self) -> float:
+        return 2.0 * self.dim * self.n_rows
+
     # Every pass over the rows is a sum over parts of BLOCK_ROWS rows, added in their order: the bits are then the same
     # wherever the rows lie.  A part is a ridge target of its own, whose quadratic plays no role.
 
@@ -108,8 +118,7 @@ class Ridge(Target):
         part.n_rows = part.design.n_rows
         return part
 
-    def in_memory(self) -> Ridge | None:
-        """The same with all rows at hand; None where they may be too many for that."""
+    def _in_memory(self) -> Ridge | None:
         return self
 
     def __setstate__(self, state):
@@ -300,8 +309,8 @@ class Ridge(Target):
         )  # fmt: skip
         return slopes, curvatures, values[:n]
 
-    def _group_derivatives(self, draws, m, form, n_threads):
-        """Group means of the gradient and of the Hessian, in the given form."""
+    def _group_derivatives(self, block, form, n_threads):
+        draws, m = block.draws, block.m
         x = group_mean(draws.x, m)
         g = -self.quadratic.apply(x - self.quadratic.mean)
         h = np.stack([form.zeros(self.dim)] * len(x))

@@ -11,7 +11,7 @@ import numpy as np
 from sbpfast import _checks, _core
 from sbpfast._forms import FullForm
 from sbpfast._means import BLOCK_ROWS, group_sizes
-from sbpfast.targets._design import DenseDesign, Design, as_design
+from sbpfast.targets._design import LIKE_A_LINK, DenseDesign, Design, as_design
 from sbpfast.targets._quadratic import _QUIET, Quadratic, normal_prior, require_squares
 from sbpfast.targets._row_block import Block
 from sbpfast.targets._rows import Rows
@@ -27,6 +27,8 @@ class Softmax(Target):
     A point x holds the coefficients of class 1, then those of class 2, and so on: (K - 1) d numbers.
     """
 
+    _ours = True
+
     def __init__(self, design: Design, y, weights, n_classes, quad):
         self.design, self.y, self.weights, self.quadratic = design, y, weights, quad
         self.n_classes, self.n_rows = n_classes, design.n_rows
@@ -38,6 +40,10 @@ class Softmax(Target):
 
     def _has(self, name):
         return name != "value_and_grad"
+
+    @property
+    def _link_work(self) -> int:
+        return max(self.n_rows, 1) * max(self.n_predictors, self.dim // LIKE_A_LINK)
 
     @property
     def n_columns(self) -> int:

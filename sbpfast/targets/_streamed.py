@@ -75,7 +75,7 @@ class StreamedRidge(Ridge):
         part.terms[2] *= self.weight_sum / part.weight_sum
         return part
 
-    def in_memory(self) -> Ridge | None:
+    def _in_memory(self) -> Ridge | None:
         return None if self.remote or self.n_rows * self.dim > MOST_IN_MEMORY else self.every(1)
 
 

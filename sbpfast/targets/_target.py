@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,11 @@ from sbpfast import _checks
 from sbpfast.targets import _c_functions, _foreign
 from sbpfast.targets._bridges import BRIDGES
 from sbpfast.targets._parameters import Parameters
+
+if TYPE_CHECKING:
+    from sbpfast.targets._ridge import Ridge
+
+PER_COORDINATE = 16.0  # multiplications that an f of unknown make takes for each: one elementary function
 
 
 class NonFiniteTarget(ValueError):
@@ -282,6 +288,29 @@ class Target:
         for start in range(0, len(x), block):
             total += self._hess(x[start : start + block]).sum(axis=0)
         return total / len(x)
+
+    # what estimators and fits ask a target of itself: here the answers that hold for any function
+
+    _ours = False  # value and derivatives are this package's: nobody need doubt that they belong together
+    _factored = False  # the Hessian is A^T diag(w) A: it is averaged over draws before it is formed
+
+    @property
+    def _link_work(self) -> int | None:
+        """Evaluations of a link function that a value costs; None where the cost is not known beforehand."""
+        return None
+
+    @property
+    def _multiplications(self) -> float:
+        """About as many as a value takes."""
+        return PER_COORDINATE * self.dim
+
+    def _in_memory(self) -> Ridge | None:
+        """The same as a ridge target with all rows at hand; None where it is none, or has too many rows for that."""
+        return None
+
+    def _group_derivatives(self, block, form, n_threads):
+        """Group means of the gradient and of the Hessian, in the given form, at a block of draws."""
+        return block.mean(block.grad), self._hess_means(block.draws.x, block.m, form)
 
     # internal: x is C-contiguous float64 and finite
 

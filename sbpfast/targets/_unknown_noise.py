@@ -26,6 +26,8 @@ LEAST = 1e-100  # the same where y is zero
 class UnknownNoise(Target):
     """The log joint density of (coefficients, log sigma)."""
 
+    _ours = True
+
     def __init__(self, factor, z, n, precision, log_noise_mean, log_noise_scale, constant):
         super().__init__(value=self._value, grad=self._grad, hess=self._hess, dim=factor.shape[1] + 1)
         self._factor, self._z, self._n = factor, z, n

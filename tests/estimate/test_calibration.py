@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from statistics_helpers import assert_unbiased_over_runs
+from statistics_helpers import SOBOL_FREEDOM, assert_unbiased, assert_unbiased_over_runs
 
 import sbpfast as sb
 from sbpfast.expfam._base import FAMILIES
@@ -15,12 +15,12 @@ F = sb.Target(
 )
 
 
-def scores(q, f, estimator, sampling, n, runs, wrt=None):
-    """z-scores (runs, entries) and the gradients they are of; gaps within rounding are none."""
+def scores(q, f, estimator, sampling, n, n_runs, wrt=None):
+    """z-scores (n_runs, entries) and the gradients they are of; gaps within rounding are none."""
     exact = sb.expectation_grad(f, q, estimator="exact", wrt=wrt).grad
     truth = np.concatenate([np.ravel(g) for g in exact.values()])
     grads, errors = [], []
-    for seed in range(runs):
+    for seed in range(n_runs):
         e = sb.expectation_grad(f, q, estimator=estimator, sampling=sampling, n_samples=n, rng=seed, wrt=wrt)
         grads.append(np.concatenate([np.ravel(e.grad[k]) for k in exact]))
         errors.append(np.concatenate([np.ravel(e.stderr[k]) for k in exact]))
@@ -64,7 +64,8 @@ def test_replicates_that_agree_are_not_certain(estimator):
     agree = 0
     for seed in range(40):
         e = sb.expectation_grad(target, q, estimator=estimator, sampling="sobol", n_samples=4096, rng=seed)
-        assert e.stderr["value"] > 0 and abs(e.value - exact) < 4 * e.stderr["value"]
+        assert e.stderr["value"] > 0
+        assert_unbiased(e.value, exact, e.stderr["value"], SOBOL_FREEDOM)
         agree += abs(e.value * 64 - 13) < 1e-9
     assert agree > 5  # the case that was meant did happen
 
@@ -130,7 +131,12 @@ def test_every_error_is_calibrated(q, estimator, sampling):
 
 
 COMPONENTS = {"pathwise": 50, "difference": 50, "product": 20, "score": 10, "combined": 10}  # SOBOL of them for Sobol
-SOBOL, RUNS = 50, 10_000
+SOBOL = 50
+
+
+def runs(estimator, sampling):
+    """Ten thousand of the mix of independent draws; fewer where the error is a plain sample deviation or costs more."""
+    return 2000 if sampling == "sobol" else 10_000 if estimator == "combined" else 4000
 
 
 def repeated(q, d):
@@ -146,8 +152,8 @@ def alike():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("q, estimator, sampling", alike())
-def test_ten_thousand_errors_are_calibrated(q, estimator, sampling):
-    """Ten thousand z-scores of every parameter: components with the same parameters are runs of their own.
+def test_thousands_of_errors_are_calibrated(q, estimator, sampling):
+    """Thousands of z-scores of every parameter: components with the same parameters are runs of their own.
 
     Under pathwise gradients and differences they share nothing; the weights of the score and of the product multiply
     the sum of f over the components, which adds noise of the others.  Heavy tails leave up to 3 % beyond 3.
@@ -160,7 +166,7 @@ def test_ten_thousand_errors_are_calibrated(q, estimator, sampling):
     )
     exact, p = sb.expectation_grad(F, q, estimator="exact").grad, repeated(q, d)
     z: dict = {name: [] for name in exact}
-    for seed in range(RUNS // d):
+    for seed in range(runs(estimator, sampling) // d):
         e = sb.expectation_grad(f, p, estimator=estimator, sampling=sampling, n_samples=512, rng=seed)
         for name, truth in exact.items():
             gap = e.grad[name] - truth

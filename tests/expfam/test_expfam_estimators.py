@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats as st
 from expfam_cases import assert_agrees, cases, identifier, quantiles, reference, wave
-from statistics_helpers import assert_unbiased, assert_unbiased_over_runs
+from statistics_helpers import FALSE_ALARM, assert_counts, assert_law, assert_unbiased, assert_unbiased_over_runs
 
 import sbpfast as sb
 from sbpfast import _core, expfam
@@ -54,7 +54,7 @@ def law(name, params, x):
 
 @one_dimensional
 def test_draws_follow_the_law(name, params):
-    assert law(name, params, make(name, params).sample(50_000, rng=8)[:, 0]) > 1e-4
+    assert law(name, params, make(name, params).sample(50_000, rng=8)[:, 0]) > FALSE_ALARM
 
 
 @one_dimensional
@@ -65,8 +65,8 @@ def test_antithetic_draws_are_pairs_of_the_law(name, params):
             p._draw(stream_key(1), 0, 64, antithetic=True)
         return
     x = p._draw(stream_key(1), 0, 20_000, antithetic=True).x[:, 0]
-    assert law(name, params, x[0::2]) > 1e-4
-    assert law(name, params, x[1::2]) > 1e-4
+    assert law(name, params, x[0::2]) > FALSE_ALARM
+    assert law(name, params, x[1::2]) > FALSE_ALARM
     if len(np.unique(x)) > 8:
         assert st.spearmanr(x[0::2], x[1::2]).statistic < -0.5
     assert np.cov(x[0::2], x[1::2])[0, 1] < 0
@@ -112,7 +112,6 @@ def test_tiny_shapes_keep_their_logarithms():
     draws = p._draw(stream_key(0), 0, 50_000)
     assert (draws.x == 0).mean() > 0.3
     assert np.isfinite(draws.log_x).all()
-    assert st.kstest(1e-3 * draws.log_x, lambda v: np.exp(v) / 1.0).pvalue > 1e-4 or draws.log_x.max() > 0
     # log x of a shape-a gamma has mean psi(a) and variance psi'(a)
     mean, variance = p.mean_params()[0, 0], p.fisher()[0, 0, 0]
     assert_unbiased(draws.log_x.mean(), mean, np.sqrt(variance / 50_000), freedom=np.inf)
@@ -131,8 +130,9 @@ def test_gamma_kernel_on_every_instruction_set(shape, isa):
     x, log_x = np.empty((300, 2, 64)), np.empty((300, 2, 64))
     shapes = np.array([shape, 2.0])
     _core.load("draws", isa).fill_gamma(key, 0, 5, shapes, x, log_x, 1)
-    assert st.kstest(x[:, 0].ravel(), st.gamma(shape).cdf).pvalue > 1e-4 or shape == 0.02
-    assert st.kstest(x[:, 1].ravel(), st.gamma(2.0).cdf).pvalue > 1e-4
+    if shape != 0.02:  # of which many draws underflow
+        assert_law(x[:, 0].ravel(), st.gamma(shape).cdf)
+    assert_law(x[:, 1].ravel(), st.gamma(2.0).cdf)
     again, log_again = np.empty((1, 2, 64)), np.empty((1, 2, 64))
     _core.load("draws", isa).fill_gamma(key, 0, 7, shapes, again, log_again, 2)
     np.testing.assert_array_equal(again[0], x[2])
@@ -344,7 +344,7 @@ def test_categorical():
     score = sb.expectation_grad(f, p, estimator="score", n_samples=20_000, rng=0)
     assert_unbiased(score.grad["logits"], want, score.stderr["logits"])
     counts = np.bincount(p.sample(50_000, rng=1)[:, 0].astype(int))
-    assert st.chisquare(counts, p.probs * 50_000).pvalue > 1e-4
+    assert_counts(counts, p.probs * 50_000)
 
 
 @pytest.mark.parametrize(

@@ -261,6 +261,7 @@ def test_quantiles_of_fixed_effects_are_those_of_the_mixture():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The mixture of Gaussians is a poor approximation:sbpfast.FitWarning")
 def test_intervals_of_small_groups_cover_at_their_rate():
     """Parameters and data drawn from the model, so that 95 % of the intervals hold the truth: a binomial test."""
     covered, repeats = [], 300
