@@ -147,6 +147,56 @@ def images(folder: Path) -> list[str]:
     return rows + [f"| {first} | {second} |" for first, second in pairs]
 
 
+# -- mixed models -----------------------------------------------------------------------------------------------------
+
+INTEGRATED, BOOST = f"{OURS}, scales integrated out", "GPBoost, Laplace"
+
+
+def mixed(folder: Path) -> list[str]:
+    """Times, and what was found beside what is published."""
+    rows = [
+        "| data | maximise | integrate | GPBoost | found by maximising | GPBoost's sds | reference |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for title, entry in results(folder, "mixed").items():
+        seconds = entry["seconds"]
+        times = [text(figure(seconds[k])) if k in seconds else "" for k in (OURS, INTEGRATED, BOOST)]
+        ours, known = seconds[OURS], entry["facts"]
+        wanted = [key.removeprefix("reference, ") for key in known]
+        wanted += [key for key in ours if key.startswith(("sd", "peak")) and key not in wanted]
+        found = ", ".join(f"{key} {_digits(ours[key])}" for key in wanted)
+        boost = ", ".join(_digits(v) for key, v in seconds.get(BOOST, {}).items() if key.startswith("sd"))
+        published = ", ".join(_digits(value) for value in known.values())
+        rows.append(f"| {title} | {' | '.join(times)} | {found} | {boost} | {published} |")
+    return [*rows, "", f"Measured on {processors(folder, {'mixed'})}."]
+
+
+def _digits(value) -> str:
+    return value if isinstance(value, str) else f"{value:.2f}" if abs(value) >= 100 else f"{value:.3f}"
+
+
+def coverage(folder: Path) -> list[str]:
+    """Bias and coverage, in per cent, by method; a column for each setting."""
+    found = results(folder, "mixed_coverage")
+    repeats = max(row["answered"] for rows in found.values() for row in rows.values())
+    out = []
+    for what in ("sd", "slope"):
+        out.append(f"| {what}: bias (covered, %) | " + " | ".join(found) + " |")
+        out.append("| --- |" + " --- |" * len(found))
+        for name in next(iter(found.values())):
+            cells = (_cell(rows[name], what) for rows in found.values())
+            out.append(f"| {name} | " + " | ".join(cells) + " |")
+        out.append("")
+    half = 196.0 * (0.95 * 0.05 / repeats) ** 0.5
+    low, high = 95.0 - half, 95.0 + half
+    return [*out, f"Of {repeats} intervals of 95 %, {low:.0f} to {high:.0f} % cover by chance."]
+
+
+def _cell(row: dict, what: str) -> str:
+    covered = row.get(f"{what} coverage")
+    return f"{row[f'{what} bias']:+.2f}" + (f" ({100.0 * covered:.0f})" if covered is not None else "")
+
+
 # -- machines ---------------------------------------------------------------------------------------------------------
 
 
@@ -160,7 +210,7 @@ def machines(folder: Path) -> list[str]:
     return rows
 
 
-TABLES = {"speed": speed, "images": images, "machines": machines}
+TABLES = {"speed": speed, "images": images, "mixed": mixed, "coverage": coverage, "machines": machines}
 
 
 def filled(page: str, folder: Path) -> str:

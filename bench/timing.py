@@ -23,7 +23,7 @@ import numpy as np
 from sbpfast._config import describe
 
 OURS = "sbpfast"
-PEERS = ("torch", "jax", "numpyro", "blackjax", "gsmvi", "scipy", "scikit-learn", "statsmodels")
+PEERS = ("torch", "jax", "numpyro", "blackjax", "gsmvi", "scipy", "scikit-learn", "statsmodels", "gpboost")
 
 
 @dataclass(frozen=True)

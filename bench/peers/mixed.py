@@ -53,6 +53,19 @@ def statsmodels_fit(method):
     return call
 
 
+def statsmodels_variational(X, y, index):
+    """A call that returns the slope and the standard deviation of the intercepts."""
+    fit = statsmodels_fit("fit_vb")
+    if fit is None:
+        return None
+
+    def call():
+        sd, _, slope, _ = fit(X, y, index)
+        return slope, sd
+
+    return call
+
+
 def gpboost_laplace(likelihood="bernoulli_logit"):
     """A call of (X, y, index or indices (N, k)); the deviations of the groups are `call.deviations` of it."""
     gpboost = optional("gpboost")
@@ -87,6 +100,7 @@ def nuts_of_groups(scale_prior, n_draws, seed=0):
         numpyro.sample("y", dist.Bernoulli(logits=X @ coef + intercept + sd * v[index]), obs=y)
 
     def call(X, y, index):
+        jax.clear_caches()  # every data set has a shape of its own
         chain = infer.MCMC(infer.NUTS(model), num_warmup=n_draws, num_samples=2 * n_draws, progress_bar=False)
         chain.run(jax.random.PRNGKey(seed), X / X.std(axis=0), y, index, int(index.max()) + 1)
         draws = {name: np.asarray(value) for name, value in chain.get_samples().items()}

@@ -8,10 +8,10 @@ of w before and after.  q is known by its mean and w, so that a change of scales
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
-from sbpfast._means import BLOCK_ROWS
 from sbpfast.fitting._mixed_arrow import Arrow, Effects
 from sbpfast.fitting._mixed_likelihood import Likelihood
 from sbpfast.fitting._mixed_rows import Rows
@@ -19,11 +19,27 @@ from sbpfast.fitting._mixed_rows import Rows
 SHORTEST = 2.0**-10  # step tried
 LEAST_SHARE = 0.25
 MOST_STEPS = 200
+LARGEST = 1e30  # weight of a row
 ROUNDING = 2e-15  # of a KL divergence, for each coefficient or row
+
+
+class State(NamedTuple):
+    """What a Gaussian is known by at given factors of the levels' covariances: where another fit starts from."""
+
+    factors: list[np.ndarray]
+    mean: Effects
+    w: np.ndarray
+
+    @property
+    def state(self) -> State:
+        return self
 
 
 class Conditional:
     """A Gaussian at given scales: mean, the rows' curvatures w that make its precision, and what the rows say.
+
+    Of a row are kept w, the next w and t.  A precision made of float32 weights is as good as any other near it, and
+    all that is said of it is exact.
 
     Attributes
     ----------
@@ -31,8 +47,12 @@ class Conditional:
         Of the fixed and the whitened effects.
     arrow : Arrow
         The precision.
-    m, t : arrays (N,)
-        Mean and standard deviation of the rows' linear predictors.
+    w, curvature : float32 arrays (N,)
+        What made the precision, and the rows' mean curvatures under this Gaussian.
+    t : array (N,)
+        Standard deviations of the rows' linear predictors.
+    gradient : Effects
+        Of the ELBO by the mean.
     elbo : float
     """
 
@@ -43,20 +63,46 @@ class Conditional:
     @classmethod
     def at(cls, model, factors, mean, w) -> Conditional:
         columns = [group.columns(factor) for group, factor in zip(model.rows.groups, factors)]
+        w = np.asarray(w, dtype=np.float32)
         return cls(model, factors, columns, Arrow(model.rows, columns, model.fixed_precision, w), mean, w)
+
+    @property
+    def state(self) -> State:
+        return State(self.factors, self.mean, self.w)
+
+    @property
+    def m(self) -> np.ndarray:
+        """Means of the rows' linear predictors, (N,)."""
+        return self._means(slice(None))
+
+    def _means(self, part):
+        return predictor(self.model.rows, self.columns, self.mean, self.model.likelihood.offset, part)
+
+    def predictors(self):
+        """Parts of the rows with the means and standard deviations of their linear predictors."""
+        for part in self.model.rows.parts:
+            yield part, self._means(part), self.t[part]
 
     def _evaluate(self):
         rows, likelihood = self.model.rows, self.model.likelihood
-        n = rows.n_rows
-        self.m, self.t = predictor(rows, self.columns, self.mean, likelihood.offset), np.empty(n)
-        self.slope, self.curvature = np.empty(n), np.empty(n)
+        self.arrow.invert()
+        self.t, self.curvature = np.empty(rows.n_rows), np.empty(rows.n_rows, dtype=np.float32)
         value, images = likelihood.constant, self.arrow.with_images(rows)
-        for start in range(0, n, BLOCK_ROWS):
-            part = slice(start, min(start + BLOCK_ROWS, n))
+        by_fixed = -self.model.fixed_precision * self.mean.fixed
+        by_level = [-v for v in by_group(rows.shape, self.mean)]
+        for part in rows.parts:
             with np.errstate(invalid="ignore"):
                 self.t[part] = np.sqrt(self.arrow.variances(rows, self.columns, images, part))
-            v, self.slope[part], self.curvature[part] = likelihood.expectations(part, self.m[part], self.t[part])
+            v, slope, curvature = likelihood.expectations(part, self._means(part), self.t[part])
             value += v
+            with np.errstate(over="ignore", invalid="ignore"):
+                self.curvature[part] = np.clip(curvature, -LARGEST, LARGEST)
+                by_fixed += rows.X[part].T @ slope
+                for k, columns in enumerate(self.columns):
+                    for a, z in enumerate(columns):
+                        by_level[k][:, a] += rows.sums[k].part(part, slope * z[part])
+        crossed = [by_level[k].ravel() for k in rows.shape.others]
+        self.gradient = Effects(by_fixed, np.concatenate([*crossed, np.zeros(0)]), by_level[rows.shape.main])
         self.covariances = [cov.sum(axis=0) for cov in self.arrow.covariances()]
         self.elbo = value + self._expected_prior() + 0.5 * rows.shape.dim - 0.5 * self.arrow.logdet
         if not (math.isfinite(self.elbo) and np.isfinite(self.curvature).all()):
@@ -74,23 +120,14 @@ class Conditional:
         """E sum v v^T over the levels of every group, (r, r) each."""
         return [v.T @ v + c for v, c in zip(by_group(self.model.rows.shape, self.mean), self.covariances)]
 
-    def gradient(self) -> Effects:
-        """Of the ELBO by the mean."""
-        rows, s = self.model.rows, self.slope
-        sums = [np.stack([rows.sums[k].of(s * z) for z in self.columns[k]], axis=1) for k in range(len(rows.groups))]
-        crossed = [sums[k].ravel() for k in rows.shape.others]
-        return Effects(
-            rows.X.T @ s - self.model.fixed_precision * self.mean.fixed,
-            np.concatenate([*crossed, np.zeros(0)]) - self.mean.crossed,
-            sums[rows.shape.main] - self.mean.main,
-        )
-
-    def divergence(self, arrow, w, gradient, step) -> float:
+    def divergence(self, arrow, w, step) -> float:
         """KL(this || the Gaussian of precision `arrow`, made of w, at the mean plus step)."""
         model = self.model
-        trace = float(w @ self.t**2) + float(model.fixed_precision @ np.diagonal(self.arrow.fixed_cov))
+        trace = float(np.einsum("i,i,i->", w, self.t, self.t, dtype=np.float64)) + float(
+            model.fixed_precision @ np.diagonal(self.arrow.fixed_cov)
+        )
         trace += sum(float(np.trace(c)) for c in self.covariances)
-        return 0.5 * (trace - model.rows.shape.dim + gradient.dot(step) + self.arrow.logdet - arrow.logdet)
+        return 0.5 * (trace - model.rows.shape.dim + self.gradient.dot(step) + self.arrow.logdet - arrow.logdet)
 
     def scale_gradients(self) -> list[np.ndarray]:
         """d ELBO / d L by group, lower triangular: L^-T (sum E v v^T - J I)."""
@@ -111,15 +148,22 @@ class Mixing:
     def __init__(self, sums):
         self._sums, self._before, self._shares = sums, None, np.ones(sums.n_levels)
 
-    def update(self, change) -> np.ndarray:
-        """The share of its change that each row's w takes, (N,)."""
-        now = self._sums.of(change)
+    def update(self, here) -> None:
+        """The share of its change that each level's rows take, from how it changed last."""
+        now = self._sums.of(here.curvature) - self._sums.of(here.w)
         if self._before is not None:
             ratio = np.divide(now, self._before, out=np.ones_like(now), where=self._before != 0.0)
             factor = (ratio - 1.0 + self._shares) / self._shares  # of a step of rate 1
             self._shares = np.clip(1.0 / (1.0 - np.clip(factor, -3.0, 0.0)), LEAST_SHARE, 1.0)
         self._before = now
-        return self._shares[self._sums.index]
+
+    def mixed(self, here, rate) -> np.ndarray:
+        """Curvatures on the way to those of a Gaussian."""
+        w = np.empty_like(here.w)
+        for part in here.model.rows.parts:
+            share = rate * self._shares[self._sums.index[part]]
+            w[part] = here.w[part] + share * (here.curvature[part] - here.w[part])
+        return w
 
 
 class MixedModel:
@@ -135,21 +179,25 @@ class MixedModel:
         mean = Effects(
             fixed, np.zeros(shape.n_crossed), np.zeros((shape.n_levels[shape.main], shape.widths[shape.main]))
         )
-        m = rows.X @ fixed + self.likelihood.offset
-        _, _, w = self.likelihood.expectations(slice(None), m, np.zeros(rows.n_rows))
-        return Conditional.at(self, factors, mean, np.maximum(w, 1e-3 * max(float(w.max()), 1e-300)))
+        w = np.empty(rows.n_rows, dtype=np.float32)
+        for part in rows.parts:
+            m = rows.X[part] @ fixed + self.likelihood.offset[part]
+            w[part] = np.minimum(self.likelihood.expectations(part, m, np.zeros(len(m)))[2], LARGEST)
+        return Conditional.at(self, factors, mean, np.maximum(w, 1e-3 * max(float(w.max()), 1e-30)))
 
     def moved(self, here, factors, expected=None) -> Conditional:
-        """The Gaussian of the same effects and curvatures at other scales, or of those expected if they are better."""
-        if expected is not None:
+        """The Gaussian of the same effects and curvatures at other scales, or of those expected if they make one."""
+        changed = [np.linalg.solve(new, old) for new, old in zip(factors, here.factors)]
+        mean = self._mapped(here.mean, changed)
+        starts = [] if expected is None else [expected]
+        for start in (*starts, (mean, here.w)):
             try:
-                ahead = Conditional.at(self, factors, *expected)
+                ahead = Conditional.at(self, factors, *start)
                 if ahead.elbo > -math.inf:
                     return ahead
             except np.linalg.LinAlgError:
-                pass
-        changed = [np.linalg.solve(new, old) for new, old in zip(factors, here.factors)]
-        return Conditional.at(self, factors, self._mapped(here.mean, changed), here.w)
+                pass  # a link whose curvature has both signs
+        return Conditional.at(self, factors, mean, np.maximum(here.w, 0.0))
 
     def _mapped(self, mean, maps):
         shape = self.rows.shape
@@ -162,21 +210,22 @@ class MixedModel:
         floor = max(tol, ROUNDING * (self.rows.shape.dim + self.rows.n_rows))
         mixing = Mixing(self.rows.sums[self.rows.shape.main])
         for _ in range(MOST_STEPS):
-            ahead = self._step(here, floor, mixing.update(here.curvature - here.w))
+            mixing.update(here)
+            ahead = self._step(here, floor, mixing)
             if ahead is None:
                 return here
             here = ahead
         return here
 
-    def _step(self, here, floor, shares) -> Conditional | None:
+    def _step(self, here, floor, mixing) -> Conditional | None:
         """The longest step that does not lower the ELBO; None where the first one would change next to nothing."""
-        gradient, rate = here.gradient(), 1.0
+        rate = 1.0
         while rate > SHORTEST:
-            w = here.w + rate * shares * (here.curvature - here.w)
+            w = mixing.mixed(here, rate)
             try:
                 arrow = Arrow(self.rows, here.columns, self.fixed_precision, w)
-                step = arrow.solve(gradient)
-                if rate == 1.0 and here.divergence(arrow, w, gradient, step) < floor:
+                step = arrow.solve(here.gradient)
+                if rate == 1.0 and here.divergence(arrow, w, step) < floor:
                     return None
                 self.steps += 1
                 ahead = Conditional(self, here.factors, here.columns, arrow, here.mean.plus(step, rate), w)
@@ -197,10 +246,10 @@ def by_group(shape, effects) -> list[np.ndarray]:
     return out
 
 
-def predictor(rows, columns, effects, offset) -> np.ndarray:
-    """The linear predictor of every row, (N,)."""
-    eta = rows.X @ effects.fixed + offset
+def predictor(rows, columns, effects, offset, part=slice(None)) -> np.ndarray:
+    """The linear predictors of the rows `part`, a slice."""
+    eta = rows.X[part] @ effects.fixed + np.broadcast_to(offset, (rows.n_rows,))[part]
     for group, z, v in zip(rows.groups, columns, by_group(rows.shape, effects)):
         for a in range(group.width):
-            eta += z[a] * v[group.index, a]
+            eta += z[a][part] * v[group.index[part], a]
     return eta

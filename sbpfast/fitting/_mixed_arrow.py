@@ -59,7 +59,7 @@ class Arrow:
         border[np.arange(p), np.arange(p)] += fixed_precision
         if self.shape.n_crossed:
             self._add_crossed(rows, columns, w, border, joins)
-        self._factor_border(0.5 * (border + border.T))
+        self.border_factor = np.linalg.cholesky(0.5 * (border + border.T))
         self.logdet = 2.0 * float(np.log(np.diagonal(self.border_factor)).sum() - np.log(self._root_diagonals).sum())
 
     @property
@@ -72,10 +72,9 @@ class Arrow:
         z, sums, r, levels = columns[k], rows.sums[k], self.shape.widths[k], self.shape.n_levels[k]
         h, joins = np.empty((levels, r, r)), np.empty((levels, r, self.shape.n_fixed))
         for a in range(r):
-            wz = w * z[a]
-            joins[:, a] = sums.of_rows(wz, rows.X)
+            joins[:, a] = sums.of_rows(rows.X, w, z[a])
             for b in range(a + 1):
-                h[:, a, b] = h[:, b, a] = sums.of(wz * z[b]) + (a == b)
+                h[:, a, b] = h[:, b, a] = sums.of(w, z[a], z[b]) + (a == b)
         self.roots = _block_roots(h)
         self.b_fixed = self.roots.mT @ (self.roots @ joins)
         return joins
@@ -84,13 +83,14 @@ class Arrow:
         """The Schur complement's rows and columns of the fixed effects."""
         p = self.shape.n_fixed
         border = np.zeros((p + self.shape.n_crossed,) * 2)
-        border[:p, :p] = DenseDesign(rows.X).weighted_gram(w, _core.effective_threads()) - _flat(
-            self.b_fixed
-        ).T @ _flat(joins)
+        border[:p, :p] = -_flat(self.b_fixed).T @ _flat(joins)
+        for part in rows.parts:
+            these = np.asarray(w[part], dtype=np.float64)
+            border[:p, :p] += DenseDesign(rows.X[part]).weighted_gram(these, _core.effective_threads())
         return border
 
-    def _factor_border(self, border):
-        self.border_factor = np.linalg.cholesky(border)
+    def invert(self) -> None:
+        """The covariance of the border, which variances and draws need and solving does not."""
         if self.shape.n_crossed:
             p, self.cov = self.shape.n_fixed, _inverse(self.border_factor)
             self.fixed_images = (self.b_crossed.T @ self.cov[p:, :p]).reshape(*self.b_fixed.shape)  # of C_fq B_q
@@ -108,7 +108,7 @@ class Arrow:
         for e, (i, a) in enumerate(self.shape.effects):
             k = self.shape.others[i]
             part = slice(p + self.shape.starts[i] + a, p + self.shape.starts[i + 1], self.shape.widths[k])
-            border[part, :p] = rows.sums[k].of_rows(w * _crossed(self.shape, columns)[e], rows.X)
+            border[part, :p] = rows.sums[k].of_rows(rows.X, w, _crossed(self.shape, columns)[e])
         self.crossed_blocks = [
             block @ self.roots[pairs.main].mT @ self.roots[pairs.main] for pairs, block in zip(rows.pairs, blocks)
         ]

@@ -14,37 +14,44 @@ import numpy as np
 import scipy
 
 from sbpfast.fitting import _psis
+from sbpfast.fitting._importance import GOOD
 from sbpfast.fitting._mixed_posterior import Judgement
 
 NODES = {1: 15, 2: 7, 3: 5}  # a dimension, by effects a level
 MANY = 243  # random nodes, for more effects a level
-DRAWS, LEAST_DRAWS = 2048, 64
-MOST_WORK = 3 * 10**8  # evaluations of the link
+DRAWS, SECOND_LOOK, LEAST_DRAWS = 2048, 8192, 64
+MOST_WORK = 5 * 10**7  # evaluations of the link
 TOGETHER = 2**20  # of them at a time
 
 
 def judged(model, posterior, key=0) -> Judgement:
-    """From draws of the components, as many as MOST_WORK allows."""
+    """From DRAWS draws of the components, and from more where their k-hat is in doubt, as many as MOST_WORK allows."""
     generator = np.random.default_rng(key)
     shape = model.rows.shape
     nodes = _nodes(shape.widths[shape.main], generator)
-    work = model.rows.n_rows * len(nodes[0])
-    n = int(np.clip(MOST_WORK // work, LEAST_DRAWS, DRAWS))
-    weights = posterior.weights
-    counts = np.diff(np.round(np.concatenate([[0.0], np.cumsum(weights)]) / weights.sum() * n)).astype(int)
-    ratios = np.concatenate(
-        [
-            _Ratios(model, posterior, c, nodes).sample(k, generator) - c.elbo
-            for c, k in zip(posterior.components, counts)
-            if k
-        ]
-    )
-    smoothed = _psis.smooth(ratios)
+    affordable = max(LEAST_DRAWS, MOST_WORK // (model.rows.n_rows * len(nodes[0])))
+    n = min(DRAWS, affordable)
+    smoothed = _psis.smooth(_sampled(model, posterior, nodes, n, generator))
+    if smoothed.khat > GOOD and affordable >= 2 * n:
+        n = min(SECOND_LOOK, affordable)
+        smoothed = _psis.smooth(_sampled(model, posterior, nodes, n, generator))
     best = _Ratios(model, posterior, posterior.best, nodes)
     return Judgement(
-        posterior.log_total + smoothed.log_mean, smoothed.log_mean_error, smoothed.khat, smoothed.ess, len(ratios),
+        posterior.log_total + smoothed.log_mean, smoothed.log_mean_error, smoothed.khat, smoothed.ess, n,
         best.log_likelihood(n if shape.n_crossed else 1, generator),
     )  # fmt: skip
+
+
+def _sampled(model, posterior, nodes, n, generator):
+    """Log ratios of n draws, shared out by the components' weights."""
+    weights = posterior.weights
+    counts = np.diff(np.round(np.concatenate([[0.0], np.cumsum(weights)]) / weights.sum() * n)).astype(int)
+    found = [
+        _Ratios(model, posterior, c, nodes).sample(k, generator) - c.elbo
+        for c, k in zip(posterior.components, counts)
+        if k
+    ]
+    return np.concatenate(found)
 
 
 class _Ratios:
@@ -102,8 +109,9 @@ class _Ratios:
             v = centre + arrow.roots.mT @ x
             at = eta + sum(z[a] * v[:, level, a] for a in range(len(z)))
             terms = self.model.likelihood.log_density(slice(None), at)
-            sums = rows.sums[k].of_rows(np.ones(rows.n_rows), np.ascontiguousarray(terms.T)).T
-            logs[:, i] = sums - 0.5 * (v**2).sum(axis=2) + 0.5 * float(x @ x) + self.log_weights[i]
+            logs[:, i] = (
+                rows.sums[k].of_rows(terms.T).T - 0.5 * (v**2).sum(axis=2) + 0.5 * float(x @ x) + self.log_weights[i]
+            )
         roots = np.log(np.diagonal(arrow.roots, axis1=1, axis2=2)).sum()
         return scipy.special.logsumexp(logs, axis=1).sum(axis=1) + roots
 

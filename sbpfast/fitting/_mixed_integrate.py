@@ -79,7 +79,7 @@ def integrated(profile, maximum, keep) -> tuple[list[Point], float]:
 
 def _axes(profile, maximum):
     """Columns, one standard deviation of theta along each eigenvector of the curvature; and how fits follow theta."""
-    dim, centre = profile.layout.dim, profile.here
+    dim, centre = profile.layout.dim, profile.here.state
     size = STEP * np.sqrt(np.diagonal(maximum.inverse_hessian))
     hessian, drift = np.empty((dim, dim)), Drift(centre)
     for i in range(dim):
@@ -87,7 +87,7 @@ def _axes(profile, maximum):
         for sign in (1.0, -1.0):
             theta = maximum.theta.copy()
             theta[i] += sign * size[i]
-            ends.append((profile(theta, TOL, centre)[1], profile.here))
+            ends.append((profile(theta, TOL, centre)[1], profile.here.state))
         hessian[i] = (ends[1][0] - ends[0][0]) / (2.0 * size[i])
         drift.add(ends[0][1], ends[1][1], 2.0 * size[i])
     profile.here = centre
@@ -122,7 +122,7 @@ class Points:
 
     def __init__(self, profile, theta, axes, drift, keep):
         self.profile, self.theta, self.axes, self.drift, self.keep = profile, theta, axes, drift, keep
-        self.centre = profile.here
+        self.centre = profile.here.state
 
     def at(self, z, log_factor=0.0, start=None) -> Point:
         """The point at z; `start` is another's (z, fit), the centre's where it is not given."""
@@ -137,7 +137,7 @@ def _grid(points, dim) -> list[Point]:
     step, drop = STEPS[dim - 1], DROPS[dim - 1]
     origin = (0,) * dim
     centre = points.at(np.zeros(dim))
-    found, front = {origin: centre}, [(origin, points.profile.here)]
+    found, front = {origin: centre}, [(origin, points.profile.here.state)]
     while front:
         nearest, front = front, []
         for at, fit in nearest:
@@ -146,7 +146,7 @@ def _grid(points, dim) -> list[Point]:
                 if neighbour in found or expected < centre.log_weight - drop or len(found) > MOST_POINTS:
                     continue
                 found[neighbour] = points.at(step * np.array(neighbour), start=(step * np.array(at), fit))
-                front.append((neighbour, points.profile.here))
+                front.append((neighbour, points.profile.here.state))
     return list(found.values())
 
 

@@ -73,7 +73,7 @@ class Likelihood:
 
     def __init__(self, family, design, y, offset, weights, trials=None):
         self.family, self._design = family, design
-        self._data: dict[str, Any] = {"y": y, "offset": offset, "weights": weights}
+        self._data: dict[str, Any] = {"y": _compact(y), "offset": offset, "weights": weights}
         if trials is not None:
             self._data["trials"] = trials
         self.values: tuple[float, ...] | None = None
@@ -82,7 +82,7 @@ class Likelihood:
         """Take the values of the family's parameters."""
         values = tuple(float(v) for v in values)
         if values != self.values:
-            self._target, self.values = self._at(values), values
+            self._terms, self.values = Terms.of(self._at(values)), values
 
     def target(self, prior_scale):
         """The log joint density of the fixed effects alone, as if there were no groups."""
@@ -94,41 +94,71 @@ class Likelihood:
 
     @property
     def offset(self) -> np.ndarray:
-        return self._target.offset
+        return self._terms.offset
 
     @property
     def constant(self) -> float:
-        return self._target.quadratic.constant
+        return self._terms.constant
 
     def expectations(self, part, m, t):
         """w E phi summed, w E phi' and -w E phi'' of the rows `part` under N(m, t^2)."""
-        return _expectations(self._target, part, m, t)
+        return self._terms.expectations(part, m, t)
 
-    def parameter_gradient(self, m, t) -> np.ndarray:
-        """Derivatives of the expected log likelihood by the logarithms of the parameters, at fixed N(m, t^2)."""
-        out = np.empty(len(self.family.parameters))
+    def parameter_gradient(self, blocks) -> np.ndarray:
+        """Derivatives of the expected log likelihood by the logarithms of the parameters.
+
+        `blocks` is a function: (part, m, t) of the rows in parts, whose linear predictors are N(m, t^2).
+        """
+        out = np.zeros(len(self.family.parameters))
         for i in range(len(out)):
-            ends = []
             for sign in (-1.0, 1.0):
                 values = list(self.values or ())
                 values[i] *= math.exp(sign * STEP)
-                target = self._at(values)
-                ends.append(target.quadratic.constant + _expectations(target, slice(None), m, t)[0])
-            out[i] = (ends[1] - ends[0]) / (2.0 * STEP)
+                terms = Terms.of(self._at(values))
+                value = terms.constant + sum(terms.expectations(*block)[0] for block in blocks())
+                out[i] += sign * value / (2.0 * STEP)
         return out
 
     def log_density(self, part, eta) -> np.ndarray:
         """The rows' log likelihoods at linear predictors eta (..., rows) of the rows `part`, without the constant."""
-        eta = np.ascontiguousarray(eta).reshape(-1, eta.shape[-1])
-        target = self._target
+        eta, terms = np.ascontiguousarray(eta).reshape(-1, eta.shape[-1]), self._terms
         v, s, c = np.empty_like(eta), np.empty_like(eta), np.empty_like(eta)
         threads = _core.effective_threads()
-        _core.ridge.link_derivatives(eta, target.y[part], target.link.code, target.parameters, v, s, c, threads)
-        return target.weights[part] * v
+        _core.ridge.link_derivatives(eta, terms.responses(part), terms.code, terms.parameters, v, s, c, threads)
+        return terms.weights[part] * v
 
 
-def _expectations(target, part, m, t):
+class Terms(NamedTuple):
+    """What a ridge target knows of its rows, without what all of them share written out for each."""
+
+    constant: float
+    record: np.ndarray
+    code: int
+    parameters: np.ndarray
+    y: np.ndarray
+    weights: np.ndarray
+    offset: np.ndarray
+
+    @classmethod
+    def of(cls, target) -> Terms:
+        rows = (_compact(v) for v in (target.y, target.weights, target.offset))
+        return cls(target.quadratic.constant, target.link_record, target.link.code, target.parameters, *rows)
+
+    def responses(self, part) -> np.ndarray:
+        return np.ascontiguousarray(self.y[part], dtype=np.float64)
+
+    def expectations(self, part, m, t):
+        """w E phi summed, w E phi' and -w E phi'' of the rows `part` under N(m, t^2)."""
+        with np.errstate(over="ignore"):
+            v, s, c = link_expectations(self.record, m, t, self.responses(part), _core.effective_threads())
+            w = self.weights[part]
+            return float(w @ v), w * s, -w * c
+
+
+def _compact(v) -> np.ndarray:
+    """The same numbers in less memory: one for all where they are equal, float32 where that is exact."""
+    if len(v) and (v == v[0]).all():
+        return np.broadcast_to(v[:1].copy(), v.shape)
     with np.errstate(over="ignore"):
-        v, s, c = link_expectations(target.link_record, m, t, target.y[part], _core.effective_threads())
-        w = target.weights[part]
-        return float(w @ v), w * s, -w * c
+        small = v.astype(np.float32)
+    return small if np.array_equal(small, v) else v

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import scipy
 
+from sbpfast._means import BLOCK_ROWS
+
 
 @dataclass(frozen=True)
 class Group:
@@ -41,19 +43,34 @@ class LevelSums:
     """Sums over the rows of each level."""
 
     def __init__(self, index, n_levels):
-        self.index, self.n_levels = index, n_levels
-        order = np.argsort(index, kind="stable").astype(np.int32 if len(index) < 2**31 else np.int64)
-        starts = np.concatenate([[0], np.cumsum(np.bincount(index, minlength=n_levels))]).astype(order.dtype)
-        self._rows = scipy.sparse.csr_array((np.empty(len(index)), order, starts), shape=(n_levels, len(index)))
+        self.index, self.n_levels, self._parts = index, n_levels, parts_of(len(index), n_levels)
 
-    def of(self, values) -> np.ndarray:
-        """Of numbers (N,), (n_levels,)."""
-        return np.bincount(self.index, values, self.n_levels)
+    def part(self, part, values) -> np.ndarray:
+        """Of numbers of the rows `part` alone, (n_levels,)."""
+        return np.bincount(self.index[part], values, self.n_levels)
 
-    def of_rows(self, values, X) -> np.ndarray:
-        """Of values_j x_j, (n_levels, p)."""
-        self._rows.data = values[self._rows.indices]
-        return self._rows @ X
+    def of(self, *factors) -> np.ndarray:
+        """Of products of numbers (N,), (n_levels,), without a temporary of all rows."""
+        total = np.zeros(self.n_levels)
+        for part in self._parts:
+            values = np.asarray(factors[0][part], dtype=np.float64)
+            for factor in factors[1:]:
+                values = values * factor[part]
+            total += self.part(part, values)
+        return total
+
+    def of_rows(self, X, *factors) -> np.ndarray:
+        """Of products with the columns of X (N, p), (n_levels, p)."""
+        out = np.empty((self.n_levels, X.shape[1]))
+        for j in range(X.shape[1]):
+            out[:, j] = self.of(X[:, j], *factors)
+        return out
+
+
+def parts_of(n, n_levels):
+    """Slices of n rows, none of them much fewer than the levels that it is summed over."""
+    step = max(BLOCK_ROWS, n_levels)
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
 
 class Pairs:
@@ -112,6 +129,11 @@ class Rows:
         self.shape = shape_of(X.shape[1], groups)
 
     @cached_property
+    def parts(self) -> list[slice]:
+        """The rows in parts that fits go through, so that little stands beside the data at a time."""
+        return parts_of(self.n_rows, max(self.shape.n_levels))
+
+    @cached_property
     def sums(self) -> list[LevelSums]:
         return [LevelSums(group.index, group.n_levels) for group in self.groups]
 
@@ -123,7 +145,7 @@ class Rows:
     def crossed_columns(self) -> list[np.ndarray]:
         """For every effect of the other groups, in their order, the column of each row in the border after X."""
         return [
-            start + self.groups[k].index * self.groups[k].width + a
+            start + self.groups[k].index.astype(np.intp) * self.groups[k].width + a
             for start, k in zip(self.shape.starts, self.shape.others)
             for a in range(self.groups[k].width)
         ]

@@ -139,13 +139,14 @@ class Profile:
         self.here = self.model.start(self.layout.factors(theta), fixed)
 
     def __call__(self, theta, tol, start=None, expected=None) -> tuple[float, np.ndarray]:
-        """At theta, from the fit `start`, the last one where there is none, or from the mean and w `expected`."""
+        """At theta, from the state `start`, else that of the last fit, or from `expected`, see `moved`."""
         self.model.likelihood.set(self.layout.values(theta))
-        moved = self.model.moved(self.here if start is None else start, self.layout.factors(theta), expected)
-        self.here = here = self.model.fitted(moved, tol)
+        start = self.here.state if start is None else start
+        self.here = None  # its rows are not needed any more
+        self.here = here = self.model.fitted(self.model.moved(start, self.layout.factors(theta), expected), tol)
         self.n_fits += 1
         prior, slope = self.layout.log_prior(theta, self.density)
-        by_log = self.model.likelihood.parameter_gradient(here.m, here.t)
+        by_log = self.model.likelihood.parameter_gradient(here.predictors)
         return here.elbo + prior, slope + self.layout.chained(theta, here.scale_gradients(), by_log)
 
 
@@ -196,7 +197,7 @@ def _searched(profile, theta, value, gradient, free, step, tol):
     while rate > 1e-3:
         ahead = theta.copy()
         ahead[free] += rate * step
-        before = profile.here
+        before = profile.here.state
         new, slope = profile(ahead, tol)
         rise = rate * float(gradient[free] @ step)
         if new >= value + 1e-4 * rise - 1e-9 * (1.0 + abs(value)) - tol:

@@ -11,6 +11,7 @@ import numpy as np
 from sbpfast import _checks
 from sbpfast._protocol import column_names, floats
 from sbpfast.fitting import Fit, FitWarning
+from sbpfast.fitting._importance import UNTRUSTED, USABLE, verdict
 from sbpfast.fitting._improper import dependent_columns, flat_direction, refuse_improper
 from sbpfast.fitting._mixed import MixedModel
 from sbpfast.fitting._mixed_evidence import judged
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
 
 FLAT = 1e-12  # smallest eigenvalue of the columns' correlations: below it, one is a combination of others
 FAR = 30.0  # units, a posterior standard deviation under a flat prior that asks whether there is a posterior
+SLOW_BORDER, LARGEST_BORDER = 5000, 20_000  # effects of all crossed groups but the largest: four dense matrices of them
+FEW = 500  # draws, from fewer of which k-hat is no reason for a warning
 SCALES = ("integrate", "maximise")
 
 
@@ -140,7 +143,8 @@ class BayesianMixedRegression(Regression):
     log_evidence_, khat_, elbo_, log_likelihood_
         The log marginal likelihood by importance sampling of the fit and its Pareto k-hat; the bound below it that the
         fit maximises; the log likelihood at the posterior means with the levels integrated out.  Under "maximise" all
-        are at the best scales.  Computed when first asked for.
+        are at the best scales.  Computed when first asked for, as `summary` does; a k-hat that is not to be trusted is
+        a FitWarning then.
     message_ : str
         How the fit went, and which scales are 0.
     classes_, n_features_in_, feature_names_in_, prior_scale_, intercept_prior_scale_, n_iter_, n_rows_
@@ -243,14 +247,15 @@ class BayesianMixedRegression(Regression):
         Raises
         ------
         TypeError, ValueError
-            Labels of the wrong length, missing ones, a group of one level, and what the other regressions refuse.
+            Labels of the wrong length, missing ones, a group of one level, crossed groups with more than 20,000 effects
+        beside the largest, and what the other regressions refuse.
         ImproperDensity
             Flat priors and data that separate, or columns that are combinations of others.
 
         Warns
         -----
         FitWarning
-            The fit did not converge, or the data say next to nothing about a coefficient.
+            The fit did not converge, the data say next to nothing of a coefficient, or crossed groups will take long.
         """
         X, y, sample_weight, offset, trials = in_memory(X, y, sample_weight, offset, trials)
         return self._fit(X, y, groups, slopes, trials, offset, sample_weight, {})
@@ -273,7 +278,9 @@ class BayesianMixedRegression(Regression):
         design = self._design(X)
         likelihood = Likelihood(family, as_design("X", design), y, offset, weights, trials)
         layout = self._layout(family, coded_groups, shares, unit)
+        del y, shares
         model = MixedModel(Rows(design, coded_groups), likelihood, 1.0 / scale**2)
+        _check_border(model.rows.shape, known)
         start = np.zeros(design.shape[1])
         if self.fit_intercept:
             start[-1] = centre
@@ -443,6 +450,14 @@ class BayesianMixedRegression(Regression):
         if not hasattr(self, "_judged"):
             key = 0 if self.random_state is None else self.random_state
             self._judged = judged(self._model, self._posterior, key)
+            found = self._judged
+            if found.n >= FEW and verdict(found.khat, found.ess, found.n) == UNTRUSTED:
+                _checks.warn(
+                    f"The mixture of Gaussians is a poor approximation: Pareto k-hat is {found.khat:.2f}, above "
+                    f"{USABLE}, so its moments may be wrong and the log evidence, too. Use a tighter prior of the "
+                    "coefficients or scales, merge groups of next to no rows, or run Markov chain Monte Carlo.",
+                    FitWarning,
+                )
         return self._judged
 
     @property
@@ -510,8 +525,8 @@ class BayesianMixedRegression(Regression):
     def save(self, path: Any) -> None:
         """Write the fitted model to a file that `sbpfast.load`, or this class's `load`, reads.
 
-        It holds arrays alone, neither the data nor what a formula has learned: a model that was read predicts from
-        arrays.  Pickles hold the formula, too.
+        It holds arrays and plain values, not the data.  A formula is kept with what it has learned, if the functions it
+        calls are formulae's own and NumPy's ufuncs; else a FitWarning says that it is left out, and pickles keep it.
         """
         self._fitted("save")
         _mixed_files.write(self, path)
@@ -664,6 +679,21 @@ class BayesianMixedRegression(Regression):
         if X is not None:
             likelihood = self._log_likelihoods(X, y, groups, slopes, trials, offset, n_samples, seed)
         return _mixed_predictions.inference_data(self, params, effects, likelihood)
+
+
+def _check_border(shape, known) -> None:
+    """Refuse crossed groups that are too large for a dense matrix of all but the largest group; warn before."""
+    size, main = shape.n_crossed, known[shape.main].name
+    if size <= SLOW_BORDER:
+        return
+    what = (
+        f"the groups beside {main!r} have {size} effects together, which are held as dense matrices of "
+        f"{8e-9 * size**2:.1f} GB each"
+    )
+    if size > LARGEST_BORDER:
+        raise ValueError(f"groups: {what}; {LARGEST_BORDER} are the most. Leave one out, or merge its rare levels")
+    text = f"{what[0].upper()}{what[1:]}; the time of a fit grows with the cube of their number."
+    _checks.warn(text, FitWarning)
 
 
 def _units(family, y, offset, shares) -> tuple[float, float]:

@@ -120,7 +120,7 @@ def coded(groups, slopes, rows, intercepts) -> tuple[list[Grouping], list[Group]
             if intercept:
                 basis = np.column_stack([np.ones(rows), basis])
         known.append(Grouping(name, levels, (*(["intercept"] if intercept else []), *names), intercept))
-        out.append(Group(index.astype(np.intp), len(levels), basis))
+        out.append(Group(index.astype(np.int32 if len(levels) < 2**31 else np.int64), len(levels), basis))
     return known, out
 
 

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import scipy
 
+from sbpfast import _checks
 from sbpfast._files import names_in, read_written_by, write_npz
+from sbpfast.fitting import FitWarning
 from sbpfast.fitting._mixed_arrow import Arrow, Effects
 from sbpfast.fitting._mixed_likelihood import FAMILIES
 from sbpfast.fitting._mixed_posterior import Component, Judgement, MixedPosterior
 from sbpfast.fitting._mixed_rows import Shape
 from sbpfast.fitting._mixed_scales import Layout
+from sbpfast.regression import _formula_files
 from sbpfast.regression._mixed_data import Grouping
 
 WRITER = "BayesianMixedRegression.save"
@@ -30,6 +33,7 @@ def write(model, path) -> None:
         "groups": [[g.name, list(g.effects), g.intercept] for g in model._known],
         "judged": list(model._judgement), "message": model.message_, "n_iter": model.n_iter_, "n_rows": model.n_rows_,
         "log_total": posterior.log_total, "intercept_prior_scale": model.intercept_prior_scale_,
+        "formula": _formula(model),
     }  # fmt: skip
     arrays: dict[str, Any] = {"settings": np.array(json.dumps(settings)), "prior_scale": model.prior_scale_}
     arrays |= {f"levels_{k}": g.levels for k, g in enumerate(model._known)}
@@ -47,6 +51,27 @@ def write(model, path) -> None:
         if hasattr(model, name):
             arrays[name] = np.array(getattr(model, name).tolist())
     write_npz(path, arrays)
+
+
+def _formula(model) -> str | None:
+    """The formula as text; None, and a word, where it calls what a file does not keep."""
+    if not hasattr(model, "formula_"):
+        return None
+    try:
+        return _formula_files.written(model.formula_)
+    except _formula_files.NotStorable as error:
+        text = f"The file leaves the formula out, which holds {error}: what is read predicts from arrays, not frames."
+        _checks.warn(text, FitWarning)
+        return None
+
+
+def _with_formula(model, text) -> None:
+    """Set the formula; left out, with a word, where formulae is not installed."""
+    try:
+        model.formula_ = _formula_files.read(text)
+    except ImportError:
+        text = "The file's formula needs the package formulae: without it the model predicts from arrays, not frames."
+        _checks.warn(text, FitWarning)
 
 
 def holds_one(path) -> bool:
@@ -80,6 +105,8 @@ def read(cls, path):
     scale = np.append(arrays["prior_scale"], settings["intercept_prior_scale"])
     model._keep(posterior, known, len(arrays["prior_scale"]), scale, settings["message"])
     model._judged, model.n_iter_, model.n_rows_ = Judgement(*settings["judged"]), settings["n_iter"], settings["n_rows"]
+    if settings.get("formula") is not None:
+        _with_formula(model, settings["formula"])
     return model
 
 

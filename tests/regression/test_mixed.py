@@ -173,6 +173,70 @@ def test_pickles_and_files_predict_the_same(logistic, slopes, tmp_path):
         assert X.tobytes()[:64] not in data and not hasattr(pickle.loads(data), "_model")
 
 
+FORMULAS = (
+    "y ~ a + b + (1 + a | herd) + (1 | farm)", "y ~ scale(a) * S(kind) + bs(b, df=4) + (0 + a | kind:herd)",
+    "y ~ np.exp(a) + poly(b, 2) + I(a**2) + T(kind, ref='v') + offset(0.1 * b) + (1 | herd)",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_formulas_in_files_predict_frames(text, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("formulae")
+    X, y, groups = simulated("linear", slope=True)
+    frame = pandas.DataFrame({"y": y, "a": X[:, 0], "b": X[:, 1], "kind": np.tile(list("uvwu"), 60), **groups})
+    m = sb.BayesianMixedRegression.from_formula(text, frame, family="linear", scales="maximise")
+    m.save(tmp_path / "model")
+    again, new = sb.load(tmp_path / "model"), frame[50:90].assign(y=0.0)
+    np.testing.assert_array_equal(again.predict(new), m.predict(new))
+    assert str(again.summary()) == str(m.summary()) and again.formula_.names == m.formula_.names
+    again.save(tmp_path / "again")
+    np.testing.assert_array_equal(sb.load(tmp_path / "again").predict(new), m.predict(new))
+
+
+def test_formulas_that_call_something_else_are_left_out_of_files_with_a_word(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("formulae")
+    X, y, groups = simulated("linear")
+    frame = pandas.DataFrame({"y": y, "a": X[:, 0], **groups})
+    m = sb.BayesianMixedRegression.from_formula("y ~ np.clip(a, -1, 1) + (1 | herd)", frame, family="linear")
+    with pytest.warns(sb.FitWarning, match=r"leaves the formula out, which holds the function 'np\.clip'"):
+        m.save(tmp_path / "model")
+    again, columns = sb.load(tmp_path / "model"), np.clip(X[:, :1], -1, 1)
+    assert not hasattr(again, "formula_")
+    np.testing.assert_array_equal(again.predict(columns, groups["herd"]), m.predict(frame))
+
+
+def test_a_formula_read_from_a_file_calls_nothing_else():
+    pytest.importorskip("formulae")
+    from sbpfast.regression import _formula_files
+
+    call = ["formulae.terms.call_resolver", "LazyCall", {"dict": [["callee", "os.system"]]}]
+    with pytest.raises(_formula_files.NotStorable, match=r"os\.system"):
+        _formula_files._up({"object": call})
+    with pytest.raises(ValueError, match=r"objects of formulae alone, got os\.environ"):
+        _formula_files._up({"object": ["os", "environ", {"dict": []}]})
+
+
+def test_a_fit_that_is_not_to_be_trusted_is_said():
+    """One count in all and next to flat priors: the posterior has longer tails than a Gaussian."""
+    x, y = np.random.default_rng(1).standard_normal((16, 4)), (np.arange(16) == 3).astype(float)
+    wide = {"prior_scale": 100.0, "intercept_prior_scale": 100.0, "scale_prior": 5.0, "autoscale": False}
+    m = sb.BayesianMixedRegression("poisson", **wide, random_state=0).fit(x, y, {"g": np.arange(16) % 4})
+    with pytest.warns(sb.FitWarning, match=r"Pareto k-hat is .*, above 0\.7"):
+        khat = m.khat_
+    assert khat > 0.7 and "not to be trusted" in str(m.summary())
+
+
+def test_curvatures_of_both_signs_are_no_error():
+    """Cauchy noise, whose log density is convex in its tails."""
+    for seed in range(1, 6):
+        r = np.random.default_rng(seed)
+        x, y = r.standard_normal((60, 1)), r.standard_t(1, 60)
+        m = sb.BayesianMixedRegression("student_t", scale_prior=5.0).fit(x, y, {"g": np.arange(60) % 30})
+        assert np.isfinite(m.elbo_) and m.parameters_["df"].mean < 3.0
+
+
 def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "no").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="does not hold a saved fit"):
@@ -368,6 +432,16 @@ def test_bad_input_is_named(case):
     settings, arguments, text = BAD[case]
     with pytest.raises((TypeError, ValueError), match=text):
         sb.BayesianMixedRegression(**settings).fit(**({"X": X, "y": Y} | arguments))
+
+
+def test_crossed_groups_too_large_for_a_dense_border_are_refused(monkeypatch):
+    X, y, groups = simulated("logistic")
+    many = np.arange(42_000) % 21_000
+    with pytest.raises(ValueError, match=r"beside 'a' have 21000 effects .* 3\.5 GB each; 20000 are the most"):
+        sb.BayesianMixedRegression().fit(np.zeros((42_000, 0)), many % 2, {"a": many, "b": np.roll(many, 1)})
+    monkeypatch.setattr("sbpfast.regression._mixed.SLOW_BORDER", 3)
+    with pytest.warns(sb.FitWarning, match="The groups beside 'herd' have 4 effects together"):
+        sb.BayesianMixedRegression(scales="maximise").fit(X, y, groups)
 
 
 def test_flat_priors_without_a_posterior_are_refused():
