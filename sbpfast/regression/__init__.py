@@ -5,6 +5,7 @@ out, and keeps the whole posterior: covariance, draws, evidence.  scikit-learn i
 """
 
 from sbpfast.regression._classifiers import BayesianLogisticRegression, BayesianProbitRegression
+from sbpfast.regression._merging import merge
 from sbpfast.regression._mixed import BayesianMixedRegression, load
 from sbpfast.regression._regressors import (
     BayesianGammaRegression,
@@ -26,4 +27,5 @@ __all__ = [
     "BayesianStudentTRegression",
     "linear_regression_unknown_noise",
     "load",
+    "merge",
 ]
