@@ -379,8 +379,10 @@ class Fit:
         names = self._names(names)
         mean, sd = self.q.mean, np.sqrt(self.q._variances())
         half = scipy.special.ndtri(0.5 + 0.5 * level) * sd
+        with np.errstate(over="ignore", divide="ignore"):  # the probability is then 0 or 1
+            above = scipy.special.ndtr(mean / sd)
         columns = {
-            "mean": mean, "sd": sd, "low": mean - half, "high": mean + half, "P(>0)": scipy.special.ndtr(mean / sd),
+            "mean": mean, "sd": sd, "low": mean - half, "high": mean + half, "P(>0)": above,
             "psis mean": self.psis_mean, "its error": self.psis_mean_stderr, "psis sd": self.psis_sd,
         }  # fmt: skip
         return Summary(names, columns, level, self._headline())

@@ -71,8 +71,9 @@ class Scale:
     def complaint(self) -> str | None:
         """What is wrong with the scale of the data, or None."""
         mean, std = self.mean[self.varying], self.std[self.varying]
-        spread = std.max(initial=0.0) / std.min(initial=np.inf)
-        shift = (np.abs(mean) / std).max(initial=0.0)
+        with np.errstate(over="ignore"):
+            spread = std.max(initial=0.0) / std.min(initial=np.inf)
+            shift = (np.abs(mean) / std).max(initial=0.0)
         if spread > 100.0:
             return f"the features' standard deviations differ by a factor of {spread:.3g}"
         if shift > 100.0:

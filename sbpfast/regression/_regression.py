@@ -74,4 +74,5 @@ def r_squared(y, predicted, weights) -> float:
         raise ValueError("the squares of y overflow double precision: give it another unit")
     if spread == 0.0:
         return float(residual == 0.0)
-    return float(1.0 - residual / spread)
+    with np.errstate(over="ignore"):
+        return float(1.0 - residual / spread)

@@ -143,6 +143,7 @@ class Ridge(Target):
     def _value_and_grad(self, x, n_threads=None):
         return self._values(x, True, n_threads)
 
+    @_QUIET
     def _values(self, x, with_grad, n_threads=None):
         n_threads = _core.effective_threads(n_threads)
         if len(x) == 0:

@@ -129,6 +129,8 @@ def _triangle(known, _):
 
 def _least_squares(factor, z):
     """The rank of the factor, whatever the scales of its columns, and the b of least |F b - z|."""
+    if not (np.isfinite(factor).all() and np.isfinite(z).all()):
+        raise ValueError("X, y or the weights are too large: their sums overflow double precision")
     scaled, norms = unit_columns(factor)
     best, _, rank, _ = np.linalg.lstsq(scaled, z, rcond=None)
     return rank, best / norms
