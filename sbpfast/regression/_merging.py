@@ -34,7 +34,7 @@ def merge(fits: Sequence[Any]) -> Any:
     ------
     TypeError, ValueError
         Nothing to merge, fits of several kinds, features, classes or priors, more than two classes, or linear
-        regression with unknown noise, whose log sigma has a prior of its own.
+        regression with unknown noise, whose log sigma has a prior of its own; or shards that say less than their prior.
 
     Notes
     -----
@@ -64,7 +64,13 @@ def merge(fits: Sequence[Any]) -> Any:
         precision += own - prior
         pull += own @ q.mean
     precision = 0.5 * (precision + precision.T)
-    factor = scipy.linalg.cho_factor(precision, lower=True)
+    try:
+        factor = scipy.linalg.cho_factor(precision, lower=True)
+    except np.linalg.LinAlgError:
+        raise ValueError(
+            "the merged precision is not positive definite: some shards say less than their prior (outliers under "
+            "Student's t do that); fit larger shards"
+        ) from None
     covariance = FullCovariance(np.linalg.cholesky(scipy.linalg.cho_solve(factor, np.eye(len(scale)))))
     return covariance.gaussian(scipy.linalg.cho_solve(factor, pull))
 

@@ -70,3 +70,13 @@ def test_what_cannot_be_merged_is_said():
         sb.regression.merge([parts[0], sb.BayesianLogisticRegression(autoscale=False).fit(X, BINARY == "yes")])
     with pytest.raises(ValueError, match="parameters beside the coefficients"):
         sb.regression.merge([sb.BayesianLinearRegression(autoscale=False).fit(X, ETA + r.normal(size=4000))])
+
+
+@pytest.mark.filterwarnings("ignore:The data say little")
+def test_shards_that_say_less_than_their_prior_are_refused_in_words():
+    def outlier():
+        model = sb.BayesianStudentTRegression(df=2.0, scale=1.0, prior_scale=1.0, fit_intercept=False, autoscale=False)
+        return model.fit(np.ones((1, 1)), np.array([4.0]))
+
+    with pytest.raises(ValueError, match="say less than their prior"):
+        sb.regression.merge([outlier() for _ in range(30)])
