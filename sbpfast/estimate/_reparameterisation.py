@@ -10,7 +10,7 @@ from sbpfast import _checks, _core
 from sbpfast._blocks import Run
 from sbpfast._streams import RNG, stream_key
 from sbpfast.estimate._result import Estimate, Result
-from sbpfast.expfam._base import Continuous
+from sbpfast.expfam._continuous import Continuous
 from sbpfast.targets import Target
 
 _GROUP = 16

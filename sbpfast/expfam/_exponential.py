@@ -14,8 +14,8 @@ import numpy as np
 from sbpfast import _checks
 from sbpfast._likelihood import MLE, given_statistics
 from sbpfast.expfam import _statistics
-from sbpfast.expfam._base import Independent
 from sbpfast.expfam._functions import bregman
+from sbpfast.expfam._independent import Independent
 from sbpfast.expfam._points import Points
 
 if TYPE_CHECKING:

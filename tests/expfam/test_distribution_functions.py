@@ -58,7 +58,7 @@ def test_moments_agree_with_scipy(name):
 def test_nothing_is_likelier_than_the_mode(name):
     p = example(name)
     mode = p.mode()
-    step = 1.0 if isinstance(p, expfam._base.Discrete) else 1e-4
+    step = 1.0 if isinstance(p, expfam._discrete.Discrete) else 1e-4
     nearby = mode + step * np.arange(-3, 4)
     low, high = (float(np.max(v)) for v in p._support(p._p))
     nearby = np.append(np.clip(nearby, low, high), p.sample(200, rng=0))

@@ -9,7 +9,9 @@ from statistics_helpers import FALSE_ALARM, assert_counts, assert_law, assert_un
 import sbpfast as sb
 from sbpfast import _core, expfam
 from sbpfast._streams import stream_key
-from sbpfast.expfam._base import PASS, Continuous, Discrete, Independent
+from sbpfast.expfam._continuous import Continuous
+from sbpfast.expfam._discrete import Discrete
+from sbpfast.expfam._independent import PASS, Independent
 
 ISAS = _core.AVAILABLE_ISAS
 

@@ -12,9 +12,11 @@ from mpmath import mp
 from statistics_helpers import assert_unbiased_over_runs
 
 from sbpfast import expfam
-from sbpfast.expfam._base import Continuous, Discrete, Independent
+from sbpfast.expfam._continuous import Continuous
+from sbpfast.expfam._discrete import Discrete
 from sbpfast.expfam._exponential import ExponentialFamily
 from sbpfast.expfam._families._multivariate import MultivariateFamily
+from sbpfast.expfam._independent import Independent
 
 
 def make(name, params):

@@ -7,7 +7,8 @@ from typing import ClassVar
 import numpy as np
 from scipy import special
 
-from sbpfast.expfam._base import COUNT, POSITIVE, PROBABILITY, REAL, Discrete, Formulas, Parameter
+from sbpfast.expfam._base import COUNT, POSITIVE, PROBABILITY, REAL, Formulas, Parameter
+from sbpfast.expfam._discrete import Discrete
 from sbpfast.expfam._exponential import ExponentialFamily
 from sbpfast.expfam._functions import (
     beta_distribution,

@@ -9,7 +9,8 @@ from scipy import special
 
 from sbpfast._likelihood import MLE, MLEDoesNotExist, clean_data, given_statistics
 from sbpfast.expfam import _statistics, _weights
-from sbpfast.expfam._base import POSITIVE, REAL, Continuous, Formulas, Parameter, Validity
+from sbpfast.expfam._base import POSITIVE, REAL, Formulas, Parameter, Validity
+from sbpfast.expfam._continuous import Continuous
 from sbpfast.expfam._exponential import ExponentialFamily
 from sbpfast.expfam._functions import (
     EULER,

@@ -10,7 +10,8 @@ from scipy import special
 
 from sbpfast._likelihood import MLEDoesNotExist
 from sbpfast.expfam import _statistics, _weights
-from sbpfast.expfam._base import POSITIVE, Continuous, Formulas, Parameter, Validity
+from sbpfast.expfam._base import POSITIVE, Formulas, Parameter, Validity
+from sbpfast.expfam._continuous import Continuous
 from sbpfast.expfam._exponential import ExponentialFamily
 from sbpfast.expfam._families._elementary import positive_data
 from sbpfast.expfam._functions import (

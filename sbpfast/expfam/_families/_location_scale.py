@@ -11,7 +11,8 @@ from scipy import special
 from sbpfast import _checks
 from sbpfast._likelihood import MLE, MLEDoesNotExist, clean_data
 from sbpfast.expfam import _weights
-from sbpfast.expfam._base import POSITIVE, REAL, Continuous, Formulas, Parameter, Validity
+from sbpfast.expfam._base import POSITIVE, REAL, Formulas, Parameter, Validity
+from sbpfast.expfam._continuous import Continuous
 from sbpfast.expfam._functions import (
     EULER,
     LOG_2PI,
