@@ -56,7 +56,9 @@ class FullCovariance:
         return FullCovariance(factor * self.chol)
 
     def directions(self):
-        """The principal axes, (d, d)."""
+        """The principal axes, (d, d); those of the coordinates where numbers have overflowed."""
+        if not np.isfinite(self.chol).all():
+            return np.eye(len(self.chol))
         return np.linalg.svd(self.chol)[0].T * np.linalg.svd(self.chol)[1][:, None]
 
     def arrays(self):

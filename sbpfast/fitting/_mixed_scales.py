@@ -54,7 +54,8 @@ class Layout(NamedTuple):
         out = []
         for row, column, at in self.blocks():
             factor = np.zeros((row[-1] + 1,) * 2)
-            factor[row, column] = np.where(row == column, np.exp(theta[at]), theta[at])
+            with np.errstate(over="ignore"):  # a fit at such scales is refused
+                factor[row, column] = np.where(row == column, np.exp(theta[at]), theta[at])
             out.append(factor)
         return out
 

@@ -36,7 +36,9 @@ def _regression(X, y, link, weights, offset, prior_scale, prior_mean, constant, 
     if not math.isfinite(total):
         raise ValueError("weights are so large that the constants of the likelihood overflow double precision")
     prior = quadratic(normal.precision, normal.mean, total + normal.constant)
-    return ridge(X, offset, link, weights * term_weights, y, prior, **parameters)
+    with np.errstate(over="ignore"):  # what is infinite is refused
+        weights = weights * term_weights
+    return ridge(X, offset, link, weights, y, prior, **parameters)
 
 
 def _log_binomial(n, k):

@@ -1,5 +1,7 @@
 """Numbers next to the end of the range: quiet answers, or errors in words; RuntimeWarnings are errors in this run."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -19,5 +21,27 @@ def test_values_whose_parts_overflow_are_refused():
 
 
 def test_a_score_of_predictions_far_from_nearly_constant_responses():
-    model = sb.BayesianLinearRegression().fit(np.arange(5.0)[:, None], [0.0, 1.1, 1.9, 3.0, 4.2])
+    x = np.arange(60.0)
+    model = sb.BayesianLinearRegression().fit(x[:, None], x + np.sin(7.0 * x))
     assert model.score(np.full((2, 1), 1e130), [0.0, 1e-30]) < -1e300
+
+
+@pytest.mark.parametrize("size", [1e306, 1e200])
+def test_fits_whose_start_overflows(size):
+    """Numbers or an error of the package; no LinAlgError of LAPACK, and no warning of NumPy."""
+    r = np.random.default_rng(0)
+    X, y = r.standard_normal((13, 2)), r.integers(0, 2, 13).astype(float)
+    X[10, 0] = -size
+    f = sb.targets.cloglog_regression(X, y, prior_scale=2.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", sb.FitWarning)
+        try:
+            mean = sb.fit(f, estimator="price", max_iter=20, rng=0).q.mean
+        except (sb.NonFiniteTarget, sb.ImproperDensity):
+            mean = np.zeros(2)
+    assert np.isfinite(mean).all()
+
+
+def test_weights_that_overflow_in_their_product_are_refused():
+    with pytest.raises(ValueError, match="weights"):
+        sb.targets.gamma_regression(np.ones((2, 1)), [1.0, 2.0], shape=1e10, prior_scale=1.0, weights=[1e305, 1e305])
