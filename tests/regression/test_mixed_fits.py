@@ -264,7 +264,7 @@ def test_quantiles_of_fixed_effects_are_those_of_the_mixture():
 @pytest.mark.filterwarnings("ignore:The mixture of Gaussians is a poor approximation:sbpfast.FitWarning")
 def test_intervals_of_small_groups_cover_at_their_rate():
     """Parameters and data drawn from the model, so that 95 % of the intervals hold the truth: a binomial test."""
-    covered, repeats = [], 300
+    covered, repeats = [], 100
     for seed in range(repeats):
         r = np.random.default_rng([seed, 7])
         index = np.repeat(np.arange(50), r.integers(3, 6, 50))
