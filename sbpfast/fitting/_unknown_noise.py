@@ -11,6 +11,7 @@ from sbpfast.fitting._factors import entropy
 from sbpfast.fitting._improper import dependent_columns
 from sbpfast.fitting._moments import ExactSource
 from sbpfast.fitting._source import Moments
+from sbpfast.targets import NonFiniteTarget
 from sbpfast.targets._unknown_noise import LEAST, UnknownNoise, unit_columns
 
 MOST_STEPS = 200  # of Newton's method, for two numbers
@@ -115,6 +116,10 @@ def _minimised(loss, x, tol):
 def _diagonalised(factor, root):
     """B, U, g and p with F B = U diag(g) and B^T diag(root^2) B = diag(p), g^2 + p = 1."""
     both = np.vstack([factor, np.diag(root)])
+    if not np.isfinite(both).all():
+        raise NonFiniteTarget(
+            "the rows overflow double precision in units of y, which is next to 0: rescale y or weights"
+        )
     scaled, norms = unit_columns(both)
     upper = np.linalg.qr(scaled, mode="r")
     _, values, vectors = np.linalg.svd(upper)

@@ -42,6 +42,12 @@ def test_fits_whose_start_overflows(size):
     assert np.isfinite(mean).all()
 
 
+def test_responses_so_small_that_rows_overflow_in_their_units():
+    X = np.random.default_rng(0).standard_normal((6, 2))
+    with pytest.raises(sb.NonFiniteTarget, match="rescale y"):
+        sb.BayesianLinearRegression().fit(X, 1e-206 * X[:, 0], sample_weight=[1.0, 1.0, 1.0, 1e154, 1.0, 1.0])
+
+
 def test_weights_that_overflow_in_their_product_are_refused():
     with pytest.raises(ValueError, match="weights"):
         sb.targets.gamma_regression(np.ones((2, 1)), [1.0, 2.0], shape=1e10, prior_scale=1.0, weights=[1e305, 1e305])
