@@ -59,7 +59,8 @@ class FullCovariance:
         """The principal axes, (d, d); those of the coordinates where numbers have overflowed."""
         if not np.isfinite(self.chol).all():
             return np.eye(len(self.chol))
-        return np.linalg.svd(self.chol)[0].T * np.linalg.svd(self.chol)[1][:, None]
+        axes, lengths, _ = np.linalg.svd(self.chol)
+        return axes.T * lengths[:, None]
 
     def arrays(self):
         return {"chol": self.chol}

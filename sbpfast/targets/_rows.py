@@ -229,6 +229,12 @@ class Rows(Design):
         for block in self.read():
             yield function(block, *arguments)
 
+    def over_parts(self, part_of: Callable[[Block], Any], function, *arguments) -> Iterator[Any]:
+        """function(the part of a target that part_of makes of a block, *arguments), in order; the last is n_threads."""
+        if self.remote:
+            arguments = (*arguments[:-1], 1)  # the blocks themselves are worked on at once
+        return self.over_blocks(_on_part, part_of, function, arguments)
+
     def checked(self, check: Callable[[Block], Any]) -> list:
         """What a check makes of every block; where it refuses one, the error names the row."""
         return list(self.over_blocks(_checked_by, check))
@@ -356,6 +362,10 @@ def _every(block: Block, stride) -> Block:
 
 def _has_fractions(block: Block) -> bool:
     return block.y is not None and bool((block.y != np.floor(block.y)).any())
+
+
+def _on_part(block, part_of, function, arguments):
+    return function(part_of(block), *arguments)
 
 
 def _checked_by(block: Block, check):

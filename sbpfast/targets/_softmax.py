@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -216,9 +217,7 @@ class StreamedSoftmax(Softmax):
         return self._weight_sum
 
     def over_parts(self, function, *arguments):
-        if self.design.remote:
-            arguments = (*arguments[:-1], 1)  # threads: the blocks themselves are worked on at once
-        return self.design.over_blocks(_on_block, self.n_classes, function, arguments)
+        return self.design.over_parts(partial(_softmax_of, n_classes=self.n_classes), function, *arguments)
 
     def every(self, stride):
         part = _softmax_of(self.design.every_block(stride), self.n_classes)
@@ -230,10 +229,6 @@ class StreamedSoftmax(Softmax):
 def _softmax_of(block: Block, n_classes, quad=None) -> Softmax:
     y, weights = _classes(block.y, len(block.X)), _weights(block.weights, len(block.X))
     return Softmax(DenseDesign(block.X), y, weights, n_classes, quad)
-
-
-def _on_block(block, n_classes, function, arguments):
-    return function(_softmax_of(block, n_classes), *arguments)
 
 
 def _facts(block: Block) -> tuple[int, float]:

@@ -64,9 +64,7 @@ class StreamedRidge(Ridge):
         return self._weight_sum
 
     def over_parts(self, function, *arguments):
-        if self.remote:
-            arguments = (*arguments[:-1], 1)  # threads: the blocks themselves are worked on at once
-        return self.design.over_blocks(_on_block, self._part_of, function, arguments)
+        return self.design.over_parts(self._part_of, function, *arguments)
 
     def every(self, stride) -> Ridge:
         block = self.design.every_block(stride)
@@ -77,10 +75,6 @@ class StreamedRidge(Ridge):
 
     def _in_memory(self) -> Ridge | None:
         return None if self.remote or self.n_rows * self.dim > MOST_IN_MEMORY else self.every(1)
-
-
-def _on_block(block, part_of, function, arguments):
-    return function(part_of(block), *arguments)
 
 
 def takes_rows(model):

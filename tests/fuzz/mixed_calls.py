@@ -11,21 +11,11 @@ import warnings
 import numpy as np
 from fuzzer import Call, generator
 from target_calls import design
-from values import array, size, some_spoiled, words
+from values import RESPONSES, array, size, some_spoiled, words
 
 import sbpfast as sb
 
 TIMES, EVERY = 15.0, 20
-
-RESPONSES = {
-    "logistic": lambda r, n: r.integers(0, 2, n).astype(float),
-    "probit": lambda r, n: r.integers(0, 2, n).astype(float),
-    "poisson": lambda r, n: r.poisson(2.0, n).astype(float),
-    "linear": array,
-    "student_t": array,
-    "negative_binomial": lambda r, n: r.poisson(2.0, n).astype(float),
-    "gamma": lambda r, n: np.abs(array(r, n)) + 1e-3,
-}
 
 
 def _labels(r, n):

@@ -7,18 +7,18 @@ import warnings
 import numpy as np
 from fuzzer import Call, generator
 from target_calls import design
-from values import array, size, some_spoiled, words
+from values import RESPONSES, array, size, some_spoiled, words
 
 import sbpfast as sb
 
 ESTIMATORS = {
     "BayesianLogisticRegression": lambda r, n: r.integers(0, r.integers(2, 5), n).astype(float),
-    "BayesianProbitRegression": lambda r, n: r.integers(0, 2, n).astype(float),
-    "BayesianPoissonRegression": lambda r, n: r.poisson(2.0, n).astype(float),
-    "BayesianLinearRegression": array,
-    "BayesianStudentTRegression": array,
-    "BayesianNegativeBinomialRegression": lambda r, n: r.poisson(2.0, n).astype(float),
-    "BayesianGammaRegression": lambda r, n: np.abs(array(r, n)) + 1e-3,
+    "BayesianProbitRegression": RESPONSES["probit"],
+    "BayesianPoissonRegression": RESPONSES["poisson"],
+    "BayesianLinearRegression": RESPONSES["linear"],
+    "BayesianStudentTRegression": RESPONSES["student_t"],
+    "BayesianNegativeBinomialRegression": RESPONSES["negative_binomial"],
+    "BayesianGammaRegression": RESPONSES["gamma"],
 }
 
 

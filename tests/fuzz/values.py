@@ -107,3 +107,15 @@ def words(given) -> str:
 
 def _word(value):
     return f"array({value.tolist()!r})" if isinstance(value, np.ndarray) else repr(value)
+
+
+# random responses of n rows, by family
+RESPONSES = {
+    "logistic": lambda r, n: r.integers(0, 2, n).astype(float),
+    "probit": lambda r, n: r.integers(0, 2, n).astype(float),
+    "poisson": lambda r, n: r.poisson(2.0, n).astype(float),
+    "linear": array,
+    "student_t": array,
+    "negative_binomial": lambda r, n: r.poisson(2.0, n).astype(float),
+    "gamma": lambda r, n: np.abs(array(r, n)) + 1e-3,
+}

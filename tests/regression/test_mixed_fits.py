@@ -149,13 +149,19 @@ def test_the_best_scale_is_near_that_of_the_exact_likelihood(family):
     assert found.theta[0] == pytest.approx(best, abs=0.06)
 
 
-def test_the_mixture_is_the_posterior_of_the_scale():
-    case = Case("logistic", sizes=(8,), n=64)
+def mixture(case):
+    """The profile of a case, and the posterior of its scale: points with what is kept of their fits, and the total."""
     profile = case.profile(density=True)
     profile.begin(profile.layout.start(), np.zeros(2))
     points, total = integrated(
         profile, maximise(profile, profile.layout.start()), lambda fit: (fit.mean, fit.arrow.kept())
     )
+    return profile, points, total
+
+
+def test_the_mixture_is_the_posterior_of_the_scale():
+    case = Case("logistic", sizes=(8,), n=64)
+    profile, points, total = mixture(case)
     weights = np.exp([p.log_weight for p in points])
     sd = np.exp([p.theta[0] for p in points])
     grid = np.linspace(-7.0, 1.8, 45)
@@ -243,11 +249,7 @@ def test_tolerances_are_met():
 
 def test_quantiles_of_fixed_effects_are_those_of_the_mixture():
     case = Case("logistic", sizes=(8,), n=64)
-    profile = case.profile(density=True)
-    profile.begin(profile.layout.start(), np.zeros(2))
-    points, total = integrated(
-        profile, maximise(profile, profile.layout.start()), lambda fit: (fit.mean, fit.arrow.kept())
-    )
+    profile, points, total = mixture(case)
     found = [Component(np.exp(p.log_weight), p.theta, p.elbo, *p.fit) for p in points]
     posterior = MixedPosterior(profile.layout, found, total)
     for p in (0.025, 0.5, 0.9):
