@@ -29,8 +29,8 @@ class Rows(Design):
     """Rows (N, d) with their responses, read block by block: of Parquet files, arrays, memory maps or batches.
 
     Targets of regressions, `sbpfast.targets.ridge` and the `fit` of regression estimators take them in place of X and
-    y, `sbpfast.contract.price` in place of A.  A pass over them needs two blocks of 65536 rows in memory.  The results
-    have the bits that the same rows give in memory.
+    y, `sbpfast.contract.price` in place of A.  A pass over them needs two blocks of 65536 rows in memory, and
+    what the reader holds.  The results have the bits that the same rows give in memory.
 
     Make them by `from_parquet`, `from_arrays` or `from_batches`.
 
